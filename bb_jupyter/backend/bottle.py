@@ -1,0 +1,128 @@
+"""A running bottle: run commands in it, copy files in and out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bb_jupyter.backend.archive import CopyReport
+from bb_jupyter.backend.execution import Execution
+from bb_jupyter.backend.owner import Owner
+from bb_jupyter.backend.plan import BottlePlan
+
+
+class Bottle(ABC):
+    """A running bottle, as its backend's `launch` yields it.  Every method is thread-safe.
+
+    Attributes:
+        plan: what was launched.
+    """
+
+    plan: BottlePlan
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return self.plan.spec.name
+
+    @property
+    def slug(self) -> str:
+        """Its identity for ever."""
+        return self.plan.slug
+
+    @abstractmethod
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> Execution:
+        """Start a command.
+
+        Args:
+            argv: program and arguments; no shell is involved.
+            stdin: what the command reads: bytes, or a binary file that is copied from; `None` is an empty input.
+            env: variables beside those of the bottle.
+            cwd: working directory; relative to the bottle's home; by default that of the spec.
+            user: user in the bottle; by default that of the spec.
+            timeout: seconds after which the whole process group is killed; `None`: the limit of the spec.
+
+        Returns:
+            The execution.  A program that cannot be started ends with 127 (not found) or 126 and says why on stderr.
+
+        Raises:
+            BottleGone: the bottle died or was stopped.
+            UsageError: an argument cannot be right (empty argv, NUL byte, unknown user).
+        """
+
+    @abstractmethod
+    def cp_in(self, source: Path, target: str) -> CopyReport:
+        """Copy a file or directory of the host into the bottle, as `docker cp` does.
+
+        Args:
+            source: on the host; ignore rules and the list of sensitive files do not apply to what is named itself.
+            target: in the bottle, relative to its home; an existing directory takes the source under its own name.
+
+        Returns:
+            What was copied and what was left out.
+
+        Raises:
+            UsageError: the source does not exist.
+            BottleGone: the bottle died or was stopped.
+        """
+
+    @abstractmethod
+    def cp_out(self, source: str, target: Path) -> CopyReport:
+        """Copy a file or directory out of the bottle.  What comes is hostile: only plain files, directories and links that
+        stay inside *target* are made.
+
+        Args:
+            source: in the bottle, relative to its home.
+            target: on the host; an existing directory takes the source under its own name.
+
+        Returns:
+            What was copied and what was refused.
+
+        Raises:
+            UsageError: the source does not exist in the bottle.
+            BottleGone: the bottle died or was stopped.
+        """
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether commands can still run in it."""
+
+
+@dataclass(frozen=True)
+class ActiveAgent:
+    """A live bottle of this user, whichever kernel holds it.
+
+    Attributes:
+        slug: its identity.
+        name: what the user calls it.
+        backend: name of its backend.
+        agent: name of its agent; empty for a plain shell.
+        bottle: name of its manifest; empty for none.
+        state: `running`, or what is wrong, such as `no gateway`.
+        created: seconds since the epoch.
+        owner: the process that holds it.
+        keep: it may outlive its owner.
+    """
+
+    slug: str
+    name: str
+    backend: str
+    agent: str
+    bottle: str
+    state: str
+    created: float
+    owner: Owner
+    keep: bool = False

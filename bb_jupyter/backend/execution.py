@@ -1,0 +1,236 @@
+"""One command running in a bottle: its output as it arrives, its end, and how to end it sooner."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from bb_jupyter.errors import BottleError
+
+Stream = Literal["stdout", "stderr"]
+
+#: Exit status of a command that its time limit ended, as timeout(1) gives it.
+TIMED_OUT = 124
+#: Exit status of a command that SIGKILL ended, as a shell gives it (128 + 9).
+KILLED = 137
+#: How much of each stream `Execution.wait` returns at most, in bytes: half of it head, half tail.
+KEPT_OUTPUT = 8 << 20
+#: How long a killed command's pipes are read for what it still wrote, in seconds.
+_DRAIN = 2.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some output: which stream, and the bytes as the command wrote them."""
+
+    stream: Stream
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command ended.
+
+    Attributes:
+        returncode: its exit status; 128 + N when signal N ended it, 124 when its time limit did.
+        stdout: what it wrote; head and tail when that was more than `KEPT_OUTPUT`.
+        stderr: the same for its standard error.
+        duration: seconds from start to end.
+        truncated: bytes that are missing between the heads and the tails of both streams.
+        timed_out: its time limit ended it.
+        killed: `Execution.kill` ended it.
+    """
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    duration: float
+    truncated: int = 0
+    timed_out: bool = False
+    killed: bool = False
+
+
+class Execution(ABC):
+    """A command running in a bottle.
+
+    Iterate it for `Chunk`s as they arrive, `poll` for them with a time limit, or `wait` for the end.  Leaving the iteration
+    or the `with` block early, by an exception or an interrupt too, kills the command.  One thread reads; any may `kill`.
+
+    Args:
+        timeout: seconds after which the command is killed; `None` for no limit.
+    """
+
+    def __init__(self, *, timeout: float | None = None) -> None:
+        self._started = time.monotonic()
+        self._deadline = None if timeout is None else self._started + timeout
+        self._drained_by: float | None = None
+        self._kept = {"stdout": HeadTail(KEPT_OUTPUT), "stderr": HeadTail(KEPT_OUTPUT)}
+        self._completed: Completed | None = None
+        self._timed_out = self._killed = False
+
+    @abstractmethod
+    def _read(self, timeout: float | None) -> Sequence[Chunk] | int:
+        """Wait up to *timeout* seconds (`None`: without limit) for output.
+
+        Returns:
+            What arrived, nothing when the time passed, or the exit status once the command ended and all was read.
+
+        Raises:
+            BottleGone: the bottle died.
+        """
+
+    @abstractmethod
+    def _send_kill(self) -> None:
+        """Kill every process of the command.  Thread-safe; no error when it is over or the bottle is gone."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Free what the host holds for this command.  Idempotent."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the command's end has not been read yet."""
+        return self._completed is None
+
+    def poll(self, timeout: float | None = None) -> Sequence[Chunk]:
+        """Wait up to *timeout* seconds (`None`: until there is something) for output.
+
+        Returns:
+            The chunks that arrived; empty when the time passed or the command ended (see `running`).
+
+        Raises:
+            BottleGone: the bottle died or was stopped while the command ran.
+        """
+        if self._completed:
+            return ()
+        try:
+            got = self._read(self._patience(timeout))
+        except BottleError:
+            self.close()
+            raise
+        if isinstance(got, int):
+            self._complete(got)
+            return ()
+        for chunk in got:
+            self._kept[chunk.stream].write(chunk.data)
+        self._check_deadlines()
+        return got
+
+    def __iter__(self) -> Iterator[Chunk]:
+        try:
+            while self.running:
+                yield from self.poll()
+        finally:
+            self.close()
+
+    def wait(self) -> Completed:
+        """Read to the end of the command.
+
+        Returns:
+            How it ended.  A command that fails is returned, not raised.
+
+        Raises:
+            BottleGone: the bottle died or was stopped while the command ran.
+            KeyboardInterrupt: the command has been killed.
+        """
+        for _ in self:
+            pass
+        if self._completed is None:
+            raise RuntimeError("the execution was closed before it ended")
+        return self._completed
+
+    def kill(self) -> None:
+        """End every process of the command at once.  Its remaining output can still be read.  Idempotent."""
+        if self._completed is None:
+            self._killed = True
+            self._end_it()
+
+    def close(self) -> None:
+        """Kill the command when it still runs, and free what it holds.  Idempotent."""
+        if self._completed is None:
+            self.kill()
+            self._complete(KILLED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _end_it(self) -> None:
+        self._drained_by = self._drained_by or time.monotonic() + _DRAIN
+        self._send_kill()
+
+    def _patience(self, timeout: float | None) -> float | None:
+        """How long to wait for output now: not past the caller's time, the time limit or the drain's end."""
+        now = time.monotonic()
+        limits = [timeout] + [at - now for at in (self._deadline, self._drained_by) if at is not None]
+        known = [max(0.0, limit) for limit in limits if limit is not None]
+        return min(known) if known else None
+
+    def _check_deadlines(self) -> None:
+        now = time.monotonic()
+        if self._drained_by is not None and now >= self._drained_by:
+            self._complete(KILLED)  # a process that left the group may hold the pipes for ever
+        elif self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self._timed_out = True
+            self._end_it()
+
+    def _complete(self, returncode: int) -> None:
+        self._close()
+        self._completed = Completed(
+            returncode=TIMED_OUT if self._timed_out else returncode,
+            stdout=self._kept["stdout"].value(),
+            stderr=self._kept["stderr"].value(),
+            duration=time.monotonic() - self._started,
+            truncated=sum(kept.missing for kept in self._kept.values()),
+            timed_out=self._timed_out,
+            killed=self._killed,
+        )
+
+
+class HeadTail:
+    """Keeps the first and the last half of *limit* bytes of what is written to it; memory stays bounded."""
+
+    _BLOCK = 1 << 16
+
+    def __init__(self, limit: int) -> None:
+        self._half = limit // 2
+        self._head = bytearray()
+        self._tail: deque[bytearray] = deque([bytearray()])
+        self._tail_size = 0
+        self.written = 0
+
+    def write(self, data: bytes) -> None:
+        """Add *data*."""
+        self.written += len(data)
+        room = self._half - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        if data:
+            self._write_tail(data)
+
+    def _write_tail(self, data: bytes) -> None:
+        data = data[-self._half :]
+        if len(self._tail[-1]) >= self._BLOCK:
+            self._tail.append(bytearray())
+        self._tail[-1] += data
+        self._tail_size += len(data)
+        while self._tail_size - len(self._tail[0]) >= self._half:
+            self._tail_size -= len(self._tail.popleft())
+
+    @property
+    def missing(self) -> int:
+        """How many bytes were written that `value` does not hold."""
+        return max(0, self.written - len(self._head) - self._half)
+
+    def value(self) -> bytes:
+        """Return the head followed by the tail."""
+        return bytes(self._head) + b"".join(self._tail)[-self._half :]

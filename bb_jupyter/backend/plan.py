@@ -1,0 +1,154 @@
+"""What a launch will do, decided and checked, nothing started yet: the preflight shows it."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bb_jupyter.backend.copying import CopyPlan
+from bb_jupyter.backend.spec import BottleSpec
+
+if TYPE_CHECKING:
+    from bb_jupyter.agent_provider import AgentProvisionPlan
+    from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan
+
+#: Where the agent lives in every bottle.
+GUEST_HOME = "/home/agent"
+#: Who it is there.
+GUEST_USER = "agent"
+GUEST_UID = 1000
+
+
+@dataclass(frozen=True)
+class LimitPlan:
+    """One limit as this host can enforce it.
+
+    Attributes:
+        name: `cpus`, `memory`, `pids`, `disk` or `timeout`.
+        value: for people, such as `4 GiB`; empty when there is none.
+        means: what enforces it, such as `cgroup v2`; empty when nothing does.
+    """
+
+    name: str
+    value: str
+    means: str
+
+    def __str__(self) -> str:
+        if not self.value:
+            return f"{self.name} unlimited"
+        return f"{self.name} {self.value} ({self.means})" if self.means else f"{self.name} {self.value} NOT ENFORCED here"
+
+
+@dataclass(frozen=True)
+class BottlePlan:
+    """A launch, resolved by a backend.  Holds no secret; safe to show.
+
+    Attributes:
+        spec: what the user asked for.
+        slug: the bottle's identity for ever.
+        stage_dir: directory on the host for files that the launch needs; the bottle's own.
+        root: what its file system is, in words: an image and its id, or which parts of the host.
+        user: who commands run as, in words.
+        limits: each limit and what enforces it.
+        copies: what is copied in, counted.
+        warnings: what the person should know before it starts.
+        guest_home: the agent's home in the bottle.
+        agent_provision: what the agent's provider will put into the bottle.
+        egress_plan: routes of the gateway; `None` means no network at all.
+        git_gate_plan: repositories behind the git gate.
+        supervise_plan: whether and how the agent may ask the human.
+    """
+
+    spec: BottleSpec
+    slug: str
+    stage_dir: Path
+    root: str
+    user: str
+    limits: tuple[LimitPlan, ...] = ()
+    copies: tuple[CopyPlan, ...] = ()
+    warnings: tuple[str, ...] = ()
+    guest_home: str = GUEST_HOME
+    agent_provision: AgentProvisionPlan | None = None
+    egress_plan: EgressPlan | None = None
+    git_gate_plan: GitGatePlan | None = None
+    supervise_plan: SupervisePlan | None = None
+
+    @property
+    def git_gate_insteadof_host(self) -> str:
+        """Host (and port) by which the bottle's git reaches the gate."""
+        return "git-gate:9418"
+
+    @property
+    def git_gate_insteadof_scheme(self) -> str:
+        """Scheme by which the bottle's git reaches the gate."""
+        return "http"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the preflight as (label, text) rows, the most important first."""
+        spec = self.spec
+        rows = [
+            ("backend", f"{spec.backend} ({spec.backend_reason})" if spec.backend_reason else spec.backend),
+            ("root", self.root),
+            ("user", self.user),
+            ("network", self._network()),
+            ("limits", ", ".join(map(str, self.limits)) or "none"),
+            ("copied in", "; ".join(map(str, self.copies)) or "nothing"),
+        ]
+        if spec.env:
+            rows.append(("environment", ", ".join(sorted(spec.env))))
+        if spec.keep:
+            rows.append(("kept", "outlives this kernel; `%bottle attach` finds it again"))
+        return rows + [("warning", warning) for warning in self.warnings]
+
+    def text(self) -> str:
+        """Return the preflight as plain text."""
+        rows = self.rows()
+        width = max(len(label) for label, _ in rows)
+        return "\n".join([f"bottle {self.spec.name}"] + [f"  {label:<{width}}  {text}" for label, text in rows])
+
+    def _network(self) -> str:
+        return "none" if self.egress_plan is None else self.egress_plan.summary()
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f'<tr><th style="text-align:left">{html.escape(label)}</th>'
+            f'<td style="text-align:left">{html.escape(text)}</td></tr>'
+            for label, text in self.rows()
+        )
+        return f"<table><caption>bottle <b>{html.escape(self.spec.name)}</b></caption>{cells}</table>"
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """One thing that a dead owner's bottle left.
+
+    Attributes:
+        slug: the bottle's.
+        kind: `container`, `process`, `cgroup`, `state`, …
+        what: its id or path.
+    """
+
+    slug: str
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.what} of {self.slug}"
+
+
+@dataclass(frozen=True)
+class BottleCleanupPlan:
+    """What `cleanup` would remove."""
+
+    orphans: tuple[Orphan, ...] = field(default=())
+
+    def __bool__(self) -> bool:
+        return bool(self.orphans)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.orphans)) or "nothing to clean up"

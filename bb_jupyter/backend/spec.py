@@ -1,0 +1,59 @@
+"""What the user asked for: magic options or Python arguments and manifests, resolved into one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from bb_jupyter.manifest import AgentManifest, BottleManifest, Limits
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Something of the host to copy into the bottle at launch.
+
+    Attributes:
+        source: file or directory on the host, absolute.
+        target: path in the bottle; relative ones are below its home.
+    """
+
+    source: Path
+    target: PurePosixPath
+
+
+@dataclass(frozen=True)
+class BottleSpec:
+    """What the user asked for.  Holds no secret and has no side effects.
+
+    Attributes:
+        name: the bottle's name, unique among the user's live bottles.
+        backend: name of the backend, already chosen.
+        backend_reason: why that one: the first line of the preflight.
+        manifest: the bottle's manifest, `extends` merged; an empty one when the user named none.
+        agent: the agent's manifest; `None` for a plain shell.
+        image: base image (docker) to use instead of the default one.
+        dockerfile: per-bottle override of the Dockerfile.
+        env: variables for every command; the manifest's are merged in already.
+        copies: what to copy in.
+        cwd: default working directory in the bottle; empty for its home.
+        user: default user in the bottle; empty for the backend's own (`agent`, not root).
+        limits: the merged limits; a field that is `None` is not limited.
+        keep: the bottle may outlive the process that launched it.
+        project: directory that relative paths are below (the notebook's).
+    """
+
+    name: str
+    backend: str
+    backend_reason: str = ""
+    manifest: BottleManifest = field(default_factory=lambda: BottleManifest(name=""))
+    agent: AgentManifest | None = None
+    image: str = ""
+    dockerfile: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    copies: tuple[Copy, ...] = ()
+    cwd: str = ""
+    user: str = ""
+    limits: Limits = field(default_factory=Limits)
+    keep: bool = False
+    project: Path = field(default_factory=Path.cwd)

@@ -1,0 +1,164 @@
+"""What this user's bottles leave on disk: `state/<slug>/bottle.json`, and the claim of a name.
+
+A record is written before anything else of a bottle exists and removed after everything else is gone, so a crash at any
+point leaves a record that cleanup can follow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bb_jupyter.backend.owner import Owner
+from bb_jupyter.errors import NameTaken
+from bb_jupyter.home import bot_bottle_home, private_dir
+
+_RECORD = "bottle.json"
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+@dataclass(frozen=True)
+class BottleRecord:
+    """One bottle of this user, as its state directory tells it.
+
+    Attributes:
+        slug: unique for ever: the name and eight random hex digits.
+        name: what the user calls it; unique among live bottles.
+        backend: name of the backend that runs it.
+        owner: the process that launched it (or attached to it last).
+        created: seconds since the epoch.
+        keep: it may outlive its owner.
+        agent: name of its agent; empty for a plain shell.
+        bottle: name of its bottle manifest; empty for none.
+        details: what its backend needs to find it again, plain JSON values.
+    """
+
+    slug: str
+    name: str
+    backend: str
+    owner: Owner
+    created: float
+    keep: bool = False
+    agent: str = ""
+    bottle: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        """Its state directory."""
+        return state_dir() / self.slug
+
+    def save(self) -> None:
+        """Write the record, atomically.
+
+        Raises:
+            OSError: the disk is full or not writable.
+        """
+        with tempfile.NamedTemporaryFile("w", dir=self.directory, delete=False) as file:
+            file.write(self.to_json())
+        os.replace(file.name, self.directory / _RECORD)
+
+    def to_json(self) -> str:
+        """Return the record as JSON text."""
+        return json.dumps(asdict(self), indent=1)
+
+    def with_details(self, **details: Any) -> BottleRecord:
+        """Return a copy with more details, and save it."""
+        record = replace(self, details={**self.details, **details})
+        record.save()
+        return record
+
+    def remove(self) -> None:
+        """Remove the state directory; the last act of a bottle's end.  Idempotent."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def state_dir() -> Path:
+    """Return `state/` in the user's folder, created when missing."""
+    return private_dir(bot_bottle_home() / "state")
+
+
+def new_slug(name: str) -> str:
+    """Return a slug that no other bottle has had."""
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+def records() -> list[BottleRecord]:
+    """Return every bottle of this user that has a state directory, oldest first."""
+    found = (_read(folder) for folder in state_dir().iterdir() if _SLUG.fullmatch(folder.name))
+    return sorted((record for record in found if record), key=lambda record: record.created)
+
+
+def claim(record: BottleRecord) -> None:
+    """Make *record* the live bottle of its name.
+
+    Args:
+        record: written to its state directory, which is created here.
+
+    Raises:
+        NameTaken: another record of that name exists whose owner lives, or that was kept.
+        OSError: the disk is full or not writable.
+    """
+    with _locked():
+        for other in records():
+            if other.name == record.name and other.slug != record.slug:
+                raise NameTaken(
+                    f"bottle '{record.name}' is taken: {other.backend}, started by {other.owner} {_ago(other.created)}",
+                    hint="Choose another name"
+                    + (f", or `%bottle attach {record.name}`." if other.keep else ", or stop it in its own notebook."),
+                )
+        # The record appears with its directory, in one step: no directory is ever without one.
+        new = Path(tempfile.mkdtemp(dir=state_dir(), prefix=".new-"))
+        try:
+            (new / _RECORD).write_text(record.to_json())
+            new.rename(record.directory)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+
+def take_over(record: BottleRecord, owner: Owner) -> BottleRecord:
+    """Make *owner* the owner of a kept bottle whose owner is dead.
+
+    Raises:
+        NameTaken: somebody else holds it.
+    """
+    with _locked():
+        current = _read(record.directory) or record
+        if current.owner != owner and current.owner.alive:
+            raise NameTaken(f"bottle '{record.name}' is held by {current.owner}", hint="Stop it in its own notebook.")
+        taken = replace(current, owner=owner)
+        private_dir(record.directory)
+        taken.save()
+        return taken
+
+
+def _read(folder: Path) -> BottleRecord | None:
+    try:
+        data = json.loads((folder / _RECORD).read_text())
+        return BottleRecord(**{**data, "owner": Owner.from_dict(data["owner"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    with (state_dir() / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _ago(created: float) -> str:
+    minutes = max(0, round((time.time() - created) / 60))
+    return f"{minutes} min ago" if minutes else "just now"
