@@ -109,8 +109,9 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
     def launch(self, plan: PlanT, *, on_progress: OnProgress = no_progress) -> AbstractContextManager[Bottle]:
         """Start the bottle of *plan*, provisioned and ready for commands.
 
-        The caller has claimed the plan's record (`backend.state.claim`).  Leaving the context removes the bottle.  An exception or
-        interrupt at any point leaves nothing behind.
+        The caller has claimed the plan's record (`backend.state.claim`).  An exception or interrupt before the bottle is
+        yielded leaves nothing behind.  Leaving the context removes the bottle, but for one that is kept (`spec.keep`): that is
+        let go and runs on until `stop`.
 
         Raises:
             BackendUnavailable: the engine or the host refuses.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -71,6 +71,7 @@ class Execution(ABC):
         self._drained_by: float | None = None
         self._kept = {"stdout": HeadTail(KEPT_OUTPUT), "stderr": HeadTail(KEPT_OUTPUT)}
         self._completed: Completed | None = None
+        self._sinks: list[Callable[[Chunk], object]] = []
         self._timed_out = self._killed = False
 
     @abstractmethod
@@ -97,6 +98,15 @@ class Execution(ABC):
         """Whether the command's end has not been read yet."""
         return self._completed is None
 
+    def tee(self, sink: Callable[[Chunk], object]) -> Self:
+        """Hand every chunk to *sink* too, as it is read.
+
+        Returns:
+            This execution.
+        """
+        self._sinks.append(sink)
+        return self
+
     def poll(self, timeout: float | None = None) -> Sequence[Chunk]:
         """Wait up to *timeout* seconds (`None`: until there is something) for output.
 
@@ -118,6 +128,8 @@ class Execution(ABC):
             return ()
         for chunk in got:
             self._kept[chunk.stream].write(chunk.data)
+            for sink in self._sinks:
+                sink(chunk)
         self._check_deadlines()
         return got
 

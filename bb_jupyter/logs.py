@@ -1,0 +1,88 @@
+"""The whole output of every cell, on disk: `logs/<slug>/0001.log`, kept after the bottle is gone."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from bb_jupyter.home import bot_bottle_home, private_dir
+
+#: Most bytes that one cell's log holds; an agent that prints for ever must not fill the host's disk.
+MAX_LOG = 4 << 30
+#: Days after which `prune` removes the logs of a bottle.
+KEEP_DAYS = 14
+
+
+@dataclass
+class CellLog:
+    """The log of one cell run.
+
+    Attributes:
+        path: the file; created with the first byte.
+        written: bytes in it.
+        full: output was left out because the log reached `MAX_LOG` or the disk is full.
+    """
+
+    path: Path
+    written: int = 0
+    full: bool = False
+    _file: BinaryIO | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append *data* as the command wrote it."""
+        if self.full:
+            return
+        try:
+            if self._file is None:
+                private_dir(self.path.parent)
+                self._file = self.path.open("wb")
+            self.full = self.written + len(data) > MAX_LOG
+            if not self.full:
+                self._file.write(data)
+                self.written += len(data)
+        except OSError:
+            self.full = True
+
+    def close(self) -> None:
+        """Flush and close the file.  Idempotent."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError:
+                self.full = True
+            self._file = None
+
+
+def new_log(slug: str) -> CellLog:
+    """Return the log for the next cell run of the bottle *slug*."""
+    return CellLog(_folder(slug) / f"{len(logs_of(slug)) + 1:04d}.log")
+
+
+def logs_of(slug: str) -> list[Path]:
+    """Return the logs of the bottle *slug*, oldest first."""
+    return sorted(_folder(slug).glob("[0-9]*.log"))
+
+
+def slugs_of(name: str) -> list[str]:
+    """Return the slugs of all bottles called *name* that have logs, the newest last."""
+    folders = (bot_bottle_home() / "logs").glob(f"{name}-" + "[0-9a-f]" * 8)
+    return [folder.name for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime)]
+
+
+def prune(alive: set[str]) -> None:
+    """Remove the logs of bottles that ended more than `KEEP_DAYS` ago.
+
+    Args:
+        alive: slugs whose logs stay whatever their age.
+    """
+    oldest = time.time() - KEEP_DAYS * 86_400
+    for folder in (bot_bottle_home() / "logs").glob("*"):
+        if folder.name not in alive and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(slug: str) -> Path:
+    return bot_bottle_home() / "logs" / slug

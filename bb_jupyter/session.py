@@ -1,0 +1,464 @@
+"""The bottles that this process holds: what magics, widgets and Python code call.
+
+One `Session` per process (`current()`).  It resolves options and manifests into a spec, chooses the backend, claims the name,
+launches, and lets everything go when the process ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+from bb_jupyter import logs, manifest
+from bb_jupyter.backend import registry, state
+from bb_jupyter.backend.archive import CopyReport
+from bb_jupyter.backend.base import OnProgress, no_progress
+from bb_jupyter.backend.bottle import ActiveAgent, Bottle
+from bb_jupyter.backend.execution import Execution
+from bb_jupyter.backend.owner import Owner
+from bb_jupyter.backend.plan import BottlePlan
+from bb_jupyter.backend.registry import AnyBackend
+from bb_jupyter.backend.spec import BottleSpec, Copy
+from bb_jupyter.errors import BottleGone, UsageError, did_you_mean
+from bb_jupyter.manifest import Limits
+
+_T = TypeVar("_T")
+
+#: Limits of a bottle that says nothing of them: enough for an agent at work, and no fork bomb.
+DEFAULT_LIMITS = Limits(memory=4 << 30, pids=1024, disk=4 << 30)
+
+#: How a cell's body runs: bash where the bottle has it, else sh; both stop at the first command that fails (`-e`).
+_CELL_SHELL = (
+    'if command -v bash >/dev/null 2>&1; then exec bash --noprofile --norc -e -c "$1" cell; fi; exec sh -e -c "$1" cell'
+)
+#: Longest body that fits one argument of execve (MAX_ARG_STRLEN is 128 KiB).
+MAX_SCRIPT = 120 << 10
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """How to launch a bottle; what is empty comes from its manifest or from the defaults.
+
+    Attributes:
+        agent: name of an agent manifest.
+        bottle: name of a bottle manifest.
+        backend: name of a backend.
+        image: image to run (docker).
+        allow: hosts that the gateway lets through beside the manifest's routes.
+        env: variables for every command.
+        copy: `SRC[:DST]` of what to copy in.
+        cwd: default working directory.
+        user: default user in the bottle.
+        limits: limits that win over the manifest's.
+        keep: the bottle outlives this process.
+    """
+
+    agent: str = ""
+    bottle: str = ""
+    backend: str = ""
+    image: str = ""
+    allow: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    copy: tuple[str, ...] = ()
+    cwd: str = ""
+    user: str = ""
+    limits: Limits = field(default_factory=Limits)
+    keep: bool = False
+
+
+class HeldBottle:
+    """A bottle that this process holds.  Leaving its `with` block stops it.
+
+    Attributes:
+        bottle: the backend's.
+    """
+
+    def __init__(self, bottle: Bottle, stack: ExitStack, session: Session) -> None:
+        self.bottle = bottle
+        self._stack = stack
+        self._session = session
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return self.bottle.name
+
+    @property
+    def plan(self) -> BottlePlan:
+        """What was launched."""
+        return self.bottle.plan
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> Execution:
+        """Start a command; see `Bottle.exec`."""
+        return self.bottle.exec(argv, stdin=stdin, env=env, cwd=cwd, user=user, timeout=timeout)
+
+    def run(
+        self,
+        script: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> tuple[Execution, logs.CellLog]:
+        """Start a shell script as a cell does: `bash -e` where the bottle has bash, else `sh -e`; its input is empty.
+
+        Args:
+            script: what to run, at most `MAX_SCRIPT` bytes.
+            env: variables beside those of the bottle.
+            cwd: working directory.
+            user: user in the bottle.
+            timeout: seconds.
+
+        Returns:
+            The execution and the log that gets all of its output while it is read; the reader closes the log.
+
+        Raises:
+            BottleGone: the bottle died or was stopped.
+            UsageError: the script is too long or holds a NUL.
+        """
+        body = script.encode("utf-8", "surrogateescape")
+        if len(body) > MAX_SCRIPT:
+            raise UsageError(
+                f"the cell is {len(body)} bytes long, {MAX_SCRIPT} are possible",
+                hint="Put the data into a file and copy it in: --copy FILE.",
+            )
+        log = logs.new_log(self.bottle.slug)
+        argv = ["sh", "-c", _CELL_SHELL, "cell", script]
+        execution = self.bottle.exec(argv, env=env, cwd=cwd, user=user, timeout=timeout)
+        return execution.tee(lambda chunk: log.write(chunk.data)), log
+
+    def cp_in(self, source: str | Path, target: str = "") -> CopyReport:
+        """Copy a file or directory of the host into the bottle; see `Bottle.cp_in`."""
+        return self.bottle.cp_in(Path(source).expanduser().absolute(), target or ".")
+
+    def cp_out(self, source: str, target: str | Path = ".") -> CopyReport:
+        """Copy a file or directory out of the bottle; see `Bottle.cp_out`."""
+        return self.bottle.cp_out(source, Path(target).expanduser().absolute())
+
+    def stop(self) -> None:
+        """Remove the bottle and all it has.  Idempotent."""
+        self._session.stop(self.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "running" if self.bottle.alive else "gone"
+        return f"<bottle {self.name}: {self.plan.spec.backend}, {state}>"
+
+    def _release(self) -> None:
+        self._stack.close()
+
+
+class Session:
+    """The bottles that this process holds.  Thread-safe.
+
+    Attributes:
+        default_backend: backend to use where no option says one; empty to choose by what works.
+        default_limits: limits of a bottle whose manifest and options say nothing.
+        project: directory that relative paths and `./.bot-bottle/agents/` are below; `None` for the current one.
+    """
+
+    def __init__(self) -> None:
+        self.default_backend = ""
+        self.default_limits = DEFAULT_LIMITS
+        self.project: Path | None = None
+        self._held: dict[str, HeldBottle] = {}
+        self._lock = threading.RLock()
+
+    def plan(self, name: str, options: LaunchOptions | None = None) -> BottlePlan:
+        """Resolve and check everything about a launch; start nothing.
+
+        Raises:
+            UsageError: a name, an option or a value is wrong.
+            ManifestError: a manifest is.
+            BackendUnavailable: this host cannot run it.
+        """
+        return self._prepare(name, options or LaunchOptions())[1]
+
+    def launch(
+        self,
+        name: str,
+        options: LaunchOptions | None = None,
+        *,
+        on_plan: Callable[[BottlePlan], object] = lambda plan: None,
+        on_progress: OnProgress = no_progress,
+    ) -> HeldBottle:
+        """Launch a bottle.
+
+        Args:
+            name: what to call it.
+            options: how.
+            on_plan: gets the plan before anything starts: the preflight.
+            on_progress: gets each step of the launch.
+
+        Returns:
+            The running bottle; it is stopped when this process ends unless it is kept.
+
+        Raises:
+            UsageError: a name, an option or a value is wrong.
+            ManifestError: a manifest is.
+            NameTaken: a live bottle has the name.
+            BackendUnavailable: this host cannot run it.
+            BuildFailed: its image cannot be built.
+        """
+        backend, plan = self._prepare(name, options or LaunchOptions())
+        self._remove_dead(name)
+        record = _record_of(plan)
+        state.claim(record)
+        try:
+            on_plan(plan)
+            with ExitStack() as stack:
+                stack.callback(record.remove)
+                bottle = stack.enter_context(backend.launch(plan, on_progress=on_progress))
+                return self._hold(bottle, stack.pop_all())
+        except BaseException:
+            record.remove()
+            raise
+
+    def get(self, name: str) -> HeldBottle:
+        """Return a bottle of this process.
+
+        Raises:
+            UsageError: this process holds none of that name.
+            BottleGone: it died or was stopped elsewhere; it is let go.
+        """
+        with self._lock:
+            held = self._held.get(name)
+        if held is None:
+            raise UsageError(f"this kernel has no bottle '{name}'", hint=self._where_is(name))
+        if not held.bottle.alive:
+            self._let_go(name)
+            raise BottleGone(f"bottle '{name}' died or was stopped elsewhere", hint=f"Run `%%bottle {name}` again for a new one.")
+        return held
+
+    def held(self) -> list[HeldBottle]:
+        """Return the bottles of this process, oldest first."""
+        with self._lock:
+            return list(self._held.values())
+
+    def attach(self, name: str) -> HeldBottle:
+        """Hold a kept bottle again whose kernel is gone.
+
+        Raises:
+            UsageError: there is no such bottle, or it does not outlive its kernel.
+            NameTaken: another live kernel holds it.
+            BottleGone: it does not run any more.
+        """
+        with self._lock:
+            if name in self._held:
+                return self.get(name)
+        record = _record_named(name)
+        if not record.keep:
+            raise UsageError(f"bottle '{name}' ends with its kernel ({record.owner})", hint="Start bottles with --keep to attach later.")
+        backend = registry.get(record.backend)
+        state.take_over(record, Owner.current())
+        stack = ExitStack()
+        try:
+            return self._hold(stack.enter_context(backend.attach(record.slug)), stack)
+        except BottleGone:
+            backend.stop(record.slug)
+            record.remove()
+            raise
+
+    def stop(self, name: str) -> None:
+        """Remove a bottle of this process, or a kept one that no live kernel holds.
+
+        Raises:
+            UsageError: there is none of that name.
+            NameTaken: another live kernel holds it.
+        """
+        with self._lock:
+            held = self._held.pop(name, None)
+        if held is not None:
+            held._release()
+            self._remove(held.plan.spec.backend, held.plan.slug)
+            return
+        record = _record_named(name)
+        if record.owner.alive and record.owner != Owner.current():
+            raise UsageError(f"bottle '{name}' belongs to {record.owner}", hint="Stop it in its own notebook.")
+        self._remove(record.backend, record.slug)
+
+    def stop_all(self) -> list[str]:
+        """Remove every bottle of this process, several at once.
+
+        Returns:
+            The names of those that were stopped.
+        """
+        names = [held.name for held in self.held()]
+        _in_parallel(self.stop, names)
+        return names
+
+    def active(self) -> list[ActiveAgent]:
+        """Return the live bottles of this user on this host, of every kernel, oldest first."""
+        return registry.enumerate_active()
+
+    def cleanup(self, *, dry_run: bool = False) -> list[str]:
+        """Remove what killed kernels left, on every backend that works here; live and kept bottles stay.
+
+        Args:
+            dry_run: only list it.
+
+        Returns:
+            What was (or would be) removed, a line each.
+        """
+        found: list[str] = []
+        for backend in registry.available():
+            plan = backend.prepare_cleanup()
+            found += map(str, plan.orphans)
+            if not dry_run:
+                backend.cleanup(plan)
+        if not dry_run:
+            logs.prune({record.slug for record in state.records()})
+        return found
+
+    def close(self) -> None:
+        """Let every bottle go: kept ones run on, the others are removed.  Called when the process ends."""
+        with self._lock:
+            held, self._held = list(self._held.values()), {}
+        _in_parallel(HeldBottle._release, held)
+
+    def _prepare(self, name: str, options: LaunchOptions) -> tuple[AnyBackend, BottlePlan]:
+        manifest.validate_name("bottle", name)
+        backend, reason = self._choose(options)
+        slug = state.new_slug(name)
+        spec = self._spec(name, options, backend, reason)
+        stage_dir = state.state_dir() / slug / "stage"
+        return backend, backend.prepare(spec, slug=slug, stage_dir=stage_dir)
+
+    def _choose(self, options: LaunchOptions) -> tuple[AnyBackend, str]:
+        if not options.backend and self.default_backend:
+            return registry.get(self.default_backend), "%config says so"
+        return registry.choose(options.backend)
+
+    def _spec(self, name: str, options: LaunchOptions, backend: AnyBackend, reason: str) -> BottleSpec:
+        project = self.project or Path.cwd()
+        agent = manifest.load_agent(options.agent, project=project) if options.agent else None
+        bottle_name = options.bottle or (agent.bottle if agent else "")
+        bottle = manifest.load_bottle(bottle_name) if bottle_name else manifest.BottleManifest(name="")
+        limits = self.default_limits.merged(bottle.limits)
+        if agent:
+            limits = limits.merged(agent.limits)
+        return BottleSpec(
+            name=name,
+            backend=backend.name,
+            backend_reason=reason,
+            manifest=bottle,
+            agent=agent,
+            image=options.image or bottle.image,
+            dockerfile=Path(bottle.dockerfile) if bottle.dockerfile else None,
+            env={**bottle.env, **options.env},
+            copies=tuple(_copy(text, project) for text in options.copy),
+            cwd=options.cwd,
+            user=options.user,
+            limits=limits.merged(options.limits),
+            keep=options.keep,
+            project=project,
+        )
+
+    def _hold(self, bottle: Bottle, stack: ExitStack) -> HeldBottle:
+        held = HeldBottle(bottle, stack, self)
+        with self._lock:
+            self._held[bottle.name] = held
+        return held
+
+    def _let_go(self, name: str) -> None:
+        with self._lock:
+            held = self._held.pop(name, None)
+        if held is not None:
+            held._release()
+
+    def _remove(self, backend: str, slug: str) -> None:
+        registry.get(backend).stop(slug)
+        for record in state.records():
+            if record.slug == slug:
+                record.remove()
+
+    def _remove_dead(self, name: str) -> None:
+        """Clear the name of a bottle whose kernel was killed, or that died itself."""
+        for record in state.records():
+            if record.name != name:
+                continue
+            if not record.owner.alive and not (record.keep and self._runs(record.slug)):
+                self._remove(record.backend, record.slug)
+
+    def _runs(self, slug: str) -> bool:
+        return any(agent.slug == slug for agent in self.active())
+
+    def _where_is(self, name: str) -> str:
+        for record in state.records():
+            if record.name == name:
+                return f"`%bottle attach {name}` takes it over." if record.keep else f"It belongs to {record.owner}."
+        return did_you_mean(name, [held.name for held in self.held()])
+
+
+@cache
+def current() -> Session:
+    """Return the session of this process; its bottles are let go when the process ends."""
+    session = Session()
+    pid = os.getpid()
+    # A forked child inherits the hook, not the bottles.
+    atexit.register(lambda: session.close() if os.getpid() == pid else None)
+    return session
+
+
+def _record_of(plan: BottlePlan) -> state.BottleRecord:
+    spec = plan.spec
+    return state.BottleRecord(
+        slug=plan.slug,
+        name=spec.name,
+        backend=spec.backend,
+        owner=Owner.current(),
+        created=time.time(),
+        keep=spec.keep,
+        agent=spec.agent.name if spec.agent else "",
+        bottle=spec.manifest.name,
+    )
+
+
+def _record_named(name: str) -> state.BottleRecord:
+    records = state.records()
+    for record in records:
+        if record.name == name:
+            return record
+    raise UsageError(f"no bottle is called '{name}'", hint=did_you_mean(name, [record.name for record in records]))
+
+
+def _copy(text: str, project: Path) -> Copy:
+    source, _, target = text.partition(":")
+    if not source:
+        raise UsageError(f"not a copy: {text!r}", hint="Write --copy SRC or --copy SRC:DST.")
+    path = (project / Path(source).expanduser()).absolute()
+    return Copy(path, PurePosixPath(target or path.resolve().name))
+
+
+def _in_parallel(act: Callable[[_T], object], items: Sequence[_T]) -> None:
+    """Do *act* for every item, then raise the first error if there was one."""
+    if items:
+        with ThreadPoolExecutor(min(len(items), 16)) as pool:
+            done = [pool.submit(act, item) for item in items]
+        for future in done:
+            future.result()
