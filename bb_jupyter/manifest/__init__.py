@@ -1,0 +1,71 @@
+"""What a user declares: bottles and agents, read from files that are trusted by where they lie.
+
+Imported lazily: a name is loaded, with pydantic and PyYAML, when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .agent import AgentManifest
+    from .agents import list_agents, load_agent
+    from .bottle import AgentProviderRef, BottleManifest
+    from .bottles import define_bottle, list_bottles, load_bottle, parse_bottle
+    from .egress import Auth, Egress, Route
+    from .git_gate import GitGate, GitRepo, GitUser
+    from .limits import Limits
+    from .names import validate_name
+    from .secrets import resolve_token
+    from .sources import Entry, Origin, check_repository
+    from .units import format_duration, format_size, parse_duration, parse_size
+
+__all__ = [
+    "AgentManifest",
+    "AgentProviderRef",
+    "Auth",
+    "BottleManifest",
+    "Egress",
+    "Entry",
+    "GitGate",
+    "GitRepo",
+    "GitUser",
+    "Limits",
+    "Origin",
+    "Route",
+    "check_repository",
+    "define_bottle",
+    "format_duration",
+    "format_size",
+    "list_agents",
+    "list_bottles",
+    "load_agent",
+    "load_bottle",
+    "parse_bottle",
+    "parse_duration",
+    "parse_size",
+    "resolve_token",
+    "validate_name",
+]
+
+_HOME_OF = {
+    "agent": ("AgentManifest",),
+    "agents": ("list_agents", "load_agent"),
+    "bottle": ("AgentProviderRef", "BottleManifest"),
+    "bottles": ("define_bottle", "list_bottles", "load_bottle", "parse_bottle"),
+    "egress": ("Auth", "Egress", "Route"),
+    "git_gate": ("GitGate", "GitRepo", "GitUser"),
+    "limits": ("Limits",),
+    "names": ("validate_name",),
+    "secrets": ("resolve_token",),
+    "sources": ("Entry", "Origin", "check_repository"),
+    "units": ("format_duration", "format_size", "parse_duration", "parse_size"),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOME_OF.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,59 @@
+"""The manifest of an agent: who works in a bottle, with which skills and prompt."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from ..errors import UsageError
+from .base import Argument, Frozen, NoneIsEmpty
+from .bottle import Template
+from .limits import Limits
+from .names import validate_name
+from .sources import Origin
+from .wording import shown
+
+_SKILL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+
+def _skill(text: str) -> str:
+    if not _SKILL.fullmatch(text):
+        raise ValueError(f"{shown(text)} cannot name a skill\nName a folder of skills/, without a path.")
+    return text
+
+
+def _bottle(text: str) -> str:
+    try:
+        return validate_name("bottle", text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+class AgentManifest(Frozen):
+    """An agent as declared.
+
+    Attributes:
+        name: how it is asked for.
+        origin: ``home`` or ``repository``; what a repository says is shown before it is used.
+        path: the file that declared it.
+        description: one line for listings.
+        provider: name of the agent provider; the bottle's own when ``None``.
+        bottle: name of a bottle of the user's home or of the kernel.
+        skills: folders below ``skills/`` of the home or of the repository.
+        model: the model to ask for; the provider's own when ``None``.
+        limits: over the bottle's when it comes from the home (`Limits.merged`), else only below (`Limits.narrowed`).
+        prompt: text below the frontmatter.
+    """
+
+    name: str
+    origin: Origin = "home"
+    path: str = ""
+    description: str = ""
+    provider: Template | None = None
+    bottle: Annotated[str, AfterValidator(_bottle)] | None = None
+    skills: tuple[Annotated[str, AfterValidator(_skill)], ...] = ()
+    model: Argument | None = None
+    limits: Annotated[Limits, NoneIsEmpty] = Limits()
+    prompt: str = ""

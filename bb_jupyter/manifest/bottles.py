@@ -1,0 +1,144 @@
+"""Bottles: from the user's folder and from cells of this kernel, never from a repository."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+from ..errors import BottleError, ManifestError, did_you_mean
+from .bottle import BottleManifest
+from .explain import build
+from .extends import merged
+from .names import is_name, validate_name
+from .parse import Document, parse
+from .read import read_text
+from .sources import Entry, Origin, check_repository, home_folder, manifest_names
+from .wording import shown
+
+_defined: dict[str, _Layer] = {}
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One bottle as written, before what it extends is merged in."""
+
+    manifest: BottleManifest
+    document: Document
+
+
+def parse_bottle(text: str, *, name: str, path: str = "<cell>", origin: Origin = "kernel") -> BottleManifest:
+    """Read the text of one bottle, without what it extends.
+
+    Args:
+        text: YAML, or Markdown with YAML frontmatter.
+        name: the bottle's name, checked already.
+        path: file or label that errors name; relative paths in a file's manifest start at its folder, else at the
+            working directory.
+        origin: where it comes from.
+
+    Raises:
+        ManifestError: with line and key.
+    """
+    return _layer(text, name, path, origin).manifest
+
+
+def define_bottle(name: str, text: str, label: str = "<cell>") -> BottleManifest:
+    """Define a bottle for this kernel; the person who runs the cell vouches for it.
+
+    It comes before a bottle of the same name in the user's folder. A definition that is refused changes nothing.
+
+    Args:
+        name: its name.
+        text: YAML, or Markdown with YAML frontmatter.
+        label: what errors and the preflight call the cell.
+
+    Returns:
+        The bottle with what it extends merged in.
+
+    Raises:
+        UsageError: the name is not allowed.
+        ManifestError: with line and key.
+    """
+    layer = _layer(text, validate_name("bottle", name), label, "kernel")
+    manifest = _resolved(layer, (name,))
+    _defined[name] = layer
+    return manifest
+
+
+def load_bottle(name: str, *, project_dir: Path | None = None) -> BottleManifest:
+    """Load a bottle of this kernel or of the user's folder, with what it extends merged in.
+
+    Args:
+        name: its name.
+        project_dir: where a repository may have tried to ship it, for the message; the working directory by default.
+
+    Raises:
+        UsageError: the name is not allowed.
+        ManifestError: there is no such bottle, or it or one that it extends is wrong.
+    """
+    layer = _find(validate_name("bottle", name))
+    if layer is None:
+        check_repository(project_dir or Path.cwd())
+        hint = did_you_mean(name, _known()) or f"Write it there as {name}.md, or in a cell: %%bottle_manifest {name}"
+        raise ManifestError(f"no bottle is named '{name}'", path=home_folder("bottles"), hint=hint)
+    return _resolved(layer, (name,))
+
+
+def list_bottles() -> list[Entry[BottleManifest]]:
+    """List the bottles of this kernel and of the user's folder, broken ones with their error."""
+    return [_entry(name) for name in sorted(_known())]
+
+
+def _entry(name: str) -> Entry[BottleManifest]:
+    label = _defined[name].manifest.path if name in _defined else str(_file(name))
+    origin: Origin = "kernel" if name in _defined else "home"
+    try:
+        return Entry(name, origin, label, manifest=load_bottle(name))
+    except BottleError as error:
+        return Entry(name, origin, label, error=error)
+
+
+def _file(name: str) -> Path:
+    return home_folder("bottles") / f"{name}.md"
+
+
+def _known() -> set[str]:
+    return {*_defined, *manifest_names(home_folder("bottles"))}
+
+
+def _layer(text: str, name: str, path: str, origin: Origin) -> _Layer:
+    document = parse(text, path, plain=True)
+    for loc in document.nulls:
+        # In a route an empty value would stand for "all": it is a slip of the pen, so nothing is opened by it.
+        if loc[:2] == ("egress", "routes") and len(loc) > 2:
+            raise document.error("has no value", loc, "Write one, or leave the key out.")
+    given = {"name": name, "origin": origin, "path": path, "description": document.body}
+    base = Path(path).parent if origin == "home" else Path.cwd()
+    return _Layer(build(BottleManifest, document, given, base=base), document)
+
+
+def _find(name: str) -> _Layer | None:
+    """Look among the definitions of this kernel, then in the user's folder."""
+    if name in _defined:
+        return _defined[name]
+    if not is_name(name) or not os.path.lexists(_file(name)):
+        return None
+    return _layer(read_text(_file(name)), name, str(_file(name)), "home")
+
+
+def _resolved(layer: _Layer, chain: tuple[str, ...]) -> BottleManifest:
+    parents = [_parent(layer, name, chain) for name in layer.manifest.extends]
+    return reduce(merged, [*parents, layer.manifest])
+
+
+def _parent(layer: _Layer, name: str, chain: tuple[str, ...]) -> BottleManifest:
+    if name in chain:
+        circle = " → ".join((*chain[chain.index(name) :], name))
+        raise layer.document.error(f"goes in a circle: {circle}", ("extends",))
+    found = _find(name)
+    if found is None:
+        hint = did_you_mean(name, _known() - {chain[-1]})
+        raise layer.document.error(f"no bottle is named {shown(name)}", ("extends",), hint)
+    return _resolved(found, (*chain, name))

@@ -1,0 +1,37 @@
+"""Credentials of the host, found by the name that a manifest gives; their values are never shown."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import ManifestError
+from ..home import bot_bottle_home
+from .read import read_text
+
+_HINT = "Set the variable in the kernel's environment, or write the credential into the file."
+
+
+def resolve_token(ref: str) -> str:
+    """Find the credential that a checked ``token_ref`` or ``auth_token`` names.
+
+    An environment variable of that name comes first, then ``secrets/<ref>`` in the user's folder, without the line
+    breaks at its end.
+
+    Raises:
+        ManifestError: neither exists, the one that does is empty, or its value cannot be sent in a header.
+    """
+    variable, file = f"environment variable {ref}", bot_bottle_home() / "secrets" / ref
+    if ref in os.environ:
+        return _checked(os.environ[ref], variable)
+    if not os.path.lexists(file):
+        raise ManifestError(f"token_ref '{ref}': there is neither {variable} nor the file {file}", hint=_HINT)
+    return _checked(read_text(file).strip("\r\n"), f"file {file}")
+
+
+def _checked(value: str, where: str) -> str:
+    if not value.strip():
+        raise ManifestError(f"the {where} is empty", hint=_HINT)
+    # RFC 9110, section 5.5: a field value; whatever is outside could end the header and begin another.
+    if not all(" " <= character <= "~" for character in value):
+        raise ManifestError(f"the {where} holds a line break, a control or a non-ASCII character: not a credential")
+    return value
