@@ -81,7 +81,7 @@ def _explained(model: type[BaseModel], document: Document, item: dict[str, Any])
         return document.error(f"expected {context['expected']}, got {_seen(kind, value)}", loc, hint)
     if kind in _EXPECTED:
         return document.error(f"expected {_EXPECTED[kind]}, got {_seen(kind, value)}", loc)
-    return document.error(item["msg"][:1].lower() + item["msg"][1:], loc)
+    return document.error(item["msg"].replace("Input should", "must"), loc)
 
 
 def _seen(kind: str, value: object) -> str:

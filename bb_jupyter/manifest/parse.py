@@ -108,7 +108,9 @@ def _compose(path: str, source: str, offset: int) -> Node | None:
     except yaml.MarkedYAMLError as error:
         problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
         mark = error.problem_mark
-        raise wrong(f" at column {mark.column + 1}: {problem}" if mark else problem, mark and mark.line + 1) from error
+        raise wrong(
+            f" at column {mark.column + 1}: {problem}" if mark else problem, mark.line + 1 if mark else None
+        ) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets int() and chr() fail on their own
         raise wrong(": a number or an escape is out of range", loader.line + 1) from error
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from .wording import shown
 
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*(?:([kmgtp])i?)?b?", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s*(?:([kmgtp])i?)?b?", re.ASCII | re.IGNORECASE)
 _SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SIZE_NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MOST = 2**63 - 1
