@@ -7,6 +7,7 @@ launches, and lets everything go when the process ends.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -29,7 +30,7 @@ from bb_jupyter.backend.owner import Owner
 from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.backend.registry import AnyBackend
 from bb_jupyter.backend.spec import BottleSpec, Copy
-from bb_jupyter.errors import BottleGone, UsageError, did_you_mean
+from bb_jupyter.errors import BottleError, BottleGone, UsageError, did_you_mean
 from bb_jupyter.manifest import Limits
 
 _T = TypeVar("_T")
@@ -252,7 +253,9 @@ class Session:
             raise UsageError(f"this kernel has no bottle '{name}'", hint=self._where_is(name))
         if not held.bottle.alive:
             self._let_go(name)
-            raise BottleGone(f"bottle '{name}' died or was stopped elsewhere", hint=f"Run `%%bottle {name}` again for a new one.")
+            raise BottleGone(
+                f"bottle '{name}' died or was stopped elsewhere", hint=f"Run `%%bottle {name}` again for a new one."
+            )
         return held
 
     def held(self) -> list[HeldBottle]:
@@ -273,7 +276,10 @@ class Session:
                 return self.get(name)
         record = _record_named(name)
         if not record.keep:
-            raise UsageError(f"bottle '{name}' ends with its kernel ({record.owner})", hint="Start bottles with --keep to attach later.")
+            raise UsageError(
+                f"bottle '{name}' ends with its kernel ({record.owner})",
+                hint="Start bottles with --keep to attach later.",
+            )
         backend = registry.get(record.backend)
         state.take_over(record, Owner.current())
         stack = ExitStack()
@@ -339,7 +345,9 @@ class Session:
         """Let every bottle go: kept ones run on, the others are removed.  Called when the process ends."""
         with self._lock:
             held, self._held = list(self._held.values()), {}
-        _in_parallel(HeldBottle._release, held)
+        for bottle in held:  # one after the other: an interpreter that ends starts no threads
+            with contextlib.suppress(BottleError):
+                bottle._release()
 
     def _prepare(self, name: str, options: LaunchOptions) -> tuple[AnyBackend, BottlePlan]:
         manifest.validate_name("bottle", name)

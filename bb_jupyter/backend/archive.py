@@ -72,10 +72,22 @@ class _BoundedTarInfo(tarfile.TarInfo):
     """A member whose extended headers cannot fill the memory."""
 
     def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
-        extended = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+        extended = (
+            tarfile.XHDTYPE,
+            tarfile.XGLTYPE,
+            tarfile.SOLARIS_XHDTYPE,
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+        )
         if self.type in extended and self.size > _MAX_HEADER:
             raise tarfile.ReadError("a header is too long")
-        return super()._proc_member(tarfile_)  # type: ignore[misc, no-any-return]
+        return super()._proc_member(tarfile_)  # type: ignore[misc]
+
+
+def _standard_filter(member: tarfile.TarInfo, root: str) -> None:
+    """Ask tarfile's own filter too, where this Python has it (PEP 706 came to 3.11.4 and to distributions by and by)."""
+    if hasattr(tarfile, "data_filter"):
+        tarfile.data_filter(member, root)
 
 
 @dataclass
@@ -97,10 +109,9 @@ class _Unpacking:
 
     def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         try:
-            path = self._path(tarfile.data_filter(member, str(self.root)).name)
-        except tarfile.FilterError as error:
-            return self._refuse(member.name, type(error).__name__.removesuffix("Error"))
-        except ValueError as error:
+            path = self._path(member.name)
+            _standard_filter(member, str(self.root))
+        except (ValueError, tarfile.TarError) as error:
             return self._refuse(member.name, str(error))
         if member.issym():
             self.links.append((path, member.linkname))

@@ -38,7 +38,9 @@ class LimitPlan:
     def __str__(self) -> str:
         if not self.value:
             return f"{self.name} unlimited"
-        return f"{self.name} {self.value} ({self.means})" if self.means else f"{self.name} {self.value} NOT ENFORCED here"
+        return (
+            f"{self.name} {self.value} ({self.means})" if self.means else f"{self.name} {self.value} NOT ENFORCED here"
+        )
 
 
 @dataclass(frozen=True)

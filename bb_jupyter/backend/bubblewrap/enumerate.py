@@ -1,0 +1,42 @@
+"""Live bubblewrap bottles: those whose PID 1 runs, by the records of this user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.bottle import ActiveAgent
+from bb_jupyter.backend.owner import process_start_time
+
+BACKEND = "bubblewrap"
+
+
+def enumerate_active() -> Sequence[ActiveAgent]:
+    """Return the live bottles, oldest first."""
+    return [
+        ActiveAgent(
+            slug=record.slug,
+            name=record.name,
+            backend=BACKEND,
+            agent=record.agent,
+            bottle=record.bottle,
+            state="running",
+            created=record.created,
+            owner=record.owner,
+        )
+        for record in records()
+        if sandbox_runs(record) and record.owner.alive
+    ]
+
+
+def records() -> list[state.BottleRecord]:
+    """Return the records of this backend."""
+    return [record for record in state.records() if record.backend == BACKEND]
+
+
+def sandbox_runs(record: state.BottleRecord) -> bool:
+    """Whether the PID 1 that the record names runs on this machine."""
+    pid, start_time = record.details.get("pid"), record.details.get("start_time")
+    here = type(record.owner).current()
+    same_kernel = (record.owner.boot_id, record.owner.pid_namespace) == (here.boot_id, here.pid_namespace)
+    return same_kernel and isinstance(pid, int) and start_time is not None and process_start_time(pid) == start_time

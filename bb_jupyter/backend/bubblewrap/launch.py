@@ -1,0 +1,125 @@
+"""Start a bubblewrap bottle: namespaces by bwrap, limits by control group, files copied in; all of it let go at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import IO
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.base import OnProgress, Progress
+from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp
+from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
+from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
+from bb_jupyter.backend.bubblewrap.pipes import memory_file
+from bb_jupyter.backend.owner import process_start_time
+from bb_jupyter.errors import BackendUnavailable
+
+#: Seconds until guest.py must have said that it is ready; it takes some 20 ms.
+_READY = 60.0
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+@contextmanager
+def launch(plan: BubblewrapBottlePlan, on_progress: OnProgress) -> Iterator[BubblewrapBottle]:
+    """Run the bottle of *plan* until the context is left; see `BottleBackend.launch`."""
+    with ExitStack() as stack:
+        on_progress(Progress("start"))
+        group = _limited(stack, plan)
+        bottle, pid = _sandbox(stack, plan)
+        if group:
+            group.add(pid)
+        _remember(plan, pid, group)
+        for copy in plan.copies:
+            on_progress(Progress("copy in", line=str(copy)))
+            bottle.copy(copy)
+        yield bottle
+
+
+def _limited(stack: ExitStack, plan: BubblewrapBottlePlan) -> cgroup.Cgroup | None:
+    parents = cgroup.parents()
+    if parents is None:
+        return None
+    try:
+        group = cgroup.create(plan.slug, plan.spec.limits, parents)
+    except OSError as error:
+        raise BackendUnavailable(f"cannot limit the bottle: {error}", hint="`%bottle doctor` tells more.") from None
+    if group:
+        stack.callback(group.remove)
+    return group
+
+
+def _sandbox(stack: ExitStack, plan: BubblewrapBottlePlan) -> tuple[BubblewrapBottle, int]:
+    """Start bwrap with guest.py and wait until that answers.
+
+    Returns:
+        The bottle, and the pid of its PID 1 as this process sees it.
+    """
+    host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stack.enter_context(host)
+    host.settimeout(_READY)
+    # The kernel stamps each message with its sender's pid: guest.py cannot lie about it.
+    host.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    complaints = stack.enter_context(tempfile.TemporaryFile())
+    with guest, ExitStack() as filters:
+        filter_fd = memory_file(filters, seccomp.program()) if seccomp.supported() else None
+        argv = bwrap.sandbox(
+            plan.spec.name,
+            disk=plan.spec.limits.disk,
+            control=guest.fileno(),
+            seccomp=filter_fd,
+            limits=json.dumps(plan.rlimits),
+        )
+        fds = [guest.fileno()] + ([filter_fd] if filter_fd is not None else [])
+        process = _spawn(argv, fds, complaints)
+    bottle = BubblewrapBottle(plan, host, process)
+    stack.callback(bottle.close)
+    pid = _ready(host, process, complaints)
+    host.settimeout(None)
+    return bottle, pid
+
+
+def _spawn(argv: list[str], fds: list[int], complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+    # --die-with-parent follows the thread that forks, not the process: one that lives as long as the process does it.
+    return (
+        _spawner()
+        .submit(subprocess.Popen, argv, pass_fds=fds, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints)
+        .result()
+    )
+
+
+@cache
+def _spawner() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="bottle-spawner")
+
+
+def _ready(host: socket.socket, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> int:
+    try:
+        data, ancillary, _, _ = host.recvmsg(256, socket.CMSG_SPACE(_CREDENTIALS.size))
+    except TimeoutError:
+        raise BackendUnavailable(f"the sandbox did not start within {_READY:.0f} s") from None
+    for level, kind, stamp in ancillary:
+        if data and (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            return int(_CREDENTIALS.unpack(stamp)[0])
+    process.wait()
+    complaints.seek(0)
+    why = complaints.read(2000).decode("utf-8", "replace").strip() or f"bwrap ended with {process.returncode}"
+    closed = bwrap.closed()
+    hint = closed.fix if closed else "`%bottle doctor` tells more."
+    raise BackendUnavailable(f"the sandbox did not start: {why.splitlines()[-1]}", hint=hint)
+
+
+def _remember(plan: BubblewrapBottlePlan, pid: int, group: cgroup.Cgroup | None) -> None:
+    """Write down what cleanup needs if this process is killed."""
+    for record in state.records():
+        if record.slug == plan.slug:
+            folders = [str(folder) for folder in group.folders] if group else []
+            record.with_details(pid=pid, start_time=process_start_time(pid), cgroups=folders)

@@ -1,0 +1,76 @@
+"""Descriptors that a command in a bottle gets.  Never one of a host file: who holds it could open it again for writing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import IO
+
+from bb_jupyter.backend.execution import Execution
+
+Feeder = Callable[[IO[bytes]], object]
+_BUFFER = 1 << 20
+
+
+def pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
+    """Make a pipe whose read end *ours* closes and whose write end *theirs* closes."""
+    read, write = os.pipe()
+    ours.callback(os.close, read)
+    theirs.callback(os.close, write)
+    return read, write
+
+
+def memory_file(stack: ExitStack, data: bytes) -> int:
+    """Return a descriptor from which *data* can be read, of any size; *stack* closes it."""
+    fd = os.memfd_create("input")
+    stack.callback(os.close, fd)
+    with open(fd, "wb", closefd=False) as file:  # noqa: PTH123  a descriptor, not a path
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def fed_pipe(stack: ExitStack, feeder: Feeder) -> int:
+    """Return the read end of a pipe that *feeder* fills from a thread of its own; *stack* closes it."""
+    read, write = os.pipe()
+    stack.callback(os.close, read)
+    threading.Thread(target=_feed, args=(write, feeder), daemon=True, name="bottle-stdin").start()
+    return read
+
+
+def from_file(source: IO[bytes]) -> Feeder:
+    """Return a feeder that copies what *source* gives."""
+    return lambda target: shutil.copyfileobj(source, target, _BUFFER)
+
+
+def _feed(fd: int, feeder: Feeder) -> None:
+    # The command may end, or the bottle die, before it has read everything.
+    with contextlib.suppress(BrokenPipeError), open(fd, "wb", buffering=_BUFFER) as target:  # noqa: PTH123
+        feeder(target)
+
+
+class Output(io.RawIOBase):
+    """The standard output of an execution, as a file."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._pending = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill *buffer* with what has come, waiting for the first byte; 0 at the end."""
+        while not self._pending and self._execution.running:
+            data = b"".join(chunk.data for chunk in self._execution.poll() if chunk.stream == "stdout")
+            self._pending = memoryview(data)
+        size = min(len(buffer), len(self._pending))
+        buffer[:size] = self._pending[:size]
+        self._pending = self._pending[size:]
+        return size

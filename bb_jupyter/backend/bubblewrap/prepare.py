@@ -1,0 +1,98 @@
+"""Decide what a bubblewrap bottle will be on this host: its root, its user, and which limits hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp
+from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
+from bb_jupyter.backend.copying import CopyPlan
+from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan
+from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.errors import BackendUnavailable, UsageError
+from bb_jupyter.manifest import Limits, format_duration, format_size
+
+
+def resolve_plan(spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]) -> BubblewrapBottlePlan:
+    """Make the plan.
+
+    Raises:
+        UsageError: the spec asks for what this backend has not.
+        BackendUnavailable: this host does not let it work.
+    """
+    _refuse_what_is_not_there(spec)
+    version = bwrap.find()[1]
+    if reason := bwrap.closed():
+        raise BackendUnavailable(f"bubblewrap cannot work here: {reason.reason}", hint=reason.fix)
+    limits, rlimits = plan_limits(spec.limits)
+    return BubblewrapBottlePlan(
+        spec=spec,
+        slug=slug,
+        stage_dir=stage_dir,
+        root=f"this host's programs, read-only (bubblewrap {version}); home and /tmp in memory, gone with the bottle",
+        user=f"{GUEST_USER} ({GUEST_UID}), no capabilities, no new privileges" + _seccomp(),
+        limits=limits,
+        copies=copies,
+        rlimits=rlimits,
+        env={
+            "PATH": bwrap.search_path(),
+            "HOME": GUEST_HOME,
+            "USER": GUEST_USER,
+            "LOGNAME": GUEST_USER,
+            "SHELL": "/bin/sh",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            **spec.env,
+        },
+    )
+
+
+def plan_limits(limits: Limits) -> tuple[tuple[LimitPlan, ...], dict[str, int]]:
+    """Say what enforces each limit here, and which rlimits stand in where no control group can be made."""
+    parents = cgroup.parents()
+    by_group = {name: f"cgroup v{parents.version}" for name in parents.folders} if parents else {}
+    means = {"memory": by_group.get("memory", ""), "pids": by_group.get("pids", ""), "cpus": by_group.get("cpu", "")}
+    rlimits = {"RLIMIT_CORE": 0}
+    if limits.memory and not means["memory"]:
+        rlimits["RLIMIT_DATA"] = limits.memory
+        means["memory"] = "rlimit, each process"
+    # The kernel exempts the host's root from RLIMIT_NPROC, inside a user namespace too.
+    if limits.pids and not means["pids"] and os.geteuid() != 0:
+        rlimits["RLIMIT_NPROC"] = limits.pids
+        means["pids"] = "rlimit"
+    plans = (
+        LimitPlan("cpus", f"{limits.cpus:g}" if limits.cpus else "", means["cpus"]),
+        LimitPlan("memory", format_size(limits.memory) if limits.memory else "", means["memory"]),
+        LimitPlan("pids", str(limits.pids or ""), means["pids"]),
+        LimitPlan("disk", format_size(limits.disk) if limits.disk else "", "tmpfs"),
+        LimitPlan("timeout", format_duration(limits.timeout) if limits.timeout else "", "each command"),
+    )
+    return plans, rlimits
+
+
+def _refuse_what_is_not_there(spec: BottleSpec) -> None:
+    if spec.image or spec.dockerfile:
+        what = f"image '{spec.image}'" if spec.image else f"Dockerfile {spec.dockerfile}"
+        raise UsageError(
+            f"bubblewrap runs this host's programs, not {what}", hint="Use --backend docker, or leave the image out."
+        )
+    if spec.keep:
+        raise UsageError("a bubblewrap bottle ends with its kernel", hint="Use --backend docker with --keep.")
+    check_user(spec.user)
+
+
+def check_user(user: str | None) -> None:
+    """Refuse any user but the one that a bubblewrap bottle has.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    if user not in (None, "", GUEST_USER, str(GUEST_UID)):
+        raise UsageError(
+            f"a bubblewrap bottle has one user, '{GUEST_USER}', not '{user}'", hint="Use --backend docker."
+        )
+
+
+def _seccomp() -> str:
+    return ", seccomp filter" if seccomp.supported() else "; NO seccomp filter for this processor"
