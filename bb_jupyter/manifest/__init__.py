@@ -9,17 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .agent import AgentManifest
-    from .agents import list_agents, load_agent
-    from .bottle import AgentProviderRef, BottleManifest
-    from .bottles import define_bottle, list_bottles, load_bottle, parse_bottle
-    from .egress import Auth, Egress, Route
-    from .git_gate import GitGate, GitRepo, GitUser
-    from .limits import Limits
-    from .names import validate_name
-    from .secrets import resolve_token
-    from .sources import Entry, Origin, check_repository
-    from .units import format_duration, format_size, parse_duration, parse_size
+    from bb_jupyter.manifest.agent import AgentManifest
+    from bb_jupyter.manifest.agents import list_agents, load_agent
+    from bb_jupyter.manifest.bottle import AgentProviderRef, BottleManifest
+    from bb_jupyter.manifest.bottles import define_bottle, list_bottles, load_bottle, parse_bottle
+    from bb_jupyter.manifest.egress import Auth, Egress, Route
+    from bb_jupyter.manifest.git_gate import GitGate, GitRepo, GitUser
+    from bb_jupyter.manifest.limits import Limits
+    from bb_jupyter.manifest.names import validate_name
+    from bb_jupyter.manifest.secrets import resolve_token
+    from bb_jupyter.manifest.sources import Entry, Origin, check_repository
+    from bb_jupyter.manifest.units import format_duration, format_size, parse_duration, parse_size
 
 __all__ = [
     "AgentManifest",

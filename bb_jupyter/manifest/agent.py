@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from ..errors import UsageError
-from .base import Argument, Frozen, NoneIsEmpty
-from .bottle import Template
-from .limits import Limits
-from .names import validate_name
-from .sources import Origin
-from .wording import shown
+from bb_jupyter.errors import UsageError
+from bb_jupyter.manifest.base import Argument, Frozen, NoneIsEmpty
+from bb_jupyter.manifest.bottle import Template
+from bb_jupyter.manifest.limits import Limits
+from bb_jupyter.manifest.names import validate_name
+from bb_jupyter.manifest.sources import Origin
+from bb_jupyter.manifest.wording import shown
 
 _SKILL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -43,7 +43,7 @@ class AgentManifest(Frozen):
         bottle: name of a bottle of the user's home or of the kernel.
         skills: folders below ``skills/`` of the home or of the repository.
         model: the model to ask for; the provider's own when ``None``.
-        limits: over the bottle's when it comes from the home (`Limits.merged`), else only below (`Limits.narrowed`).
+        limits: what it asks for, see `limits_within`.
         prompt: text below the frontmatter.
     """
 
@@ -57,3 +57,7 @@ class AgentManifest(Frozen):
     model: Argument | None = None
     limits: Annotated[Limits, NoneIsEmpty] = Limits()
     prompt: str = ""
+
+    def limits_within(self, limits: Limits) -> Limits:
+        """Apply this agent's limits to a bottle's: the user's own agent sets, a repository's can only lower them."""
+        return limits.narrowed(self.limits) if self.origin == "repository" else limits.merged(self.limits)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import BottleError, ManifestError, did_you_mean
-from ..home import bot_bottle_home
-from .agent import AgentManifest
-from .bottle import BottleManifest
-from .explain import build, known_keys
-from .names import validate_name
-from .parse import Document, parse
-from .read import read_text
-from .sources import Entry, Origin, check_repository, home_folder, manifest_names, repository_folder
+from bb_jupyter.errors import BottleError, ManifestError, did_you_mean
+from bb_jupyter.home import bot_bottle_home
+from bb_jupyter.manifest.agent import AgentManifest
+from bb_jupyter.manifest.bottle import BottleManifest
+from bb_jupyter.manifest.explain import build, known_keys
+from bb_jupyter.manifest.names import validate_name
+from bb_jupyter.manifest.parse import Document, parse
+from bb_jupyter.manifest.read import read_text
+from bb_jupyter.manifest.sources import Entry, Origin, check_repository, home_folder, manifest_names, repository_folder
 
 # Keys that give power: those of a bottle, of its parts, and those under which other tools know them.
 _BOTTLE_KEYS = (
@@ -23,51 +23,51 @@ _BOTTLE_KEYS = (
 ) - known_keys(AgentManifest)
 
 
-def load_agent(name: str, *, project_dir: Path | None = None) -> AgentManifest:
+def load_agent(name: str, *, project: Path | None = None) -> AgentManifest:
     """Load an agent of the user's folder, or else of the project's ``.bot-bottle/agents/``.
 
     Args:
         name: its name.
-        project_dir: the project's root; the working directory by default.
+        project: the project's root; the working directory by default.
 
     Raises:
         UsageError: the name is not allowed.
         ManifestError: there is no such agent, it is wrong, or the repository ships more than agents.
     """
     validate_name("agent", name)
-    project = (project_dir or Path.cwd()).absolute()
+    root = (project or Path.cwd()).absolute()
     own = home_folder("agents")
     if os.path.lexists(own / f"{name}.md"):
         return _load(name, own / f"{name}.md", "home", None)
-    check_repository(project)
-    theirs = _repository_agents(project)
+    check_repository(root)
+    theirs = _repository_agents(root)
     if name in theirs:
-        return _load(name, project / ".bot-bottle" / "agents" / f"{name}.md", "repository", project)
+        return _load(name, root / ".bot-bottle" / "agents" / f"{name}.md", "repository", root)
     hint = did_you_mean(name, {*theirs, *manifest_names(own)}) or f"Write it there as {name}.md"
     raise ManifestError(f"no agent is named '{name}'", path=own, hint=hint)
 
 
-def list_agents(project_dir: Path | None = None) -> list[Entry[AgentManifest]]:
+def list_agents(project: Path | None = None) -> list[Entry[AgentManifest]]:
     """List the agents of the user's folder, and the project's others; broken ones come with their error.
 
     Args:
-        project_dir: the project's root; the working directory by default.
+        project: the project's root; the working directory by default.
     """
-    project = (project_dir or Path.cwd()).absolute()
+    root = (project or Path.cwd()).absolute()
     own = manifest_names(home_folder("agents"))
-    entries = [_entry(name, home_folder("agents") / f"{name}.md", "home", project) for name in own]
+    entries = [_entry(name, home_folder("agents") / f"{name}.md", "home", root) for name in own]
     try:
-        check_repository(project)
+        check_repository(root)
     except ManifestError as error:
         return [*entries, Entry(".bot-bottle", "repository", str(error.path), error=error)]
-    theirs = [name for name in _repository_agents(project) if name not in own]
-    folder = project / ".bot-bottle" / "agents"
-    return entries + [_entry(name, folder / f"{name}.md", "repository", project) for name in theirs]
+    theirs = [name for name in _repository_agents(root) if name not in own]
+    folder = root / ".bot-bottle" / "agents"
+    return entries + [_entry(name, folder / f"{name}.md", "repository", root) for name in theirs]
 
 
 def _entry(name: str, file: Path, origin: Origin, project: Path) -> Entry[AgentManifest]:
     try:
-        return Entry(name, origin, str(file), manifest=load_agent(name, project_dir=project))
+        return Entry(name, origin, str(file), manifest=load_agent(name, project=project))
     except BottleError as error:
         return Entry(name, origin, str(file), error=error)
 

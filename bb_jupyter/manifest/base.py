@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
-from .wording import shown
+from bb_jupyter.manifest.wording import shown
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TOKEN_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -74,6 +74,7 @@ def _absolute_or_none(text: str, info: ValidationInfo) -> str:
 
 NoneIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
 Line = Annotated[str, AfterValidator(one_line)]
+OptionalArgument = Annotated[str, AfterValidator(lambda text: text and _argument(one_line(text)))]
 Argument = Annotated[Line, AfterValidator(_argument)]
 HostPath = Annotated[Line, AfterValidator(absolute)]
 OptionalHostPath = Annotated[str, AfterValidator(_absolute_or_none)]

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from .base import Argument, Frozen, Line, NoneIsEmpty, OptionalHostPath, TokenRef
-from .egress import Egress
-from .git_gate import GitGate
-from .limits import Limits
-from .sources import Origin
-from .wording import shown
+from bb_jupyter.manifest.base import Frozen, Line, NoneIsEmpty, OptionalArgument, OptionalHostPath, TokenRef
+from bb_jupyter.manifest.egress import Egress
+from bb_jupyter.manifest.git_gate import GitGate
+from bb_jupyter.manifest.limits import Limits
+from bb_jupyter.manifest.sources import Origin
+from bb_jupyter.manifest.wording import shown
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TEMPLATE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -80,7 +80,7 @@ class BottleManifest(Frozen):
         description: text below the frontmatter.
         extends: names of the bottles that it builds on; later ones win.
         agent_provider: the provider of its agent.
-        image: an image to run instead of one that is built.
+        image: an image to run instead of one that is built; empty for none.
         dockerfile: the override of this bottle, absolute; empty for none.
         env: variables of every process in the bottle.
         copies: ``SRC[:DST]``, copied in at launch.
@@ -96,7 +96,7 @@ class BottleManifest(Frozen):
     description: str = ""
     extends: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
     agent_provider: Annotated[AgentProviderRef, NoneIsEmpty] = AgentProviderRef()
-    image: Argument | None = None
+    image: OptionalArgument = ""
     dockerfile: OptionalHostPath = ""
     env: Annotated[dict[EnvName, EnvValue], NoneIsEmpty] = Field(default_factory=dict)
     copies: Annotated[tuple[Line, ...], BeforeValidator(_one_or_more)] = ()

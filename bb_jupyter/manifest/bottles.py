@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from ..errors import BottleError, ManifestError, did_you_mean
-from .bottle import BottleManifest
-from .explain import build
-from .extends import merged
-from .names import is_name, validate_name
-from .parse import Document, parse
-from .read import read_text
-from .sources import Entry, Origin, check_repository, home_folder, manifest_names
-from .wording import shown
+from bb_jupyter.errors import BottleError, ManifestError, did_you_mean
+from bb_jupyter.manifest.bottle import BottleManifest
+from bb_jupyter.manifest.explain import build
+from bb_jupyter.manifest.extends import merged
+from bb_jupyter.manifest.names import is_name, validate_name
+from bb_jupyter.manifest.parse import Document, parse
+from bb_jupyter.manifest.read import read_text
+from bb_jupyter.manifest.sources import Entry, Origin, check_repository, home_folder, manifest_names
+from bb_jupyter.manifest.wording import shown
 
 _defined: dict[str, _Layer] = {}
 
@@ -67,12 +67,12 @@ def define_bottle(name: str, text: str, label: str = "<cell>") -> BottleManifest
     return manifest
 
 
-def load_bottle(name: str, *, project_dir: Path | None = None) -> BottleManifest:
+def load_bottle(name: str, *, project: Path | None = None) -> BottleManifest:
     """Load a bottle of this kernel or of the user's folder, with what it extends merged in.
 
     Args:
         name: its name.
-        project_dir: where a repository may have tried to ship it, for the message; the working directory by default.
+        project: where a repository may have tried to ship it, for the message; the working directory by default.
 
     Raises:
         UsageError: the name is not allowed.
@@ -80,7 +80,7 @@ def load_bottle(name: str, *, project_dir: Path | None = None) -> BottleManifest
     """
     layer = _find(validate_name("bottle", name))
     if layer is None:
-        check_repository(project_dir or Path.cwd())
+        check_repository(project or Path.cwd())
         hint = did_you_mean(name, _known()) or f"Write it there as {name}.md, or in a cell: %%bottle_manifest {name}"
         raise ManifestError(f"no bottle is named '{name}'", path=home_folder("bottles"), hint=hint)
     return _resolved(layer, (name,))

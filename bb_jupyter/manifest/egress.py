@@ -7,13 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from .base import Frozen, HostPath, Line, TokenRef
-from .hosts import Address, normalise_host, split_address
-from .wording import shown
+from bb_jupyter.manifest.base import Frozen, HostPath, Line, TokenRef
+from bb_jupyter.manifest.hosts import Address, normalise_host, split_address
+from bb_jupyter.manifest.wording import shown
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9110, section 5.6.2
 # Headers that carry the message itself (RFC 9110, section 7.6.1): a credential there would break or smuggle requests.
 _FRAMING = {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"}
+
+# Escapes that servers read differently, or that are none; the gateway refuses requests with such paths.
+_AMBIGUOUS = re.compile(r"%(?![0-9a-f]{2})|%(?:[01][0-9a-f]|2f|5c|25|7f)", re.IGNORECASE)
 
 
 def _header(text: str) -> str:
@@ -39,6 +42,10 @@ def _path(text: str) -> str:
         raise ValueError(f"{shown(text)} must begin with '/'")
     if re.search(r"[\s\x00-\x20\x7f\\?#]", text) or not text.isascii():
         raise ValueError(f"{shown(text)}: a path has no space, '\\', '?' or '#', and other scripts are percent-encoded")
+    if "//" in text or _AMBIGUOUS.search(text):
+        raise ValueError(
+            f"{shown(text)} can be read in more than one way: no '//', no escaped '/', '\\', '%' or control"
+        )
     if {".", ".."} & {re.sub("%2e", ".", part, flags=re.IGNORECASE) for part in text.split("/")}:
         raise ValueError(f"{shown(text)}: '.' and '..' are not allowed")
     return text
@@ -122,7 +129,7 @@ class Route(Frozen):
     @property
     def intercepted(self) -> bool:
         """Whether the gateway has to look into requests; otherwise TLS is tunnelled untouched."""
-        return bool(self.auth or self.methods or self.paths)
+        return bool(self.auth or self.methods or self.paths) or self.scheme == "http"
 
     @property
     def resolve_address(self) -> tuple[Address, int] | None:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ..errors import ManifestError, did_you_mean
-from .parse import Document, Loc
-from .wording import kind_of, shown
+from bb_jupyter.errors import ManifestError, did_you_mean
+from bb_jupyter.manifest.parse import Document, Loc
+from bb_jupyter.manifest.wording import kind_of, shown
 
 M = TypeVar("M", bound=BaseModel)
 

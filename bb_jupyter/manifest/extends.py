@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from .base import Frozen
-from .egress import Egress
+from bb_jupyter.manifest.base import Frozen
+from bb_jupyter.manifest.egress import Egress
 
 F = TypeVar("F", bound=Frozen)
 

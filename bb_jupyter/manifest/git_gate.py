@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from .base import Frozen, HostPath, Line, TokenRef, absolute
-from .hosts import is_address, normalise_host, split_address
-from .limits import Size
-from .wording import shown
+from bb_jupyter.manifest.base import Frozen, HostPath, Line, TokenRef, absolute
+from bb_jupyter.manifest.hosts import is_address, normalise_host, split_address
+from bb_jupyter.manifest.limits import Size
+from bb_jupyter.manifest.wording import shown
 
 _URL = re.compile(r"(?P<scheme>https|ssh|file)://(?P<rest>.+)", re.ASCII | re.IGNORECASE)
 _SCP = re.compile(r"(?:(?P<user>[^@:/\s]+)@)?(?P<host>[^@:/\s\[\]]+):(?P<path>[^:-].*)")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from .base import Frozen
-from .units import format_size, parse_duration, parse_size
-from .wording import shown
+from bb_jupyter.manifest.base import Frozen
+from bb_jupyter.manifest.units import format_size, parse_duration, parse_size
+from bb_jupyter.manifest.wording import shown
 
 # The least memory that a Docker engine accepts; also tells a forgotten unit (`memory: 4`) from a wish.
 _LEAST = 6 * 2**20

@@ -7,8 +7,8 @@ import stat
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..errors import ManifestError
-from .parse import MAX_BYTES
+from bb_jupyter.errors import ManifestError
+from bb_jupyter.manifest.parse import MAX_BYTES
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _KINDS = {

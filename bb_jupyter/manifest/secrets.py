@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ..errors import ManifestError
-from ..home import bot_bottle_home
-from .read import read_text
+from bb_jupyter.errors import ManifestError
+from bb_jupyter.home import bot_bottle_home
+from bb_jupyter.manifest.read import read_text
 
 _HINT = "Set the variable in the kernel's environment, or write the credential into the file."
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from ..errors import BottleError, ManifestError
-from ..home import bot_bottle_home
+from bb_jupyter.errors import BottleError, ManifestError
+from bb_jupyter.home import bot_bottle_home
 
 Origin = Literal["home", "kernel", "repository"]
 T = TypeVar("T")

@@ -63,7 +63,7 @@ def test_the_example_of_the_design() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "---\n---\n", "env:\nlimits:\negress:\ngit-gate:\nagent_provider:\ncopies:", "# none"]
+    "text", ["", "---\n---\n", "env:\nlimits:\negress:\ngit-gate:\nagent_provider:\ncopies:", "# none", "image: ''"]
 )
 def test_an_empty_manifest_is_a_bottle_without_network(text: str) -> None:
     read = bottle(text)
@@ -206,6 +206,9 @@ def test_an_alias_bomb_is_refused_at_its_first_anchor() -> None:
         ("host: a.b, paths: [v1]", "paths[0]: 'v1' must begin with '/'"),
         ("host: a.b, paths: [/a/../b]", "'.' and '..' are not allowed"),
         ("host: a.b, paths: [/a/%2E%2e/b]", "'.' and '..' are not allowed"),
+        ("host: a.b, paths: [/a//b]", "more than one way"),
+        ("host: a.b, paths: [/a%2fb]", "more than one way"),
+        ("host: a.b, paths: [/a%zz]", "more than one way"),
         ("host: a.b, paths: ['/a?b']", "a path has no space"),
         ('host: a.b, paths: ["/a\\nb"]', "a path has no space"),
         ("host: a.b, auth: {scheme: baerer, token_ref: T}", "got 'baerer'\nDid you mean 'bearer'?"),

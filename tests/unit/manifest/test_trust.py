@@ -108,7 +108,7 @@ def test_the_users_own_folder_is_no_repository(home: Path, at_home: Write, monke
     monkeypatch.setenv("BOT_BOTTLE_HOME", str(home / ".bot-bottle"))
     at_home(".bot-bottle/bottles/dev.md", "---\n---")
     at_home(".bot-bottle/agents/fixer.md", AGENT)
-    assert load_agent("fixer", project_dir=home).origin == "home"
+    assert load_agent("fixer", project=home).origin == "home"
     assert [entry.origin for entry in list_agents(home)] == ["home"]
     check_repository(home)
 
@@ -161,5 +161,12 @@ def test_unknown_agents_and_names(in_project: Write) -> None:
 def test_limits_of_a_repositorys_agent_can_only_narrow(in_project: Write) -> None:
     in_project("agents/greedy.md", "---\nlimits: {memory: 1t, timeout: 5m}\n---\n")
     bottle = define_bottle("dev", "limits: {memory: 2g, timeout: 30m}")
-    narrowed = bottle.limits.narrowed(load_agent("greedy").limits)
+    narrowed = load_agent("greedy").limits_within(bottle.limits)
     assert (narrowed.memory, narrowed.timeout) == (2 * 2**30, 300)
+
+
+def test_limits_of_the_users_own_agent_count(at_home: Write) -> None:
+    at_home("agents/heavy.md", "---\nlimits: {memory: 4g}\n---\n")
+    bottle = define_bottle("dev", "limits: {memory: 2g, timeout: 30m}")
+    limits = load_agent("heavy").limits_within(bottle.limits)
+    assert (limits.memory, limits.timeout) == (4 * 2**30, 1800)
