@@ -1,0 +1,22 @@
+"""The trusted side of one bottle, one process: egress, git gate, supervise, audit.
+
+``python -m bb_jupyter.gateway`` is started by a backend outside the agent's reach (a host process for bubblewrap, a
+container with only Python, aiohttp and cryptography for docker).  Listening sockets that live in the bottle's own
+network namespace are handed to it; configuration, secrets included, arrives on its standard input.
+
+Two halves live in this package and meet only in the JSON lines of `config` and `events`:
+
+* the process: ``__main__`` → `process` → `egress` → `tunnel` / `intercept`, with `policy`, `names`, `paths`,
+  `addresses`, `hello`, `ca`, `headers`, `redact`, `flows`, `upstream`, `listeners`;
+* the host: `plan` (what the preflight shows; the only module that knows manifests), `client` (starts and steers the
+  process), `audit` (what it reported), `suggest` (routes from what was denied).
+
+Importing this package loads none of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PORTS: Final[dict[str, int]] = {"egress": 3128, "git-gate": 9418, "supervise": 9100}
+"""Room name to the port on the bottle's 127.0.0.1 where the room is reached."""

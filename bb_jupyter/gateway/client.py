@@ -1,0 +1,328 @@
+"""The host's end of a gateway: sends its configuration, replaces its policy, hears its events."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from bb_jupyter.errors import BackendUnavailable, BottleGone, ManifestError
+from bb_jupyter.gateway.audit import AuditLog
+from bb_jupyter.gateway.config import GatewayConfig, RouteConfig, routes_to_json
+
+Event = dict[str, Any]
+_CHUNK: Final = 1 << 16
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPATH", "PYTHONHOME")
+
+
+class Channel(Protocol):
+    """A duplex byte stream to a gateway."""
+
+    def read(self) -> bytes:
+        """Return some bytes, or ``b""`` at the end."""
+
+    def write(self, data: bytes) -> None:
+        """Send all bytes; raises OSError when the other end is gone."""
+
+    def close(self) -> None:
+        """Close it, which a gateway takes as its owner's end; idempotent."""
+
+
+class PipeChannel:
+    """The pipes of a child process."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the process needs pipes for standard input and output")
+        self._in, self._out = process.stdin, process.stdout
+
+    def read(self) -> bytes:
+        """See `Channel`."""
+        return os.read(self._out.fileno(), _CHUNK)
+
+    def write(self, data: bytes) -> None:
+        """See `Channel`."""
+        self._in.write(data)
+        self._in.flush()
+
+    def close(self) -> None:
+        """See `Channel`."""
+        with contextlib.suppress(OSError):
+            self._in.close()
+
+
+class DockerChannel:
+    """A docker attach or exec socket without a TTY: multiplexed frames in, plain bytes out.
+
+    Source: Engine API, ContainerAttach, "Stream format": one byte stream number, three zero, four length, big-endian.
+
+    Args:
+        stream: what docker-py's ``attach_socket`` or ``exec_start(socket=True)`` returned.
+    """
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - docker-py has no types
+        self._stream = stream
+        self._socket = getattr(stream, "_sock", stream)
+        self.errors = b""
+
+    def _exactly(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            piece: bytes = self._socket.recv(count - len(data))
+            if not piece:
+                return b""
+            data += piece
+        return data
+
+    def read(self) -> bytes:
+        """See `Channel`; what comes on standard error is kept, the last of it, in `errors`."""
+        while header := self._exactly(8):
+            number, length = struct.unpack(">BxxxL", header)
+            data = self._exactly(length)
+            if number != 2:
+                return data
+            self.errors = (self.errors + data)[-4096:]
+        return b""
+
+    def write(self, data: bytes) -> None:
+        """See `Channel`."""
+        self._socket.sendall(data)
+
+    def close(self) -> None:
+        """See `Channel`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the reader thread
+        with contextlib.suppress(OSError):
+            self._stream.close()
+
+
+class GatewayClient:
+    """Steers one gateway and records what it reports.
+
+    A reader thread takes events off the channel as they come, writes them to the audit log, then hands them to
+    *on_event*, which must be quick and may run while the kernel's main thread blocks.
+
+    Args:
+        channel: to the gateway.
+        audit: where events are kept; ``None`` keeps none.
+        on_event: called with each event, on the reader thread.
+        process: the gateway's process, if it is a child of this one.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        audit: AuditLog | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        process: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        self._channel, self._audit, self._on_event, self._process = channel, audit, on_event, process
+        self._changed = threading.Condition()
+        self._answers: dict[int, Event] = {}
+        self._listening: set[str] = set()
+        self._ready: Event | None = None
+        self._error, self._stopping, self._ended = "", False, False
+        self._policy_lock = threading.Lock()
+        self._reader = threading.Thread(target=self._read, name="bottle-gateway", daemon=True)
+
+    @classmethod
+    def spawn(
+        cls,
+        config: GatewayConfig,
+        listeners: Mapping[str, int],
+        *,
+        audit: AuditLog | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        timeout: float = 15.0,
+    ) -> GatewayClient:
+        """Start a gateway as a process of this host and wait until it is ready.
+
+        Args:
+            config: what it shall do.
+            listeners: room name to descriptor of a listening socket; the caller keeps (and closes) its own.
+            audit: see `GatewayClient`.
+            on_event: see `GatewayClient`.
+            timeout: seconds until it must be ready.
+
+        Raises:
+            BackendUnavailable: it did not start.
+            ManifestError: it refused the configuration.
+        """
+        # -P and another directory: a module in the notebook's folder must never be imported by the gateway.
+        command = [sys.executable, "-P", "-m", "bb_jupyter.gateway"]
+        command += [f"--listen-fd={name}={descriptor}" for name, descriptor in listeners.items()]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[*listeners.values()],
+            cwd="/",
+            env={name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None},
+            start_new_session=True,
+        )
+        client = cls(PipeChannel(process), audit=audit, on_event=on_event, process=process)
+        try:
+            client.start(config, timeout=timeout)
+        except BaseException:
+            client.stop()
+            raise
+        return client
+
+    def start(self, config: GatewayConfig | None, *, timeout: float = 15.0) -> None:
+        """Send the configuration and wait until the gateway is ready.
+
+        Args:
+            config: what it shall do; ``None`` when it runs already and this is its control connection.
+            timeout: seconds.
+
+        Raises:
+            BackendUnavailable: it ended, or was not ready in time.
+            ManifestError: it refused the configuration.
+        """
+        self._reader.start()
+        if config is not None:
+            with contextlib.suppress(OSError):  # if it is dead, the reader says so
+                self._send(config.to_json())
+        if not self._wait(lambda: self._ready is not None or self._error, timeout):
+            state = "ended" if self._ended else f"was not ready within {timeout:g} s"
+            raise BackendUnavailable(f"the bottle's gateway {state}", hint="%bottle doctor checks what it needs")
+        if self._ready is None:
+            raise ManifestError(f"the gateway refused its configuration: {self._error}")
+
+    def _wait(self, condition: Callable[[], object], timeout: float) -> bool:
+        with self._changed:
+            return bool(self._changed.wait_for(lambda: condition() or self._ended, timeout)) and bool(condition())
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self._channel.write(json.dumps(message).encode() + b"\n")
+
+    @property
+    def ca_pem(self) -> str:
+        """The certificate that the bottle must trust, in PEM."""
+        return str((self._ready or {}).get("ca_pem", ""))
+
+    @property
+    def generation(self) -> int:
+        """The number of the policy in force."""
+        return int((self._ready or {}).get("generation", 0))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the gateway is there; when not, the bottle has no network."""
+        return self._ready is not None and not self._ended
+
+    def wait_listening(self, *names: str, timeout: float = 15.0) -> None:
+        """Wait until rooms are served on sockets from the bottle (docker: after the donor ran).
+
+        Raises:
+            BackendUnavailable: they are not, in time.
+        """
+        if not self._wait(lambda: {*names} <= self._listening, timeout):
+            raise BackendUnavailable(f"the bottle's gateway got no sockets for {', '.join(names)}")
+
+    def replace_policy(self, routes: Sequence[RouteConfig], *, timeout: float = 15.0) -> int:
+        """Replace the whole policy; connections that it does not allow are closed.
+
+        Args:
+            routes: everything that is allowed from now on.
+            timeout: seconds to wait for the gateway's word.
+
+        Returns:
+            The new policy's generation.
+
+        Raises:
+            ManifestError: the gateway refused it; the old policy is in force, unchanged.
+            BottleGone: there is no gateway any more, or it does not answer.
+        """
+        with self._policy_lock:
+            number = self.generation + 1
+            try:
+                self._send({"op": "policy", "generation": number, "routes": routes_to_json(routes)})
+            except (OSError, ValueError):
+                raise self._gone() from None
+            if not self._wait(lambda: number in self._answers, timeout):
+                raise self._gone()
+            answer = self._answers.pop(number)
+        if not answer.get("ok"):
+            raise ManifestError(f"the policy is unchanged: {answer.get('error', '')}")
+        return number
+
+    def _gone(self) -> BottleGone:
+        return BottleGone("the bottle's gateway is gone, and with it the bottle's network", hint="start a fresh bottle")
+
+    def stop(self, *, timeout: float = 5.0) -> None:
+        """End the gateway and wait for it; idempotent."""
+        self._stopping = True
+        with contextlib.suppress(OSError, ValueError):
+            self._send({"op": "stop"})
+        if self._reader.ident is not None and threading.current_thread() is not self._reader:
+            self._reader.join(timeout if self.alive else 0.1)
+        self.detach()
+        if self._process is not None:
+            try:
+                self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def detach(self) -> None:
+        """Let go of the channel; a gateway with ``keep`` lives on."""
+        self._stopping = True
+        self._channel.close()
+
+    def _read(self) -> None:
+        """Take events until the channel ends."""
+        rest = b""
+        with contextlib.suppress(OSError, ValueError):
+            while data := self._channel.read():
+                *lines, rest = (rest + data).split(b"\n")
+                self._take([event for line in lines if (event := _parse(line)) is not None])
+        if not self._stopping:
+            self._take([{"event": "gateway-died", "time": round(time.time(), 3), "generation": self.generation}])
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _take(self, events: list[Event]) -> None:
+        """Record a batch, then act on it."""
+        if self._audit is not None and events:
+            with contextlib.suppress(OSError):
+                self._audit.append({k: v for k, v in event.items() if k != "ca_pem"} for event in events)
+        with self._changed:
+            for event in events:
+                self._note(event)
+            self._changed.notify_all()
+        if self._on_event is not None:
+            for event in events:
+                self._on_event(event)
+
+    def _note(self, event: Event) -> None:
+        kind = event.get("event")
+        if kind == "ready":
+            self._ready = event
+        elif kind == "listening":
+            self._listening.add(str(event.get("name")))
+        elif kind == "error":
+            self._error = str(event.get("error"))
+        elif kind == "policy":
+            self._answers[int(event.get("requested") or 0)] = event
+            if event.get("ok") and self._ready is not None:
+                self._ready = {**self._ready, "generation": event["generation"]}
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

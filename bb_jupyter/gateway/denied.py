@@ -1,0 +1,22 @@
+"""What the gateway refuses, as one exception type that every check raises."""
+
+from __future__ import annotations
+
+
+class Denied(Exception):
+    """A connection or request that policy forbids.
+
+    Args:
+        rule: short name of the rule, such as ``no-route`` or ``path``; stable, for audit and tests.
+        message: one ASCII line for the client and the audit log; never holds raw bytes that the client chose.
+        hint: what to do about it; ``{name}`` stands for the bottle's name.
+        status: HTTP status of the answer.
+    """
+
+    def __init__(self, rule: str, message: str, *, hint: str = "", status: int = 403) -> None:
+        super().__init__(f"{rule}: {message}")
+        self.rule, self.message, self.hint, self.status = rule, message, hint, status
+
+
+class UpstreamFailed(Exception):
+    """The allowed host could not be reached or trusted; answered with 502 and this one-line message."""

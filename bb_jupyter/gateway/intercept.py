@@ -1,0 +1,140 @@
+"""One request that the gateway can see: judged, given its credential, forwarded, and its answer streamed back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from bb_jupyter.gateway.config import RouteConfig
+from bb_jupyter.gateway.denied import Denied, UpstreamFailed
+from bb_jupyter.gateway.flows import Flow
+from bb_jupyter.gateway.headers import to_client, to_upstream
+from bb_jupyter.gateway.names import parse_authority
+from bb_jupyter.gateway.policy import Policy, refuse_git
+from bb_jupyter.gateway.redact import MaskedStream
+from bb_jupyter.gateway.rooms import Origin, Rooms
+from bb_jupyter.gateway.upstream import describe
+from bb_jupyter.gateway.websocket import bridge
+
+# An allowed server answers in one of these if it ignores `Accept-Encoding: identity`; aiohttp can undo them.
+_DECODABLE = ("gzip", "deflate")
+
+
+async def serve(rooms: Rooms, request: web.BaseRequest, origin: Origin, target: str) -> web.StreamResponse:
+    """Answer one request for *origin*.
+
+    Args:
+        rooms: the gateway.
+        request: as parsed by aiohttp.
+        origin: where the connection (CONNECT and TLS name) or the absolute URL points.
+        target: raw request target in origin form.
+
+    Returns:
+        The server's answer, a refusal, or 502.
+    """
+    await rooms.events.ready()
+    facts = {**origin.facts(), "method": request.method, "path": target.partition("?")[0]}
+    try:
+        route = _judge(rooms.policy, request, origin, target)
+        return await _forward(rooms, request, route, origin, target, facts)
+    except Denied as denied:
+        return rooms.refuse(denied, **facts)
+    except UpstreamFailed as failure:
+        return rooms.failed(str(failure), **facts)
+
+
+def _judge(policy: Policy, request: web.BaseRequest, origin: Origin, target: str) -> RouteConfig:
+    """Return the route that allows a request, or raise Denied."""
+    default = 443 if origin.scheme == "https" else 80
+    if parse_authority(request.headers.get("Host", ""), default) != (origin.host, origin.port):
+        raise Denied("host-mismatch", f"the Host header does not name {origin.host}, where this connection leads")
+    route = policy.request(origin.scheme, origin.host, origin.port, request.method, target)
+    refuse_git(target, request.headers.get("Content-Type", ""))
+    return route
+
+
+async def _forward(
+    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, origin: Origin, target: str, facts: dict[str, object]
+) -> web.StreamResponse:
+    """Pass an allowed request on, as a flow that a later policy can end."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - aiohttp runs handlers in tasks; for the type checker
+
+    def allowed(policy: Policy) -> bool:
+        try:
+            return policy.request(origin.scheme, origin.host, origin.port, request.method, target).auth == route.auth
+        except Denied:
+            return False
+
+    more = {"mode": "intercept", "rule": route.label, "injected": True if route.auth else None}
+    with rooms.flows.open(allowed, task.cancel, **facts, **more) as flow:
+        url = URL(f"{origin.scheme}://{origin.host}:{origin.port}{target}", encoded=True)
+        try:
+            if _is_websocket(request):
+                return await bridge(rooms, request, route, url, flow)
+            return await _exchange(rooms, request, route, url, flow)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            flow.error = flow.error or describe(error)
+            if request.writer.output_size > 0:
+                raise ConnectionResetError("the answer ended early") from None
+            raise UpstreamFailed(f"{origin.host}:{origin.port}: {describe(error)}") from None
+
+
+def _is_websocket(request: web.BaseRequest) -> bool:
+    """Say whether the request asks for a WebSocket; any other upgrade is ignored, as RFC 9110, 7.8 lets a proxy do."""
+    return request.method == "GET" and request.headers.get("Upgrade", "").strip().lower() == "websocket"
+
+
+async def _body(request: web.BaseRequest, flow: Flow) -> AsyncIterator[bytes]:
+    async for chunk in request.content.iter_any():
+        flow.sent(len(chunk))
+        yield chunk
+
+
+async def _exchange(
+    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, url: URL, flow: Flow
+) -> web.StreamResponse:
+    """Send the request, stream the answer."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # an interim answer: the real one may still be an error of ours
+    async with rooms.upstreams.session(route).request(
+        request.method,
+        url,
+        headers=to_upstream(request.headers, route),
+        data=_body(request, flow) if request.body_exists else None,
+        allow_redirects=False,
+        auto_decompress=route.auth is not None,
+    ) as answer:
+        flow.status = answer.status
+        return await _reply(rooms, request, route, answer, flow)
+
+
+async def _reply(
+    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, answer: aiohttp.ClientResponse, flow: Flow
+) -> web.StreamResponse:
+    """Stream a server's answer to the client, masked where the route has a credential."""
+    masker = rooms.masker if route.auth else None
+    encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+    decoded = masker is not None and encoding not in ("", "identity")
+    if decoded and encoding not in _DECODABLE:
+        raise UpstreamFailed(f"{answer.url.host}: it answered in an encoding that was not asked for")
+    drop = ("content-encoding", "content-length") if decoded else ()
+    reason = (masker.mask_text(answer.reason or "") if masker else answer.reason) or ""
+    headers = to_client(answer.headers, masker, drop=drop)
+    reply = web.StreamResponse(status=answer.status, reason=reason, headers=headers)
+    await reply.prepare(request)
+    masked = MaskedStream(masker) if masker else None
+    async for chunk in answer.content.iter_any():
+        flow.received(len(chunk))
+        passed = masked.feed(chunk) if masked else chunk
+        if passed:
+            await reply.write(passed)
+    if masked and (rest := masked.finish()):
+        await reply.write(rest)
+    await reply.write_eof()
+    return reply

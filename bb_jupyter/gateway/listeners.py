@@ -1,0 +1,157 @@
+"""Listening sockets that come from inside a bottle: checked, because who passed them is not trusted, and served."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bb_jupyter.errors import BottleError
+from bb_jupyter.gateway import PORTS
+from bb_jupyter.gateway.events import Events
+
+_BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nX-Bottle-Denied: limit-connections\r\n"
+    b"Content-Length: 30\r\nConnection: close\r\n\r\nbottle: too many connections\n\n"
+)
+_TRANSIENT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_GONE: Final = {errno.EINVAL, errno.EBADF, errno.ENOTSOCK, errno.EOPNOTSUPP}
+
+
+def adopt(descriptor: int) -> socket.socket:
+    """Take over a descriptor that must be a listening TCP socket.
+
+    Raises:
+        BottleError: it is something else; it is closed then.
+    """
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise BottleError("what was passed is not a socket") from None
+    inet = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM
+    if not inet or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        raise BottleError("what was passed is not a listening TCP socket")
+    sock.setblocking(False)
+    return sock
+
+
+class Listener:
+    """Accepts connections of one room, on one socket at a time.
+
+    asyncio's own server would spin on a socket that its other holder, the bottle, has shut down; this one gives up.
+
+    Args:
+        name: the room.
+        factory: makes a protocol for a connection.
+        open_count: how many connections are open.
+        most: how many may be.
+        events: where a lost socket is reported.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        factory: Callable[[], asyncio.Protocol],
+        open_count: Callable[[], int],
+        most: int,
+        events: Events,
+    ) -> None:
+        self._name, self._factory, self._open_count, self._most = name, factory, open_count, most
+        self._events = events
+        self._task: asyncio.Task[None] | None = None
+
+    def use(self, sock: socket.socket) -> None:
+        """Serve *sock* from now on, and no longer the one before."""
+        self.close()
+        self._task = asyncio.create_task(self._accept(sock))
+        self._events.emit("listening", name=self._name)
+
+    def close(self) -> None:
+        """Stop accepting."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _accept(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with sock:
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(sock)
+                    await self._serve(connection)
+                except OSError as error:
+                    if error.errno in _GONE:
+                        self._events.emit("listener-lost", name=self._name)
+                        return
+                    if error.errno in _TRANSIENT:
+                        await asyncio.sleep(0.1)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        if self._open_count() < self._most:
+            await asyncio.get_running_loop().connect_accepted_socket(self._factory, connection)
+            return
+        with connection:
+            self._events.emit("egress", verdict="denied", rule="limit-connections", reason=f"{self._most} are open")
+            connection.setblocking(False)
+            connection.send(_BUSY)
+
+
+async def donations(path: Path, take: Callable[[str, int], None]) -> None:
+    """Receive listening sockets from donors, one after another, for ever.
+
+    A donor connects to a SEQPACKET socket at *path* and sends one message: a JSON list of room names, with one
+    descriptor each (SCM_RIGHTS).  The answer is ``ok`` or what is wrong.  A later donation replaces an earlier one.
+
+    Args:
+        path: where to listen; what a former gateway left there is removed.
+        take: called with each room's name and descriptor; raises BottleError.
+    """
+    loop = asyncio.get_running_loop()
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        before = os.umask(0o177)
+        try:
+            server.bind(str(path))
+        finally:
+            os.umask(before)
+        server.listen(4)
+        server.setblocking(False)
+        while True:
+            donor, _ = await loop.sock_accept(server)
+            with donor:
+                donor.settimeout(5.0)
+                message, descriptors = await asyncio.to_thread(_receive, donor)
+                reply = _take_all(message, descriptors, take)
+                with contextlib.suppress(OSError):
+                    donor.send(reply.encode())
+
+
+def _receive(donor: socket.socket) -> tuple[bytes, list[int]]:
+    try:
+        message, descriptors, _, _ = socket.recv_fds(donor, 4096, 2 * len(PORTS))
+    except OSError:
+        return b"", []
+    return message, descriptors
+
+
+def _take_all(message: bytes, descriptors: list[int], take: Callable[[str, int], None]) -> str:
+    """Pair names with descriptors and hand them on; whatever is not handed on is closed."""
+    try:
+        names = json.loads(message)
+        if not isinstance(names, list) or len(names) != len(descriptors) or not {*names} <= {*PORTS}:
+            raise BottleError("a donation is a list of room names with a descriptor each")
+        while names:
+            take(names.pop(0), descriptors.pop(0))
+    except (BottleError, ValueError, TypeError) as error:
+        return str(error)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return "ok"

@@ -1,0 +1,81 @@
+"""Request paths: one reading of them, or none, so that what is matched is what the server serves."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
+
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TARGET: Final = re.compile(r"/[\x21\x22\x24-\x7e]*\Z")
+_GIT_SERVICES: Final = ("git-upload-pack", "git-receive-pack")
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Split an origin-form request target into its raw path and query; ``("", "")`` if it is no such target."""
+    if not _TARGET.match(target):
+        return "", ""
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def canonical_path(raw: str) -> str | None:
+    """Decode a raw path whose meaning no two servers can disagree on.
+
+    Ambiguous are: empty and dot segments (also as ``..;x``), backslashes, encoded slashes, backslashes, percent signs
+    and control characters, broken escapes and bytes that are not UTF-8.
+
+    Args:
+        raw: the path as sent, beginning with ``/``.
+
+    Returns:
+        The path with its escapes decoded, or ``None`` when it is ambiguous.
+    """
+    if not raw.startswith("/") or "\\" in raw or _BAD_ESCAPE.search(raw):
+        return None
+    segments = [unquote_to_bytes(segment) for segment in raw[1:].split("/")]
+    if any(not segment for segment in segments[:-1]):
+        return None
+    for segment in segments:
+        if segment.split(b";")[0] in (b".", b"..") or any(c < 0x20 or c in b"/\\%\x7f" for c in segment):
+            return None
+    try:
+        return "/" + b"/".join(segments).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> re.Pattern[str]:
+    """Compile a glob: ``*`` stays within one segment, ``**`` crosses them."""
+    parts = (
+        ".*" if piece == "**" else "[^/]*" if piece == "*" else re.escape(piece)
+        for piece in re.split(r"(\*\*|\*)", pattern)
+    )
+    return re.compile("".join(parts) + r"\Z", re.DOTALL)
+
+
+def path_matches(pattern: str, path: str) -> bool:
+    """Say whether a canonical path is under a route's pattern.
+
+    A pattern with ``*`` is a glob over the whole path (``*`` within a segment, ``**`` across); any other is a prefix
+    that ends at a segment border: ``/api`` covers ``/api`` and ``/api/x``, not ``/apix``.
+    """
+    if "*" in pattern:
+        return _glob(pattern).match(path) is not None
+    return path == pattern or path.startswith(pattern if pattern.endswith("/") else pattern + "/")
+
+
+def is_git(raw_path: str, query: str, content_type: str) -> bool:
+    """Recognise git's smart HTTP (gitprotocol-http(5)) in any spelling a lenient server might accept."""
+    path = raw_path
+    for _ in range(3):
+        path = unquote(path, errors="replace")
+    last = [part for part in re.split(r"[/\\;]+", path.lower()) if part not in ("", ".")][-2:]
+    if last[-1:] and last[-1] in _GIT_SERVICES:
+        return True
+    if content_type.lower().startswith(("application/x-git-upload", "application/x-git-receive")):
+        return True
+    services = [value.lower() for key, value in parse_qsl(query) if key.lower() == "service"]
+    return any(value in _GIT_SERVICES for value in services) and last == ["info", "refs"]

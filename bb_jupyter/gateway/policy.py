@@ -1,0 +1,106 @@
+"""The policy matcher: pure, default deny, replaced as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bb_jupyter.gateway.config import RouteConfig
+from bb_jupyter.gateway.denied import Denied
+from bb_jupyter.gateway.names import specificity
+from bb_jupyter.gateway.paths import canonical_path, is_git, path_matches, split_target
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All routes of one bottle.
+
+    Among the routes for a scheme and port, the most specific host pattern decides alone: an exact name before a
+    wildcard, a longer suffix before a shorter one, so that a narrow route is never widened by a broad one.  Of several
+    routes for that pattern, the first one whose methods and paths fit is taken.
+
+    Attributes:
+        routes: what is allowed, in the manifest's order.
+        generation: grows with each replacement.
+    """
+
+    routes: tuple[RouteConfig, ...] = ()
+    generation: int = 1
+
+    def candidates(self, host: str, port: int, scheme: str | None = None) -> tuple[RouteConfig, ...]:
+        """Return the routes that decide about a canonical host and port; empty when nothing allows it.
+
+        Args:
+            host: canonical host name.
+            port: TCP port.
+            scheme: ``https`` or ``http``; ``None`` (CONNECT does not say) prefers https.
+        """
+        for wanted in (scheme,) if scheme else ("https", "http"):
+            rated = [
+                (specificity(route.host, host), route)
+                for route in self.routes
+                if route.port == port and route.scheme == wanted
+            ]
+            best = max((rate for rate, _ in rated), default=0)
+            if best:
+                return tuple(route for rate, route in rated if rate == best)
+        return ()
+
+    def connect(self, host: str, port: int, scheme: str | None = None) -> tuple[RouteConfig, ...]:
+        """Return the routes that decide about a connection.
+
+        Raises:
+            Denied: rule ``no-route``, ``port`` or ``scheme``.
+        """
+        found = self.candidates(host, port, scheme)
+        if found:
+            return found
+        known = [route for route in self.routes if specificity(route.host, host)]
+        hint = f"%bottle allow {{name}} {host}"
+        if not known:
+            raise Denied("no-route", f"{host} is not in this bottle's routes", hint=hint)
+        if any(route.port == port for route in known):
+            raise Denied("scheme", f"{host}:{port} is not allowed over {scheme or 'this scheme'}", hint=hint)
+        raise Denied("port", f"{host} is allowed, but not port {port}", hint=f"{hint}:{port}")
+
+    def request(self, scheme: str, host: str, port: int, method: str, target: str) -> RouteConfig:
+        """Return the route that allows one request.
+
+        Args:
+            scheme: ``https`` or ``http``.
+            host: canonical host name.
+            port: TCP port.
+            method: as sent; methods are case-sensitive (RFC 9110, 9.1).
+            target: origin-form request target, raw.
+
+        Raises:
+            Denied: rule ``no-route``, ``port``, ``scheme``, ``method``, ``path``, ``path-ambiguous`` or
+                ``request-form``.
+        """
+        routes = self.connect(host, port, scheme)
+        raw, _ = split_target(target)
+        if not raw:
+            raise Denied("request-form", "the request target must be a path that begins with /", status=400)
+        if method in ("CONNECT", "TRACE"):
+            raise Denied("method", f"{method} is never allowed on {host}")
+        by_method = [route for route in routes if not route.methods or method in route.methods]
+        if not by_method:
+            allowed = ", ".join(sorted({m for route in routes for m in route.methods}))
+            raise Denied("method", f"this method is not allowed on {host} (allowed: {allowed})")
+        path = canonical_path(raw)
+        for route in by_method:
+            if not route.paths or (path is not None and any(path_matches(p, path) for p in route.paths)):
+                return route
+        if path is None:
+            raise Denied("path-ambiguous", f"the path can be read in two ways, and {host} is limited by path")
+        raise Denied("path", f"this path is not allowed on {host}", hint="add it to the route's `paths`")
+
+
+def refuse_git(target: str, content_type: str) -> None:
+    """Keep git's smart HTTP out of the egress proxy: pushes and fetches go through the git gate.
+
+    Raises:
+        Denied: rule ``git``.
+    """
+    raw, query = split_target(target)
+    if is_git(raw, query, content_type):
+        raise Denied("git", "git does not go through the egress proxy", hint="declare the repository under `git-gate`")

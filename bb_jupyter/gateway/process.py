@@ -1,0 +1,213 @@
+"""The gateway process: configuration and control in, events out, listeners in between.
+
+Protocol: JSON objects, one a line, both ways.  In comes first the configuration (`config.GatewayConfig`), then
+``{"op": "policy", "generation": N, "routes": [...]}`` and ``{"op": "stop"}``; out go events, of which ``ready`` is the
+first.  The end of standard input stops the gateway, for its owner is dead; with ``keep`` it lives on and takes the same
+messages on the control socket, whose every connection is greeted with ``ready`` and gets all later events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from bb_jupyter.errors import BottleError, ManifestError
+from bb_jupyter.gateway.config import GatewayConfig, routes_from_json
+from bb_jupyter.gateway.egress import Egress
+from bb_jupyter.gateway.events import EventLog, Events
+from bb_jupyter.gateway.listeners import Listener, adopt, donations
+from bb_jupyter.gateway.rooms import Rooms
+
+_LONGEST_LINE: Final = 16 * 1024 * 1024
+
+
+class Gateway:
+    """One bottle's gateway at work.
+
+    Args:
+        config: what the host sent.
+        events: where everything is reported.
+
+    Raises:
+        ManifestError: the configuration cannot be put in force.
+    """
+
+    def __init__(self, config: GatewayConfig, events: Events) -> None:
+        self.config, self._events = config, events
+        self.rooms = Rooms(config, events)
+        self.stopped = asyncio.Event()
+        egress = Egress(self.rooms).server
+        most = config.limits.connections
+        # The other rooms, git-gate and supervise, join here, each with its own protocol factory.
+        self._listeners = {
+            "egress": Listener("egress", egress, lambda: len(egress.connections), most, events),
+        }
+
+    def take(self, name: str, descriptor: int) -> None:
+        """Serve a room on a listening socket.
+
+        Raises:
+            BottleError: the descriptor is no listening TCP socket.
+        """
+        sock = adopt(descriptor)
+        listener = self._listeners.get(name)
+        if listener is None:
+            sock.close()  # a room that is not served: connections to its port are refused
+        else:
+            listener.use(sock)
+
+    def greeting(self) -> bytes:
+        """Return the ``ready`` line."""
+        return self._events.line("ready", slug=self.config.slug, ca_pem=self.rooms.ca.cert_pem)
+
+    def command(self, line: bytes) -> None:
+        """Obey one control message; the outcome is an event."""
+        try:
+            message = json.loads(line)
+            operation = message.get("op") if isinstance(message, dict) else None
+        except ValueError:
+            operation = None
+        if operation == "stop":
+            self.stopped.set()
+        elif operation == "policy":
+            self._policy(message)
+        else:
+            self._events.emit("error", error="a control message that is not understood")
+
+    def _policy(self, message: dict[str, Any]) -> None:
+        requested = message.get("generation")
+        try:
+            if type(requested) is not int:
+                raise ManifestError("must be a whole number", key="generation")
+            ended = self.rooms.replace_policy(routes_from_json(message.get("routes")), requested)
+        except ManifestError as error:
+            self._events.emit("policy", requested=requested, ok=False, error=str(error))
+        else:
+            self._events.emit("policy", requested=requested, ok=True, closed=ended)
+
+    async def close(self) -> None:
+        """Stop listening and end every flow."""
+        for listener in self._listeners.values():
+            listener.close()
+        self.rooms.flows.end_all("gateway-stopped")
+        await asyncio.sleep(0)
+        await self.rooms.upstreams.close()
+
+
+async def _standard_streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(_LONGEST_LINE)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    flow = asyncio.streams.FlowControlMixin(loop)
+    transport, protocol = await loop.connect_write_pipe(lambda: flow, sys.stdout)
+    transport.set_write_buffer_limits(1 << 20)
+    return reader, asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+async def _obey(reader: asyncio.StreamReader, command: Callable[[bytes], None], events: Events) -> None:
+    """Pass control messages on until the stream ends."""
+    try:
+        while line := await reader.readline():
+            command(line)
+    except (ValueError, ConnectionError):
+        events.emit("error", error="a control message that is too long, or a broken control connection")
+
+
+async def _owner(reader: asyncio.StreamReader, gateway: Gateway, events: Events) -> None:
+    """Obey the owner; its death ends the gateway, unless that is meant to be kept."""
+    await _obey(reader, gateway.command, events)
+    if not gateway.config.keep:
+        gateway.stopped.set()
+
+
+async def _control_server(path: Path, gateway: Gateway, events: Events) -> None:
+    """Take control connections at *path*, for ever."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(gateway.greeting())
+        events.add(writer)
+        await _obey(reader, gateway.command, events)
+        events.drop(writer)
+        writer.close()
+
+    path.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(serve, path, limit=_LONGEST_LINE)
+    path.chmod(0o600)
+    async with server:
+        await server.serve_forever()
+
+
+async def _configured(reader: asyncio.StreamReader, events: Events) -> Gateway:
+    """Read the configuration and build the gateway; raises ManifestError."""
+    try:
+        data = json.loads(await reader.readline())
+    except ValueError:
+        raise ManifestError("the first line is not one JSON object", key="gateway") from None
+    return Gateway(GatewayConfig.from_json(data), events)
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Run one gateway to its end.
+
+    Args:
+        options: as parsed by `main`.
+
+    Returns:
+        Exit status: 0 after a stop, 2 when the configuration or a socket is wrong.
+    """
+    reader, writer = await _standard_streams()
+    events = Events()
+    events.set_main(writer)
+    logging.basicConfig(handlers=[EventLog(events)], level=logging.WARNING)
+    try:
+        gateway = await _configured(reader, events)
+        for name, descriptor in options.listen_fd:
+            gateway.take(name, descriptor)
+    except BottleError as error:
+        events.emit("error", error=str(error))
+        await events.ready()
+        writer.close()
+        return 2
+    writer.write(gateway.greeting())
+    jobs = [_owner(reader, gateway, events), gateway.rooms.flows.watch()]
+    if options.donate_socket:
+        jobs.append(donations(options.donate_socket, gateway.take))
+    if options.control:
+        jobs.append(_control_server(options.control, gateway, events))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gateway.stopped.set)
+    tasks = [asyncio.create_task(job) for job in jobs]
+    await gateway.stopped.wait()
+    for task in tasks:
+        task.cancel()
+    await gateway.close()
+    events.emit("stopped")
+    await events.ready()
+    writer.close()
+    return 0
+
+
+def _descriptor(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    return name, int(number)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the gateway as the command line says; no secret is ever on it."""
+    parser = argparse.ArgumentParser("python -m bb_jupyter.gateway", allow_abbrev=False)
+    parser.add_argument("--listen-fd", metavar="ROOM=FD", type=_descriptor, action="append", default=[])
+    parser.add_argument("--donate-socket", metavar="PATH", type=Path)
+    parser.add_argument("--control", metavar="PATH", type=Path)
+    options = parser.parse_args(arguments)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secrets
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the notebook's interrupt is not for the gateway
+    return asyncio.run(run(options))

@@ -1,0 +1,90 @@
+"""Masks reflected credentials, in every form that a server commonly echoes one, also across chunk borders.
+
+A mask is as long as what it hides, so that `Content-Length` and offsets stay true.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+_SHORTEST_DERIVED: Final = 8
+
+
+def _base64_forms(secret: bytes) -> Iterable[bytes]:
+    """Yield what is the same in every base64 text that holds the secret, at each of its three alignments."""
+    for before in range(3):
+        padded = b"\0" * before + secret
+        # Characters of 6 bits that no neighbouring byte has a share in.
+        stable = base64.b64encode(padded)[-(-8 * before // 6) : 8 * len(padded) // 6]
+        yield from (stable, stable.translate(bytes.maketrans(b"+/", b"-_")))
+
+
+def _forms(secret: str) -> set[bytes]:
+    """Return the byte strings that reveal a secret."""
+    raw = secret.encode()
+    texts = {quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1], html.escape(secret)}
+    texts |= {re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), text) for text in texts}
+    texts |= {json.dumps(secret)[1:-1].replace("/", "\\/"), raw.hex(), raw.hex().upper()}
+    derived = {text.encode() for text in texts} | {*_base64_forms(raw)}
+    return {raw} | {form for form in derived if len(form) >= _SHORTEST_DERIVED}
+
+
+class Masker:
+    """Finds and masks a fixed set of secrets.
+
+    Args:
+        secrets: the values to hide; empty ones are ignored.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms: set[bytes] = set().union(*(_forms(secret) for secret in secrets if secret))
+        ordered = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
+        self._prefixes = frozenset(form[:size] for form in forms for size in range(1, len(form)))
+        self._firsts = frozenset(form[0] for form in forms)
+        self._longest = max((len(form) for form in forms), default=0)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'active' if self._pattern else 'empty'})"
+
+    def mask(self, data: bytes) -> bytes:
+        """Return *data*, of the same length, with every secret in it replaced by asterisks."""
+        return self._pattern.sub(lambda m: b"*" * len(m[0]), data) if self._pattern else data
+
+    def mask_text(self, text: str) -> str:
+        """Do the same to text, such as a header's value."""
+        if self._pattern is None:
+            return text
+        return self.mask(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+    def held_back(self, data: bytes) -> int:
+        """Return how many bytes at the end of *data* may be the beginning of a secret; 0 for most chunks."""
+        for size in range(min(self._longest - 1, len(data)), 0, -1):
+            if data[-size] in self._firsts and data[-size:] in self._prefixes:
+                return size
+        return 0
+
+
+class MaskedStream:
+    """Masks a body chunk by chunk; passes each chunk on at once, but for an end that may begin a secret."""
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker, self._rest = masker, b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a chunk; return what can be passed on now."""
+        data = self._masker.mask(self._rest + chunk)
+        keep = self._masker.held_back(data)
+        self._rest = data[len(data) - keep :]
+        return data[: len(data) - keep]
+
+    def finish(self) -> bytes:
+        """Return what was held back, at the end of the body."""
+        rest, self._rest = self._rest, b""
+        return rest

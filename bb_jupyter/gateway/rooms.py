@@ -1,0 +1,91 @@
+"""What the rooms of one gateway share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from bb_jupyter.errors import ManifestError
+from bb_jupyter.gateway.ca import LeafAuthority
+from bb_jupyter.gateway.config import GatewayConfig, RouteConfig
+from bb_jupyter.gateway.denied import Denied
+from bb_jupyter.gateway.events import Events
+from bb_jupyter.gateway.flows import Flows
+from bb_jupyter.gateway.policy import Policy
+from bb_jupyter.gateway.redact import Masker
+from bb_jupyter.gateway.upstream import Upstreams
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection of the bottle is headed: scheme, canonical host and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def facts(self) -> dict[str, object]:
+        """Return the fields of this origin in an event."""
+        return {"scheme": self.scheme, "host": self.host, "port": self.port}
+
+
+class Rooms:
+    """State of one gateway: its policy, and what enforces and reports it.
+
+    Args:
+        config: what the host sent.
+        events: where everything is reported.
+
+    Raises:
+        ManifestError: the CA, the trust bundle or a route's CA cannot be read.
+    """
+
+    def __init__(self, config: GatewayConfig, events: Events) -> None:
+        self.name, self.limits, self.events = config.name, config.limits, events
+        self.flows = Flows(events, config.limits)
+        self.upstreams = Upstreams(config.trust_pem, config.limits)
+        self.policy = Policy(generation=0)
+        self.masker = Masker(())
+        try:
+            given = config.ca
+            self.ca = LeafAuthority(config.slug, given.cert_pem if given else "", given.key_pem if given else "")
+        except ValueError:
+            raise ManifestError("the CA's certificate or key cannot be read", key="gateway.ca") from None
+        self.replace_policy(config.routes, config.generation)
+
+    def replace_policy(self, routes: tuple[RouteConfig, ...], generation: int) -> int:
+        """Put a new policy in force, whole, and end the flows that it does not allow.
+
+        Returns:
+            How many flows were ended.
+
+        Raises:
+            ManifestError: a CA cannot be read or the generation is not newer; nothing has changed then.
+        """
+        if generation <= self.policy.generation:
+            current = self.policy.generation
+            raise ManifestError(f"generation {generation} is not newer than {current}", key="generation")
+        try:
+            self.upstreams.check(routes)
+        except ValueError as error:
+            raise ManifestError(str(error), key="routes") from None
+        self.policy = Policy(routes, generation)
+        secrets = [route.auth.token for route in routes if route.auth]
+        self.masker = Masker(secrets)
+        self.events.set_secrets(secrets)
+        self.events.generation = generation
+        return self.flows.enforce(self.policy)
+
+    def refuse(self, denied: Denied, **facts: object) -> web.Response:
+        """Report a denial and return its answer: a short text, and `X-Bottle-Denied` with the rule and what to do."""
+        hint = denied.hint.replace("{name}", self.name)
+        self.events.emit("egress", verdict="denied", rule=denied.rule, reason=denied.message, **facts)
+        header = f"{denied.rule}; {hint}" if hint else denied.rule
+        text = f"bottle: denied ({denied.rule}): {denied.message}\n" + (f"{hint}\n" if hint else "")
+        return web.Response(status=denied.status, text=text, headers={"X-Bottle-Denied": header})
+
+    def failed(self, message: str, **facts: object) -> web.Response:
+        """Report that an allowed server failed and return the 502 that names it."""
+        self.events.emit("egress-failed", reason=message, **facts)
+        return web.Response(status=502, text=f"bottle: {message}\n")

@@ -1,0 +1,81 @@
+"""WebSockets on intercepted routes: message by message between two of aiohttp's, so that each can be masked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+from aiohttp import WSMsgType, web
+from yarl import URL
+
+from bb_jupyter.gateway.config import RouteConfig
+from bb_jupyter.gateway.flows import Flow
+from bb_jupyter.gateway.headers import to_upstream
+from bb_jupyter.gateway.redact import Masker
+from bb_jupyter.gateway.rooms import Rooms
+
+_Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
+
+
+async def bridge(
+    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, url: URL, flow: Flow
+) -> web.StreamResponse:
+    """Connect the client's WebSocket with the server's.
+
+    Raises:
+        aiohttp.ClientError: the server cannot be reached.
+    """
+    offered = [
+        item.strip() for value in request.headers.getall("Sec-WebSocket-Protocol", ()) for item in value.split(",")
+    ]
+    limit = rooms.limits.websocket
+    try:
+        server = await rooms.upstreams.session(route).ws_connect(
+            url, protocols=offered, headers=to_upstream(request.headers, route, websocket=True), max_msg_size=limit
+        )
+    except aiohttp.WSServerHandshakeError as error:
+        flow.status = error.status
+        # The library discards the body of a refusal; its status tells the client enough.
+        return web.Response(status=error.status if error.status >= 300 else 502, text="the server refused\n")
+    async with server:
+        flow.status = 101
+        protocols = [server.protocol] if server.protocol else []
+        client = web.WebSocketResponse(protocols=protocols, max_msg_size=limit)
+        await client.prepare(request)
+        masker = rooms.masker if route.auth else None
+        await _both_ways(client, server, masker, flow)
+    return client
+
+
+async def _both_ways(
+    client: web.WebSocketResponse, server: aiohttp.ClientWebSocketResponse, masker: Masker | None, flow: Flow
+) -> None:
+    """Copy until either side closes, then close the other with the same code."""
+    up = asyncio.create_task(_copy(client, server, None, flow.sent))
+    down = asyncio.create_task(_copy(server, client, masker, flow.received))
+    try:
+        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (up, down):
+            task.cancel()
+        await asyncio.gather(up, down, return_exceptions=True)
+        await server.close(code=_code(client))
+        await client.close(code=_code(server))
+
+
+def _code(socket: _Socket) -> int:
+    """Return a close code that may be sent on (RFC 6455, 7.4.1: 1005, 1006 and 1015 may not)."""
+    code = socket.close_code
+    return code if code is not None and code not in (1005, 1006, 1015) else 1000
+
+
+async def _copy(source: _Socket, target: _Socket, masker: Masker | None, count: Callable[[int], None]) -> None:
+    async for message in source:
+        data = message.data
+        if message.type is WSMsgType.TEXT:
+            count(len(data))
+            await target.send_str(masker.mask_text(data) if masker else data)
+        elif message.type is WSMsgType.BINARY:
+            count(len(data))
+            await target.send_bytes(masker.mask(data) if masker else data)
