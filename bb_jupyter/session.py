@@ -1,7 +1,7 @@
 """The bottles that this process holds: what magics, widgets and Python code call.
 
-One `Session` per process (`current()`).  It resolves options and manifests into a spec, chooses the backend, claims the name,
-launches, and lets everything go when the process ends.
+One `Session` per process (`current()`).  It resolves options and manifests into a spec, chooses the backend, claims the
+name, launches, and lets everything go when the process ends.
 """
 
 from __future__ import annotations
@@ -82,10 +82,14 @@ class HeldBottle:
 
     Attributes:
         bottle: the backend's.
+        options: how it was launched; `None` when it was attached to.
     """
 
-    def __init__(self, bottle: Bottle, stack: ExitStack, session: Session) -> None:
+    def __init__(
+        self, bottle: Bottle, stack: ExitStack, session: Session, options: LaunchOptions | None = None
+    ) -> None:
         self.bottle = bottle
+        self.options = options
         self._stack = stack
         self._session = session
 
@@ -226,16 +230,18 @@ class Session:
             BackendUnavailable: this host cannot run it.
             BuildFailed: its image cannot be built.
         """
-        backend, plan = self._prepare(name, options or LaunchOptions())
+        options = options or LaunchOptions()
+        backend, plan = self._prepare(name, options)
         self._remove_dead(name)
         record = _record_of(plan)
         state.claim(record)
         try:
             on_plan(plan)
             with ExitStack() as stack:
-                stack.callback(record.remove)
+                if not plan.spec.keep:
+                    stack.callback(record.remove)
                 bottle = stack.enter_context(backend.launch(plan, on_progress=on_progress))
-                return self._hold(bottle, stack.pop_all())
+                return self._hold(bottle, stack.pop_all(), options)
         except BaseException:
             record.remove()
             raise
@@ -369,7 +375,7 @@ class Session:
         bottle = manifest.load_bottle(bottle_name) if bottle_name else manifest.BottleManifest(name="")
         limits = self.default_limits.merged(bottle.limits)
         if agent:
-            limits = limits.merged(agent.limits)
+            limits = agent.limits_within(limits)
         return BottleSpec(
             name=name,
             backend=backend.name,
@@ -387,8 +393,8 @@ class Session:
             project=project,
         )
 
-    def _hold(self, bottle: Bottle, stack: ExitStack) -> HeldBottle:
-        held = HeldBottle(bottle, stack, self)
+    def _hold(self, bottle: Bottle, stack: ExitStack, options: LaunchOptions | None = None) -> HeldBottle:
+        held = HeldBottle(bottle, stack, self, options)
         with self._lock:
             self._held[bottle.name] = held
         return held

@@ -1,4 +1,4 @@
-"""What comes out of a bottle is hostile: a tar stream is unpacked so that nothing outside the target is read or written.
+"""What comes out of a bottle is hostile: a tar stream is unpacked so that nothing outside the target is touched.
 
 On top of tarfile's own `data` filter (PEP 706): every path is walked component by component without following links
 (openat with O_NOFOLLOW), only plain files and directories are made while reading, links come last and only those
@@ -23,6 +23,13 @@ MAX_BYTES = 8 << 30
 MAX_MEMBERS = 500_000
 #: Most bytes of one extended header: a longer one would be read into memory whole.
 _MAX_HEADER = 1 << 20
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -46,7 +53,7 @@ def unpack(stream: IO[bytes], target: Path, *, max_bytes: int = MAX_BYTES) -> Co
 
     Args:
         stream: uncompressed tar, read in order.
-        target: where to: an existing directory takes the top member under its own name, otherwise the member becomes *target*.
+        target: where to: an existing directory takes the top member under its own name, else that becomes *target*.
         max_bytes: most bytes of all files together.
 
     Returns:
@@ -72,20 +79,13 @@ class _BoundedTarInfo(tarfile.TarInfo):
     """A member whose extended headers cannot fill the memory."""
 
     def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
-        extended = (
-            tarfile.XHDTYPE,
-            tarfile.XGLTYPE,
-            tarfile.SOLARIS_XHDTYPE,
-            tarfile.GNUTYPE_LONGNAME,
-            tarfile.GNUTYPE_LONGLINK,
-        )
-        if self.type in extended and self.size > _MAX_HEADER:
+        if self.type in _EXTENDED and self.size > _MAX_HEADER:
             raise tarfile.ReadError("a header is too long")
-        return super()._proc_member(tarfile_)  # type: ignore[misc]
+        return super()._proc_member(tarfile_)  # type: ignore[misc, no-any-return]
 
 
 def _standard_filter(member: tarfile.TarInfo, root: str) -> None:
-    """Ask tarfile's own filter too, where this Python has it (PEP 706 came to 3.11.4 and to distributions by and by)."""
+    """Ask tarfile's own filter too, where this Python has it (PEP 706: from 3.11.4 on)."""
     if hasattr(tarfile, "data_filter"):
         tarfile.data_filter(member, root)
 
@@ -103,7 +103,7 @@ class _Unpacking:
             if count >= MAX_MEMBERS:
                 raise tarfile.ReadError("too many members")
             self._member(archive, member)
-            archive.members.clear()  # tarfile remembers every member of a stream
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member of a stream
         self._make_links()
         return self.report
 
@@ -152,7 +152,7 @@ class _Unpacking:
                 file = os.open(path.name, flags, 0o755 if member.mode & 0o100 else 0o644, dir_fd=folder)
         except (IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError) as error:
             return self._refuse(member.name, error.strerror or "cannot be made")
-        with open(file, "wb") as out:
+        with os.fdopen(file, "wb") as out:
             shutil.copyfileobj(content, out, 1 << 20)
         self.report.files += 1
         self.report.size += member.size

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
-from bb_jupyter.backend.copying import plan_copies
+from bb_jupyter.backend.copying import CopyPlan, plan_copies
 from bb_jupyter.backend.plan import BottleCleanupPlan, BottlePlan
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import UsageError
@@ -78,7 +78,7 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
 
     @abstractmethod
     def diagnose(self) -> list[Check]:
-        """Look thoroughly (daemon round trips, trial sandboxes) and say what works, what does not and how to mend it."""
+        """Look thoroughly (daemon round trips, trial sandboxes): what works, what does not, how to mend it."""
 
     def prepare(self, spec: BottleSpec, *, slug: str, stage_dir: Path) -> PlanT:
         """Decide and check everything about a launch; start nothing.
@@ -102,7 +102,7 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         return self._resolve_plan(spec, slug, stage_dir, plan_copies(spec.copies))
 
     @abstractmethod
-    def _resolve_plan(self, spec: BottleSpec, slug: str, stage_dir: Path, copies: Any) -> PlanT:
+    def _resolve_plan(self, spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]) -> PlanT:
         """Make the backend's plan from a validated spec."""
 
     @abstractmethod
@@ -110,8 +110,8 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         """Start the bottle of *plan*, provisioned and ready for commands.
 
         The caller has claimed the plan's record (`backend.state.claim`).  An exception or interrupt before the bottle is
-        yielded leaves nothing behind.  Leaving the context removes the bottle, but for one that is kept (`spec.keep`): that is
-        let go and runs on until `stop`.
+        yielded leaves nothing behind.  Leaving the context removes the bottle, but for one that is kept (`spec.keep`):
+        that is let go and runs on until `stop`.
 
         Raises:
             BackendUnavailable: the engine or the host refuses.

@@ -80,8 +80,9 @@ class Bottle(ABC):
 
     @abstractmethod
     def cp_out(self, source: str, target: Path) -> CopyReport:
-        """Copy a file or directory out of the bottle.  What comes is hostile: only plain files, directories and links that
-        stay inside *target* are made.
+        """Copy a file or directory out of the bottle.
+
+        What comes is hostile: only plain files, directories and links that stay inside *target* are made.
 
         Args:
             source: in the bottle, relative to its home.

@@ -1,7 +1,7 @@
 """What goes into a bottle from the host: chosen by ignore rules, listed in the preflight, packed as a tar stream.
 
-Names are taken literally, files are opened without following links, and what looks like a credential stays out unless the
-user names that very file.
+Names are taken literally, files are opened without following links, and what looks like a credential stays out unless
+the user names that very file.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ IGNORE_FILES = (".gitignore", ".bottleignore")
 #: What stays out of a copied directory because it usually holds a credential.  `!name` in `.bottleignore` lets one in.
 SENSITIVE = (
     ".env", ".env.*", "!.env.example", ".netrc", ".npmrc", ".pypirc", ".git-credentials", ".aws/", ".ssh/", ".gnupg/",
-    ".docker/config.json", ".kube/config", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519",
-    ".git/config", ".bot-bottle/secrets/",
+    ".docker/config.json", ".kube/config", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa", "id_dsa", "id_ecdsa",
+    "id_ed25519", ".git/config", ".bot-bottle/secrets/",
 )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _add(archive: tarfile.TarFile, path: Path, name: str, uid: int, gid: int, *,
     status = path.stat(follow_symlinks=follow)
     info.mtime, info.mode = int(status.st_mtime), stat.S_IMODE(status.st_mode) & 0o755 | 0o600
     if stat.S_ISLNK(status.st_mode):
-        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)
+        info.type, info.linkname = tarfile.SYMTYPE, str(path.readlink())
         archive.addfile(info)
     elif stat.S_ISDIR(status.st_mode):
         info.type, info.mode = tarfile.DIRTYPE, info.mode | 0o700
@@ -126,7 +126,7 @@ def _add(archive: tarfile.TarFile, path: Path, name: str, uid: int, gid: int, *,
     else:
         # What changed into something else since it was looked at is not followed and does not block.
         flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-        with open(os.open(path, flags), "rb") as content:
+        with os.fdopen(os.open(path, flags), "rb") as content:
             info.size = os.fstat(content.fileno()).st_size
             archive.addfile(info, content)
 
@@ -182,9 +182,9 @@ class _Walk:
                 yield folder, pathspec.GitIgnoreSpec.from_lines(lines)
 
     def _stays_inside(self, path: str) -> bool:
-        target = os.readlink(self.copy.source / path)
-        resolved = os.path.normpath(PurePosixPath(path).parent / target)
-        return not os.path.isabs(target) and not resolved.startswith("..")
+        target = (self.copy.source / path).readlink()
+        resolved = PurePosixPath(os.path.normpath(PurePosixPath(path).parent / target))
+        return not target.is_absolute() and resolved.parts[:1] != ("..",)
 
 
 def _verdict(path: str, rules: list[tuple[str, pathspec.GitIgnoreSpec]]) -> str:

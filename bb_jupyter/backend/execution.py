@@ -58,8 +58,9 @@ class Completed:
 class Execution(ABC):
     """A command running in a bottle.
 
-    Iterate it for `Chunk`s as they arrive, `poll` for them with a time limit, or `wait` for the end.  Leaving the iteration
-    or the `with` block early, by an exception or an interrupt too, kills the command.  One thread reads; any may `kill`.
+    Iterate it for `Chunk`s as they arrive, `poll` for them with a time limit, or `wait` for the end.  Leaving the
+    iteration or the `with` block early, by an exception or an interrupt too, kills the command.  One thread reads; any
+    may `kill`.
 
     Args:
         timeout: seconds after which the command is killed; `None` for no limit.

@@ -60,7 +60,7 @@ def choose(option: str = "") -> tuple[AnyBackend, str]:
         return get(option), "you chose it"
     if name := os.environ.get(VARIABLE):
         return get(name), f"{VARIABLE} says so"
-    passed_over = []
+    passed_over: list[str] = []
     for name in names():
         backend = get(name)
         if backend.is_available():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import re
 import secrets
 import shutil
@@ -67,13 +66,13 @@ class BottleRecord:
         """
         with tempfile.NamedTemporaryFile("w", dir=self.directory, delete=False) as file:
             file.write(self.to_json())
-        os.replace(file.name, self.directory / _RECORD)
+        Path(file.name).replace(self.directory / _RECORD)
 
     def to_json(self) -> str:
         """Return the record as JSON text."""
         return json.dumps(asdict(self), indent=1)
 
-    def with_details(self, **details: Any) -> BottleRecord:
+    def with_details(self, **details: object) -> BottleRecord:
         """Return a copy with more details, and save it."""
         record = replace(self, details={**self.details, **details})
         record.save()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import json
+import marshal
 import posixpath
 import socket
 import subprocess
@@ -168,7 +168,7 @@ class BubblewrapBottle(Bottle):
         if not argv or any("\0" in word for word in argv):
             raise UsageError("a command needs at least a program, and no NUL byte")
         folder = self._path(cwd or self.plan.spec.cwd)
-        return json.dumps({"argv": list(argv), "env": {**self.plan.env, **(env or {})}, "cwd": folder}).encode()
+        return _message({"argv": list(argv), "env": {**self.plan.env, **(env or {})}, "cwd": folder})
 
     def _path(self, path: str) -> str:
         return posixpath.join(self.plan.guest_home, path)
@@ -180,10 +180,15 @@ class BubblewrapBottle(Bottle):
     def _send(self, message: dict[str, object], fds: Sequence[int]) -> None:
         try:
             with self._lock:
-                socket.send_fds(self._control, [json.dumps(message).encode()], fds)
+                socket.send_fds(self._control, [_message(message)], fds)
         except OSError:
             hint = f"Run `%%bottle {self.name}` again for a new one."
             raise BottleGone(f"bottle '{self.name}' is gone", hint=hint) from None
+
+
+def _message(content: dict[str, object]) -> bytes:
+    # Version 4 is what every Python from 3.4 on reads; guest.py may run on another one than this process.
+    return marshal.dumps(content, 4)
 
 
 def _python(program: str, *arguments: str) -> list[str]:

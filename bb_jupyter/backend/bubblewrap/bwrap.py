@@ -116,15 +116,18 @@ def search_path() -> str:
     )
 
 
-def sandbox(hostname: str, *, disk: int | None, control: int, seccomp: int | None, limits: str) -> list[str]:
+def sandbox(
+    hostname: str, *, disk: int | None, control: int, info: int, seccomp: int | None, rlimits: dict[str, int]
+) -> list[str]:
     """Return the whole command line of a bottle.
 
     Args:
         hostname: of the bottle.
         disk: size in bytes of the home and of /tmp, each; `None` for the kernel's default (half of the memory).
         control: descriptor of the guest's end of the control socket.
+        info: descriptor to which bwrap writes the pid of the sandbox's PID 1, as JSON.
         seccomp: descriptor of the compiled filter; `None` for none.
-        limits: rlimits for guest.py, as JSON.
+        rlimits: what guest.py sets for itself and all commands: `RLIMIT_*` → value.
     """
     size = ["--size", str(disk)] if disk else []
     argv = [
@@ -140,9 +143,10 @@ def sandbox(hostname: str, *, disk: int | None, control: int, seccomp: int | Non
     argv += ["--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     argv += ["--perms", "1777", *size, "--tmpfs", "/tmp", "--symlink", "../tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108
     argv += ["--perms", "0700", *size, "--tmpfs", GUEST_HOME, "--ro-bind", str(_HERE / "guest.py"), GUEST_PROGRAM]
-    argv += ["--remount-ro", "/", "--chdir", GUEST_HOME]
+    argv += ["--remount-ro", "/", "--chdir", GUEST_HOME, "--info-fd", str(info)]
     if seccomp is not None:
         argv += ["--seccomp", str(seccomp)]
+    limits = ",".join(f"{name}={value}" for name, value in rlimits.items())
     return [*argv, "--", str(guest_python()), "-I", "-S", GUEST_PROGRAM, str(control), limits]
 
 

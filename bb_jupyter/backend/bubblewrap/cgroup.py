@@ -1,8 +1,7 @@
-"""Limits on memory, processes and processor time of a whole bottle, by cgroup v1 or v2 where this process may make one."""
+"""Limits on memory, processes and processor time of a whole bottle, by cgroup v1 or v2 where one can be made."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 from bb_jupyter.manifest import Limits
 
 _PERIOD = 100_000  # microseconds, the kernel's default for cpu.max and cpu.cfs_period_us
+#: Seconds that dying processes get to leave a group.
+_REMOVE = 5.0
 _V1_CONTROLLERS = ("memory", "pids", "cpu")
 
 
@@ -46,14 +47,15 @@ class Cgroup:
     def remove(self) -> None:
         """Remove the groups once their processes are gone (they are dying when this is called).  Idempotent."""
         for folder in self.folders:
-            for _ in range(100):
+            deadline = time.monotonic() + _REMOVE
+            while time.monotonic() < deadline:
                 try:
                     folder.rmdir()
                     break
                 except FileNotFoundError:
                     break
                 except OSError:
-                    time.sleep(0.01)
+                    time.sleep(0.001)
 
 
 def create(slug: str, limits: Limits, parents: Parents) -> Cgroup | None:
@@ -106,7 +108,7 @@ def find_parents(own: str, root: Path) -> Parents | None:
 
 
 def _v2_parents(root: Path, own: str) -> Parents | None:
-    """The nearest group above our own (which holds processes and so can have no limited children) that is ours to write."""
+    """Find the nearest writable group above our own, which holds processes and so can have no limited children."""
     folder = root / own.lstrip("/")
     while folder != root and folder.is_relative_to(root):
         folder = folder.parent
@@ -145,6 +147,9 @@ def _v1_files(limits: Limits) -> dict[str, dict[str, str]]:
 def _write(file: Path, value: str) -> None:
     # Kernels without swap accounting have no file for it: then there is no swap to limit by it either.
     optional = "swap" in file.name or "memsw" in file.name
-    with contextlib.suppress(FileNotFoundError, PermissionError) if optional else contextlib.nullcontext():
+    try:
         with file.open("r+") as handle:
             handle.write(value)
+    except (FileNotFoundError, PermissionError):
+        if not optional:
+            raise

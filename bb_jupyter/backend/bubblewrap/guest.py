@@ -1,30 +1,36 @@
 """PID 1 of a bubblewrap bottle: starts commands, kills them, reaps everything; the standard library only.
 
-It runs inside the sandbox as `python -I -S guest.py FD LIMITS`.  FD is a SEQPACKET socket to the host; when the host's end
-closes, this process ends and the kernel ends everything else with it.  Messages from the host are one JSON object each:
+It runs inside the sandbox as `python -I -S guest.py FD LIMITS`.  FD is a SEQPACKET socket to the host; when the host's
+end closes, this process ends and the kernel ends everything else with it.  Messages from the host are one marshalled
+dict each:
 
-    {"op": "exec", "id": N}    with fds: request, stdout, stderr, status[, stdin].  The request is a file that holds
-                               {"argv": […], "env": {…}, "cwd": "…"}; the exit status is written to `status` as a decimal line.
-    {"op": "kill", "id": N}    SIGKILL to every process of that command's session.
-    {"op": "listen", "ports": […]}   answered by {} with one listening socket of 127.0.0.1 per port.
+    {"op": "exec", "id": N}  with fds: request, stdout, stderr, status[, stdin].  The request is a file that holds
+        {"argv": […], "env": {…}, "cwd": "…"}; the exit status is written to `status` as a decimal line.
+    {"op": "kill", "id": N}  SIGKILL to every process of that command's session.
+    {"op": "listen", "ports": […]}  answered by one byte, with one listening socket of 127.0.0.1 per port.
 
-It says {"pid": 1} when it is ready.  The host believes none of what it says.
+It sends one byte when it is ready.  The host believes none of what it says.
+
+Every launch waits for this program, and most of that is imports: it makes do with the modules that are written in C
+(json, signal, socket and ctypes bring re and enum, 16 ms of the 40 that a launch took with them).
 """
 
-import contextlib
-import ctypes
+import _ctypes
+import _signal as signal  # type: ignore[import-not-found]
+import _socket as socket
+import array
 import errno
-import json
+import marshal
 import os
 import resource
 import select
-import signal
-import socket
 import sys
 
 _PR_SET_DUMPABLE = 4
 _MAX_FDS = 5
 _KILL_PASSES = 100
+# Signals that Python ignores and a program expects to end it.
+_SIGNALS = (signal.SIGPIPE, signal.SIGINT)
 # Commands are the first to go when memory runs out, this process the last.
 _OOM_SCORE_OF_COMMANDS = b"700"
 
@@ -32,13 +38,13 @@ _OOM_SCORE_OF_COMMANDS = b"700"
 class Guest:
     """The commands that run, and the loop that serves the host."""
 
-    def __init__(self, control):
+    def __init__(self, control: socket.socket) -> None:
         self.control = control
-        self.running = {}  # pid -> (id, status fd)
+        self.running: dict[int, tuple[int, int]] = {}  # pid -> (id, status fd)
         # Opened while it still belongs to us: an undumpable process may not open its own /proc files.
         self.oom_score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
 
-    def serve(self):
+    def serve(self) -> None:
         """Answer the host until it hangs up."""
         wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -46,7 +52,7 @@ class Guest:
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         poll.register(wake_read, select.POLLIN)
-        self.control.send(b'{"pid": 1}')
+        self.control.send(b"1")
         while True:
             for fd, _ in poll.poll():
                 if fd == wake_read:
@@ -55,12 +61,12 @@ class Guest:
                     return
             self.reap()
 
-    def one_message(self):
+    def one_message(self) -> bool:
         """Serve one message; false when the host has hung up."""
-        data, fds, _, _ = socket.recv_fds(self.control, 1 << 16, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        data, fds = receive(self.control)
         if not data:
             return False
-        message = json.loads(data)
+        message = marshal.loads(data)
         try:
             if message["op"] == "exec":
                 self.start(message["id"], fds)
@@ -73,27 +79,25 @@ class Guest:
                 os.close(fd)
         return True
 
-    def start(self, ident, fds):
+    def start(self, ident: int, fds: list[int]) -> None:
         """Start a command; what hinders it is said on its standard error."""
         if len(fds) < _MAX_FDS:
             fds.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
         request_fd, stdout, stderr, status, stdin = fds
         with open(request_fd, "rb", closefd=False) as file:
-            request = json.loads(file.read())
+            request = marshal.loads(file.read())
         os.pwrite(self.oom_score, _OOM_SCORE_OF_COMMANDS, 0)
         try:
-            pid = os.fork()
-        except OSError as error:
-            text = f"cannot start: {os.strerror(error.errno)} (too many processes in the bottle?)\n"
-            os.write(stderr, text.encode())
-            os.write(status, b"126\n")
-            return
-        if pid == 0:
-            run(request, stdin, stdout, stderr)
-        os.pwrite(self.oom_score, b"0", 0)
-        self.running[pid] = (ident, os.dup(status))
+            os.chdir(request["cwd"])
+            pid = spawn(request["argv"], request["env"], (stdin, stdout, stderr))
+            self.running[pid] = (ident, os.dup(status))
+        except (OSError, ValueError) as error:
+            write(stderr, complaint(error, request["argv"][0]))
+            write(status, b"127\n" if getattr(error, "errno", 0) == errno.ENOENT else b"126\n")
+        finally:
+            os.pwrite(self.oom_score, b"0", 0)
 
-    def reap(self):
+    def reap(self) -> None:
         """Collect every process that ended, the orphans of commands too, and report those of the host."""
         while True:
             try:
@@ -105,58 +109,81 @@ class Guest:
             if pid in self.running:
                 _, fd = self.running.pop(pid)
                 code = os.waitstatus_to_exitcode(status)
-                with contextlib.suppress(OSError):  # the host has let this command go
-                    os.write(fd, b"%d\n" % (code if code >= 0 else 128 - code))
+                write(fd, b"%d\n" % (code if code >= 0 else 128 - code))
                 os.close(fd)
 
-    def kill(self, ident):
+    def kill(self, ident: int) -> None:
         """Kill a command's whole session, again and again until a look at /proc finds none of it."""
         for pid in [pid for pid, (known, _) in self.running.items() if known == ident]:
             for _ in range(_KILL_PASSES):
                 found = session_of(pid)
                 for member in found:
-                    with contextlib.suppress(OSError):  # it ended by itself
+                    try:
                         os.kill(member, signal.SIGKILL)
+                    except OSError:
+                        pass  # it ended by itself
                 if not found:
                     break
 
-    def listen(self, ports):
+    def listen(self, ports: list[int]) -> None:
         """Bind ports of the bottle's own loopback and pass the sockets out."""
         sockets = []
         for port in ports:
-            listener = socket.socket()
+            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen(512)
             sockets.append(listener)
-        socket.send_fds(self.control, [b"{}"], [listener.fileno() for listener in sockets])
+        rights = array.array("i", [listener.fileno() for listener in sockets])
+        self.control.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         for listener in sockets:
             listener.close()
 
 
-def run(request, stdin, stdout, stderr):
-    """Become the command; in the child, never returns."""
-    code = 126
+def receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """Return one message and the descriptors that came with it; no program that is started inherits those."""
+    room = socket.CMSG_SPACE(_MAX_FDS * 4)
+    data, ancillary, _, _ = control.recvmsg(1 << 16, room, socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for _, _, rights in ancillary:
+        fds.frombytes(rights)
+    return data, list(fds)
+
+
+def spawn(argv: list[str], env: dict[str, str], streams: tuple[int, int, int]) -> int:
+    """Start a program as the leader of a session of its own, found by the PATH of its own environment."""
+    program = argv[0]
+    paths = [program] if "/" in program else [f"{folder}/{program}" for folder in os.get_exec_path(env)]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(streams)]
+    failure: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+    for path in paths:
+        try:
+            return os.posix_spawn(path, argv, env, file_actions=actions, setsid=True, setsigdef=_SIGNALS)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            failure = error  # perhaps a later folder has one that can be run
+    raise failure
+
+
+def complaint(error: Exception, program: str) -> bytes:
+    """Say in a line why a command could not be started."""
+    if isinstance(error, BlockingIOError):
+        return b"cannot start: the bottle has too many processes\n"
+    if isinstance(error, OSError):
+        return f"{error.filename or program}: {error.strerror}\n".encode("utf-8", "backslashreplace")
+    return f"{error}\n".encode("utf-8", "backslashreplace")
+
+
+def write(fd: int, data: bytes) -> None:
+    """Write to the host, which may have let the command go."""
     try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for fd, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
-            os.dup2(fd, target, inheritable=True)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        os.chdir(request["cwd"])
-        os.execvpe(request["argv"][0], request["argv"], request["env"])
-    except OSError as error:
-        code = 127 if error.errno == errno.ENOENT else 126
-        what = error.filename or request["argv"][0]
-        os.write(2, f"{what}: {os.strerror(error.errno)}\n".encode("utf-8", "surrogateescape"))
-    except BaseException as error:
-        os.write(2, f"{error}\n".encode("utf-8", "backslashreplace"))
-    finally:
-        os._exit(code)
+        os.write(fd, data)
+    except OSError:
+        pass
 
 
-def session_of(leader):
+def session_of(leader: int) -> list[int]:
     """Return the pids of the living processes of a session."""
     found = []
     for name in os.listdir("/proc"):
@@ -174,20 +201,27 @@ def session_of(leader):
     return found
 
 
-def limit(limits):
-    """Apply the rlimits that the host chose, hard and soft."""
-    for name, value in limits.items():
-        resource.setrlimit(getattr(resource, name), (value, value))
+def limit(limits: str) -> None:
+    """Apply the rlimits that the host chose, hard and soft: `RLIMIT_CORE=0,RLIMIT_NPROC=512`."""
+    for item in filter(None, limits.split(",")):
+        name, value = item.split("=")
+        resource.setrlimit(getattr(resource, name), (int(value), int(value)))
 
 
-def main():
+def undumpable() -> None:
+    """Let no process of the bottle trace this one, read its memory or take its descriptors."""
+    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+    prctl = _ctypes.dlsym(program, "prctl")
+    _ctypes.call_cdeclfunction(prctl, (_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def main() -> None:
     """Run as PID 1 until the host hangs up."""
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
     guest = Guest(control)
-    limit(json.loads(sys.argv[2]))
-    # No process of the bottle may trace this one, read its memory or take its descriptors.
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    limit(sys.argv[2])
+    undumpable()
     guest.serve()
 
 

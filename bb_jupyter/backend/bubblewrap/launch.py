@@ -1,11 +1,9 @@
-"""Start a bubblewrap bottle: namespaces by bwrap, limits by control group, files copied in; all of it let go at the end."""
+"""Start a bubblewrap bottle: namespaces by bwrap, limits by control group, files copied in; all let go at the end."""
 
 from __future__ import annotations
 
 import json
-import os
 import socket
-import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,13 +17,12 @@ from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp
 from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.bubblewrap.pipes import memory_file
+from bb_jupyter.backend.bubblewrap.pipes import memory_file, pipe
 from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BackendUnavailable
 
 #: Seconds until guest.py must have said that it is ready; it takes some 20 ms.
 _READY = 60.0
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 @contextmanager
@@ -34,10 +31,7 @@ def launch(plan: BubblewrapBottlePlan, on_progress: OnProgress) -> Iterator[Bubb
     with ExitStack() as stack:
         on_progress(Progress("start"))
         group = _limited(stack, plan)
-        bottle, pid = _sandbox(stack, plan)
-        if group:
-            group.add(pid)
-        _remember(plan, pid, group)
+        bottle = _sandbox(stack, plan, group)
         for copy in plan.copies:
             on_progress(Progress("copy in", line=str(copy)))
             bottle.copy(copy)
@@ -57,34 +51,35 @@ def _limited(stack: ExitStack, plan: BubblewrapBottlePlan) -> cgroup.Cgroup | No
     return group
 
 
-def _sandbox(stack: ExitStack, plan: BubblewrapBottlePlan) -> tuple[BubblewrapBottle, int]:
-    """Start bwrap with guest.py and wait until that answers.
-
-    Returns:
-        The bottle, and the pid of its PID 1 as this process sees it.
-    """
+def _sandbox(stack: ExitStack, plan: BubblewrapBottlePlan, group: cgroup.Cgroup | None) -> BubblewrapBottle:
+    """Start bwrap with guest.py, put it into its control group, and wait until it answers."""
     host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stack.enter_context(host)
-    host.settimeout(_READY)
-    # The kernel stamps each message with its sender's pid: guest.py cannot lie about it.
-    host.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    complaints = stack.enter_context(tempfile.TemporaryFile())
-    with guest, ExitStack() as filters:
-        filter_fd = memory_file(filters, seccomp.program()) if seccomp.supported() else None
+    complaints = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    ours = stack.enter_context(ExitStack())
+    with guest, ExitStack() as theirs:
+        info, write_info = pipe(ours, theirs)
+        filter_fd = memory_file(theirs, seccomp.program()) if seccomp.supported() else None
         argv = bwrap.sandbox(
             plan.spec.name,
             disk=plan.spec.limits.disk,
             control=guest.fileno(),
+            info=write_info,
             seccomp=filter_fd,
-            limits=json.dumps(plan.rlimits),
+            rlimits=plan.rlimits,
         )
-        fds = [guest.fileno()] + ([filter_fd] if filter_fd is not None else [])
+        fds = [guest.fileno(), write_info] + ([filter_fd] if filter_fd is not None else [])
         process = _spawn(argv, fds, complaints)
     bottle = BubblewrapBottle(plan, host, process)
     stack.callback(bottle.close)
-    pid = _ready(host, process, complaints)
-    host.settimeout(None)
-    return bottle, pid
+    pid = _first_process(info)
+    ours.close()
+    # The kernel takes its time to move a process: guest.py starts meanwhile, and runs nothing before it is asked to.
+    if pid and group:
+        group.add(pid)
+    _wait_until_ready(host, process, complaints)
+    _remember(plan, pid, group)
+    return bottle
 
 
 def _spawn(argv: list[str], fds: list[int], complaints: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -101,14 +96,22 @@ def _spawner() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="bottle-spawner")
 
 
-def _ready(host: socket.socket, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> int:
+def _first_process(info: int) -> int:
+    """Read from bwrap the pid that the sandbox's PID 1 has here; 0 when bwrap failed before it had one."""
+    with open(info, "rb", closefd=False) as file:
+        text = file.read()
+    return int(json.loads(text)["child-pid"]) if text else 0
+
+
+def _wait_until_ready(host: socket.socket, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:
+    host.settimeout(_READY)
     try:
-        data, ancillary, _, _ = host.recvmsg(256, socket.CMSG_SPACE(_CREDENTIALS.size))
+        ready = host.recv(16)
     except TimeoutError:
         raise BackendUnavailable(f"the sandbox did not start within {_READY:.0f} s") from None
-    for level, kind, stamp in ancillary:
-        if data and (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-            return int(_CREDENTIALS.unpack(stamp)[0])
+    host.settimeout(None)
+    if ready:
+        return
     process.wait()
     complaints.seek(0)
     why = complaints.read(2000).decode("utf-8", "replace").strip() or f"bwrap ended with {process.returncode}"

@@ -1,4 +1,4 @@
-"""Descriptors that a command in a bottle gets.  Never one of a host file: who holds it could open it again for writing."""
+"""Descriptors that a command in a bottle gets; never one of a host file, which it could open again for writing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def memory_file(stack: ExitStack, data: bytes) -> int:
     """Return a descriptor from which *data* can be read, of any size; *stack* closes it."""
     fd = os.memfd_create("input")
     stack.callback(os.close, fd)
-    with open(fd, "wb", closefd=False) as file:  # noqa: PTH123  a descriptor, not a path
+    with open(fd, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
@@ -50,7 +50,7 @@ def from_file(source: IO[bytes]) -> Feeder:
 
 def _feed(fd: int, feeder: Feeder) -> None:
     # The command may end, or the bottle die, before it has read everything.
-    with contextlib.suppress(BrokenPipeError), open(fd, "wb", buffering=_BUFFER) as target:  # noqa: PTH123
+    with contextlib.suppress(BrokenPipeError), open(fd, "wb", buffering=_BUFFER) as target:
         feeder(target)
 
 

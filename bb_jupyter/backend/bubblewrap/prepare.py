@@ -51,7 +51,7 @@ def resolve_plan(spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[Cop
 def plan_limits(limits: Limits) -> tuple[tuple[LimitPlan, ...], dict[str, int]]:
     """Say what enforces each limit here, and which rlimits stand in where no control group can be made."""
     parents = cgroup.parents()
-    by_group = {name: f"cgroup v{parents.version}" for name in parents.folders} if parents else {}
+    by_group = dict.fromkeys(parents.folders, f"cgroup v{parents.version}") if parents else {}
     means = {"memory": by_group.get("memory", ""), "pids": by_group.get("pids", ""), "cpus": by_group.get("cpu", "")}
     rlimits = {"RLIMIT_CORE": 0}
     if limits.memory and not means["memory"]:

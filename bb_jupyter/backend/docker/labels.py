@@ -1,0 +1,95 @@
+"""What a container's labels say: whose it is, of which bottle, and since when.  Enumeration and cleanup read nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bb_jupyter.backend.owner import Owner
+from bb_jupyter.backend.plan import BottlePlan
+from bb_jupyter.home import bot_bottle_home
+
+_PREFIX = "bb-jupyter."
+#: Version of this set of labels.
+_VERSION = "1"
+
+
+def home_scope() -> str:
+    """Return what tells this user's bottles from others' on a shared engine: a hash of host, user and folder."""
+    whose = f"{platform.node()}\0{os.getuid()}\0{bot_bottle_home()}"
+    return hashlib.sha256(whose.encode()).hexdigest()[:24]
+
+
+def of_plan(plan: BottlePlan) -> dict[str, str]:
+    """Return the labels of a bottle that is about to start."""
+    spec = plan.spec
+    values = {
+        "backend-version": _VERSION,
+        "home": home_scope(),
+        "slug": plan.slug,
+        "name": spec.name,
+        "owner": json.dumps(Owner.current().to_dict()),
+        "created": f"{time.time():.3f}",
+        "keep": str(int(spec.keep)),
+        "agent": spec.agent.name if spec.agent else "",
+        "bottle": spec.manifest.name,
+    }
+    return {_PREFIX + key: value for key, value in values.items()}
+
+
+def mine(slug: str = "") -> dict[str, list[str]]:
+    """Return the engine's filter for this user's containers, of one bottle or of all."""
+    wanted = [f"{_PREFIX}home={home_scope()}"]
+    return {"label": wanted + ([f"{_PREFIX}slug={slug}"] if slug else [])}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A container of this user's, as one line of the engine's list tells it.
+
+    Attributes:
+        container: its id.
+        running: whether it runs.
+        slug: its bottle's identity.
+        name: its bottle's name.
+        owner: the process that launched it.
+        created: seconds since the epoch.
+        keep: it may outlive its owner.
+        agent: name of its agent.
+        bottle: name of its manifest.
+    """
+
+    container: str
+    running: bool
+    slug: str
+    name: str
+    owner: Owner
+    created: float
+    keep: bool
+    agent: str
+    bottle: str
+
+    @classmethod
+    def read(cls, summary: Mapping[str, Any]) -> Labelled | None:
+        """Read an entry of the engine's list; `None` when its labels are not ours."""
+        labels = summary["Labels"]
+        try:
+            return cls(
+                container=summary["Id"],
+                running=summary["State"] == "running",
+                slug=labels[_PREFIX + "slug"],
+                name=labels[_PREFIX + "name"],
+                owner=Owner.from_dict(json.loads(labels[_PREFIX + "owner"])),
+                created=float(labels[_PREFIX + "created"]),
+                keep=labels[_PREFIX + "keep"] == "1",
+                agent=labels[_PREFIX + "agent"],
+                bottle=labels[_PREFIX + "bottle"],
+            )
+        except (KeyError, ValueError):
+            return None

@@ -1,0 +1,178 @@
+"""Start a bottle: one container without a network, hardened, its home in the image already.
+
+Requests that make something run in a thread of their own, one after the other: an interrupt ends the waiting, never the request
+half-way, and the removal comes after it.  So nothing is left, whatever moment is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TypeVar
+
+import docker
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.base import OnProgress, Progress
+from bb_jupyter.backend.docker import endpoint, engine, guest_image, image, labels, transfer
+from bb_jupyter.backend.docker.bottle import DockerBottle
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.docker.prepare import enforced
+from bb_jupyter.errors import BackendUnavailable, UsageError
+
+_T = TypeVar("_T")
+
+#: PID 1: reaps what loses its parent (`wait` does), ends at once when the engine asks, and on USR1 kills all other processes
+#: of its user without forking, for a bottle so full that no command can start (dash, busybox and bash tried).
+INIT = ["/bin/sh", "-c", 'trap "exit 0" TERM; trap "kill -9 -1" USR1; while :; do sleep 2147483647 & wait $!; done']
+#: Names of the gateway's services; they are the bottle's own loopback, where sockets that it does not hold are listening.
+_SERVICES = ("egress", "git-gate", "supervise")
+
+Provision = Callable[[DockerBottle], None]
+
+
+@contextmanager
+def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress) -> Iterator[DockerBottle]:
+    """Start the bottle of *plan*; leaving the context removes it, unless it is kept.
+
+    Raises:
+        UsageError: the image cannot be a bottle's.
+        BackendUnavailable: the engine refuses, or an image cannot be pulled.
+        BuildFailed: an image cannot be built.
+    """
+    client = engine.client()
+    _remember_engine(plan)
+    image_id = image.obtain(client, plan, on_progress)
+    with ExitStack() as stack:
+        steps = stack.enter_context(Steps())
+        on_progress(Progress("start"))
+        stack.callback(lambda: steps.run(lambda: remove(client, plan.container)))
+        steps.run(lambda: _create(client, plan, image_id))
+        for copy in plan.copies:
+            on_progress(Progress("copy in", line=str(copy)))
+            transfer.copy_in(client, plan.container, plan.container_user, copy)
+        steps.run(lambda: _start(client, plan))
+        bottle = DockerBottle(plan, client)
+        provision(bottle)
+        if plan.spec.keep:
+            stack.pop_all()
+            steps.close()
+        yield bottle
+
+
+class Steps:
+    """Runs requests one after the other in one thread; an interrupted `run` leaves its request to end by itself."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "bb-docker-launch")
+
+    def run(self, step: Callable[[], _T]) -> _T:
+        """Run *step* after all earlier ones and return its result.
+
+        Raises:
+            BaseException: what the step raised, or what interrupted the waiting.
+        """
+        return self._executor.submit(step).result()
+
+    def close(self) -> None:
+        """Let the thread end after its last step."""
+        self._executor.shutdown(wait=False)
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def remove(client: docker.APIClient, container: str) -> None:
+    """Kill and remove a container with its anonymous volumes; one that is gone, or about to go, is no error.
+
+    Raises:
+        BackendUnavailable: the engine does not answer.
+    """
+    with engine.errors(f"remove container {container}"):
+        try:
+            client.remove_container(container, force=True, v=True)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+            with suppress(NotFound):  # somebody else removes it just now
+                client.wait(container, condition="removed")
+
+
+def _create(client: docker.APIClient, plan: DockerBottlePlan, image_id: str) -> None:
+    with engine.errors(f"create bottle '{plan.spec.name}'"):
+        config = _container(client, plan, guest_image.tag(image_id))
+        try:
+            client.create_container_from_config(config, plan.container)
+        except ImageNotFound:
+            guest_image.make(client, image_id)
+            client.create_container_from_config(config, plan.container)
+
+
+def _start(client: docker.APIClient, plan: DockerBottlePlan) -> None:
+    with engine.errors(f"start bottle '{plan.spec.name}'"):
+        try:
+            client.start(plan.container)
+        except APIError as error:
+            text = engine.text_of(error)
+            if "/bin/sh" in text and "no such file" in text:
+                raise UsageError(f"image {plan.image} has no /bin/sh", hint="A bottle needs a shell.") from None
+            if "unable to find user" in text:
+                raise UsageError(
+                    f"image {plan.image} has no user '{plan.spec.user}'", hint="Write --user UID."
+                ) from None
+            raise
+
+
+def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str) -> dict[str, Any]:
+    """Return the container's whole configuration."""
+    return client.create_container_config(
+        image_tag,
+        INIT,
+        hostname=plan.spec.name,
+        user=plan.container_user,
+        environment=plan.env,
+        working_dir=plan.guest_home,
+        labels=labels.of_plan(plan),
+        host_config=client.create_host_config(
+            network_mode="none",
+            extra_hosts=dict.fromkeys(_SERVICES, "127.0.0.1"),
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            ipc_mode="private",
+            # PID 1's output is open to every process of the bottle: a log of it would fill the engine's disk.
+            log_config={"Type": "none"},
+            ulimits=[{"Name": "core", "Soft": 0, "Hard": 0}],
+            **_limits(plan),
+        ),
+    )
+
+
+def _limits(plan: DockerBottlePlan) -> dict[str, Any]:
+    """Return the limits that this engine enforces, as the host configuration names them."""
+    limits = plan.spec.limits
+    found: dict[str, Any] = {}
+    if limits.memory and enforced(plan, "memory"):
+        # Swap counts into the same limit; /dev/shm is memory, too, and needs more than the engine's 64 MiB.
+        found |= {"mem_limit": limits.memory, "memswap_limit": limits.memory, "shm_size": limits.memory // 2}
+    if limits.pids and enforced(plan, "pids"):
+        found["pids_limit"] = limits.pids
+    if limits.cpus and enforced(plan, "cpus"):
+        found["nano_cpus"] = int(limits.cpus * 1e9)
+    if limits.disk and enforced(plan, "disk"):
+        found["storage_opt"] = {"size": str(limits.disk)}
+    return found
+
+
+def _remember_engine(plan: DockerBottlePlan) -> None:
+    """Write down which engine has the bottle: seen from another one it must not look gone."""
+    url = endpoint.find().url
+    for record in state.records():
+        if record.slug == plan.slug:
+            record.with_details(engine=url)

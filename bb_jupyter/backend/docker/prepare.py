@@ -1,0 +1,104 @@
+"""Decide what a Docker bottle will be on this engine: its image, its user, and which limits hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from bb_jupyter.backend.copying import CopyPlan
+from bb_jupyter.backend.docker import build, engine, image
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan
+from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.errors import UsageError
+from bb_jupyter.manifest import Limits, format_duration, format_size
+
+#: Storage drivers that take a size for a container (overlay2 only on xfs mounted with pquota, which the engine does not tell).
+_SIZED_DRIVERS = frozenset({"btrfs", "zfs", "windowsfilter"})
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+
+
+def resolve_plan(spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]) -> DockerBottlePlan:
+    """Make the plan.
+
+    Raises:
+        UsageError: the image's name, the Dockerfile or the user cannot be right.
+        BackendUnavailable: the engine does not answer.
+    """
+    client = engine.client()
+    dockerfile = image.choose_dockerfile(spec)
+    base = image.base_image(spec)
+    found = image.inspect(client, base)
+    image_id, root = _root(client, base, found, dockerfile)
+    return DockerBottlePlan(
+        spec=spec,
+        slug=slug,
+        stage_dir=stage_dir,
+        root=root,
+        user=f"{spec.user or f'{GUEST_USER} ({GUEST_UID})'}, no capabilities, no new privileges, seccomp filter",
+        limits=plan_limits(spec.limits, engine.info()),
+        copies=copies,
+        image=base,
+        image_id=image_id,
+        dockerfile=dockerfile,
+        container=f"bb-{slug}",
+        container_user=user_in_container(spec.user),
+        env={"HOME": GUEST_HOME, **_login(spec.user), **spec.env},
+    )
+
+
+def _root(
+    client: docker.APIClient, base: str, found: dict[str, Any] | None, dockerfile: Path | None
+) -> tuple[str, str]:
+    """Return the id of the image to run, empty when it is not there yet, and what the preflight says of it."""
+    if dockerfile is None:
+        return (str(found["Id"]), f"image {base} ({_short(found)})") if found else ("", f"image {base}, to be pulled")
+    built = image.inspect(client, build.tag(dockerfile, base, str(found["Id"]))) if found else None
+    text = f"image of {dockerfile} on {base}"
+    return (str(built["Id"]), f"{text} ({_short(built)})") if built else ("", f"{text}, to be built")
+
+
+def _short(found: Mapping[str, Any]) -> str:
+    return str(found["Id"]).removeprefix("sha256:")[:12]
+
+
+def user_in_container(user: str) -> str:
+    """Return a user as the engine takes it: the agent by number, for an image may call 1000 by another name.
+
+    Raises:
+        UsageError: that cannot be a user.
+    """
+    if user in ("", GUEST_USER, str(GUEST_UID)):
+        return f"{GUEST_UID}:{GUEST_UID}"
+    if not _USER.fullmatch(user):
+        raise UsageError(f"not a user: {user!r}", hint="Write --user NAME, UID or UID:GID.")
+    return user
+
+
+def _login(user: str) -> dict[str, str]:
+    name = user.partition(":")[0] or GUEST_USER
+    return {} if name.isdigit() else {"USER": name, "LOGNAME": name}
+
+
+def plan_limits(limits: Limits, info: Mapping[str, Any]) -> tuple[LimitPlan, ...]:
+    """Say what enforces each limit on the engine that says *info* of itself."""
+    group = f"cgroup v{info.get('CgroupVersion') or 1}"
+    size_of = info.get("Driver") if info.get("Driver") in _SIZED_DRIVERS else ""
+    return (
+        LimitPlan("cpus", f"{limits.cpus:g}" if limits.cpus else "", group if info.get("CpuCfsQuota") else ""),
+        LimitPlan(
+            "memory", format_size(limits.memory) if limits.memory else "", group if info.get("MemoryLimit") else ""
+        ),
+        LimitPlan("pids", str(limits.pids or ""), group if info.get("PidsLimit") else ""),
+        LimitPlan("disk", format_size(limits.disk) if limits.disk else "", str(size_of)),
+        LimitPlan("timeout", format_duration(limits.timeout) if limits.timeout else "", "each command"),
+    )
+
+
+def enforced(plan: DockerBottlePlan, name: str) -> bool:
+    """Whether the engine enforces the limit called *name*, and there is one."""
+    return any(limit.name == name and limit.value and limit.means for limit in plan.limits)

@@ -1,0 +1,143 @@
+"""The raw stream of an exec: a hijacked HTTP connection that carries stdout and stderr in frames, and stdin the other way.
+
+A frame is 8 bytes of header (stream number, three zeros, big-endian length) and its payload; see "Stream format" of
+`POST /containers/{id}/attach` in the Engine API's reference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import struct
+from typing import Any
+
+import docker
+
+from bb_jupyter.backend.docker.stdin import Stdin
+from bb_jupyter.backend.execution import Chunk, Stream
+
+_HEADER = struct.Struct(">BxxxL")
+_BUFFER = 1 << 18
+_NAMES: dict[int, Stream] = {1: "stdout", 2: "stderr"}
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class RawStream:
+    """The host's end of an exec's connection.  Never blocks but in `wait`.
+
+    Args:
+        client: the engine.
+        exec_id: an exec that was created and is started now.
+        stdin: what to send; `None` when the exec has no stdin.
+
+    Raises:
+        APIError: the engine refuses to start it.
+    """
+
+    def __init__(self, client: docker.APIClient, exec_id: str, stdin: Stdin | None) -> None:
+        raw = client.exec_start(exec_id, socket=True)
+        self._response = raw._response
+        self._socket: Any = getattr(raw, "_sock", raw)
+        self._socket.setblocking(False)
+        self._stdin = stdin
+        self._buffer = bytearray(_BUFFER)
+        self._filled = 0
+        self._stream: Stream = "stdout"
+        self._left = 0
+        self.ended = False
+        self._take_early(self._response.raw._fp.fp)
+        self._poll = select.poll()
+        self._register()
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait up to *timeout* seconds for output, or until input can be passed on, and pass some on."""
+        if self._filled >= _HEADER.size or self._pending():
+            return
+        ready = self._poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
+        if self._stdin is not None and any(fd != self._socket.fileno() or event & select.POLLOUT for fd, event in ready):
+            self._feed(self._stdin)
+
+    def read(self) -> list[Chunk]:
+        """Return the output that is there; sets `ended` at the end of the stream."""
+        try:
+            got = self._socket.recv_into(memoryview(self._buffer)[self._filled :])
+            self.ended = got == 0
+            self._filled += got
+        except _WOULD_BLOCK:
+            pass
+        except OSError:
+            self.ended = True  # the engine or the connection died; its container tells which
+        return self._parse()
+
+    def close(self) -> None:
+        """Close the connection.  Idempotent; the command is not told."""
+        self._stdin = None
+        with contextlib.suppress(OSError):
+            self._socket.close()
+        self._response.close()
+
+    def _take_early(self, buffered: Any) -> None:
+        """Take what arrived together with the HTTP header: the response's buffer swallowed it."""
+        early = buffered.peek() if buffered is not None else b""
+        early = early[:_BUFFER]
+        self._buffer[: len(early)] = early
+        self._filled = len(early)
+
+    def _pending(self) -> bool:
+        return bool(isinstance(self._socket, ssl.SSLSocket) and self._socket.pending())
+
+    def _parse(self) -> list[Chunk]:
+        """Cut the buffer into frames, neighbours of one stream joined; what is left of a header stays."""
+        chunks: list[Chunk] = []
+        pieces: list[memoryview] = []
+        at = 0
+        with memoryview(self._buffer) as view:
+            while at < self._filled:
+                if not self._left:
+                    if self._filled - at < _HEADER.size:
+                        break
+                    number, self._left = _HEADER.unpack_from(view, at)
+                    at += _HEADER.size
+                    stream = _NAMES.get(number, "stderr")
+                    if stream != self._stream and pieces:
+                        chunks.append(Chunk(self._stream, b"".join(pieces)))
+                        pieces = []
+                    self._stream = stream
+                size = min(self._left, self._filled - at)
+                pieces.append(view[at : at + size])
+                at, self._left = at + size, self._left - size
+            if any(pieces):
+                chunks.append(Chunk(self._stream, b"".join(pieces)))
+            del pieces[:]
+        self._buffer[: self._filled - at] = self._buffer[at : self._filled]
+        self._filled -= at
+        return chunks
+
+    def _feed(self, stdin: Stdin) -> None:
+        try:
+            if stdin.send(self._socket):
+                return
+            _close_sending(self._socket)
+        except _WOULD_BLOCK:
+            return
+        except OSError:
+            pass  # the command ended without reading all
+        self._stdin = None
+        self._register()
+
+    def _register(self) -> None:
+        events = select.POLLIN
+        if self._stdin is not None:
+            events |= select.POLLOUT
+        self._poll.register(self._socket, events)
+
+
+def _close_sending(sock: socket.socket) -> None:
+    """Tell the other side that no more comes, and go on reading."""
+    if isinstance(sock, ssl.SSLSocket):
+        with contextlib.suppress(OSError):
+            sock.unwrap()  # sends close_notify; the answer to it comes with the end of the output
+    else:
+        sock.shutdown(socket.SHUT_WR)
