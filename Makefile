@@ -1,0 +1,39 @@
+# `make` lists what there is.  Everything lives in the checkout: .venv/ and .cache/.
+VENV := .venv
+BIN := $(VENV)/bin
+ENGINE := $(BIN)/python -m tests.engine run
+WORKERS ?= 2
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench lab clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(VENV)/.demo ## the quickstart notebook, executed here in the terminal on the embedded backend
+	@$(BIN)/python tests/tools/demo.py notebooks/quickstart.ipynb
+
+test: lint ## every test, on a real Docker engine (BB_SKIP_DOCKER=1: without)
+	$(ENGINE) $(BIN)/pytest -n $(WORKERS) --dist loadfile -p no:cacheprovider --cov --cov-report=term:skip-covered $(NBVAL) tests notebooks
+
+lint: $(VENV)/.test ## ruff, mypy, the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test ## how fast it is, as ratios measured in one run
+	$(ENGINE) $(BIN)/python -m tests.bench
+
+lab: $(VENV)/.lab ## JupyterLab at the example notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+clean: ## remove what make made, the images of the tests included
+	-@umount --quiet .cache/engine/data 2>/dev/null
+	rm -rf $(VENV) .cache .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+
+$(VENV)/.demo $(VENV)/.lab $(VENV)/.test: $(VENV)/.%: pyproject.toml
+	@sh tests/tools/venv.sh $(VENV) $*
+	@touch $@

@@ -1,0 +1,80 @@
+"""What every test gets: a home of its own, and an engine when it asks for one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests import notebooks
+from tests.leftovers import Engine, leftovers
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the rules for notebooks reach outside this folder."""
+    config.pluginmanager.register(notebooks, "bb-notebooks")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a file to one worker, but let its docker half go to another worker than the rest."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileAndBackend(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return f"{file}:docker" if "docker" in test.partition("[")[2] else file
+
+    return ByFileAndBackend(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _never_the_users_home() -> Iterator[None]:
+    """Cover what runs outside of a test, such as a fixture of wider scope."""
+    with TemporaryDirectory(prefix="bb-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BOT_BOTTLE_HOME", folder)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Move `BOT_BOTTLE_HOME` to an empty folder; not below `tmp_path`, which is too long for the path of a socket."""
+    with TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("BOT_BOTTLE_HOME", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+def bottle_name() -> str:
+    """A bottle name that nobody else uses, not even another run on the same engine."""
+    return f"t{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The Docker engine: a test that asks for it fails where there is none, unless `BB_SKIP_DOCKER=1`."""
+    if os.environ.get("BB_SKIP_DOCKER") == "1":
+        pytest.skip("BB_SKIP_DOCKER=1")
+    try:
+        return Engine(*(os.environ[key] for key in ("DOCKER_HOST", "BB_TEST_BASE_IMAGE", "BB_TEST_BUSYBOX_IMAGE")))
+    except KeyError:
+        reason = os.environ.get("BB_ENGINE_ERROR", "start pytest by `python -m tests.engine run pytest ...`")
+        pytest.fail(f"no Docker engine: {reason}", pytrace=False)
+
+
+@pytest.fixture
+def nothing_left(home: Path, bottle_name: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test when anything of its bottles stays.  Ask for it before the fixtures that start bottles."""
+    yield
+    engine = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
+    deadline = time.monotonic() + 20
+    while left := leftovers(home, bottle_name, engine):
+        if time.monotonic() > deadline:
+            pytest.fail("left behind: " + "; ".join(left), pytrace=False)
+        time.sleep(0.1)
