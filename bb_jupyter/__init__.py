@@ -1,0 +1,85 @@
+"""Run coding agents in sandboxed bottles from Jupyter notebooks: `%load_ext bb_jupyter`, then `%%bottle demo`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from bb_jupyter.api import active, attach, cleanup, doctor, get, launch, stop
+    from bb_jupyter.backend import ActiveAgent, Bottle, Check, Chunk, Completed, CopyReport, Execution
+    from bb_jupyter.errors import (
+        BackendUnavailable,
+        BottleError,
+        BottleGone,
+        BuildFailed,
+        CommandFailed,
+        ManifestError,
+        NameTaken,
+        PolicyDenied,
+        UsageError,
+    )
+    from bb_jupyter.session import HeldBottle
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ActiveAgent",
+    "BackendUnavailable",
+    "Bottle",
+    "BottleError",
+    "BottleGone",
+    "BuildFailed",
+    "Check",
+    "Chunk",
+    "CommandFailed",
+    "Completed",
+    "CopyReport",
+    "Execution",
+    "HeldBottle",
+    "ManifestError",
+    "NameTaken",
+    "PolicyDenied",
+    "UsageError",
+    "active",
+    "attach",
+    "cleanup",
+    "doctor",
+    "get",
+    "launch",
+    "stop",
+]
+
+#: Public name → module; a module is imported when one of its names is first asked for, which keeps `%load_ext` quick.
+_HOME_OF = {
+    "api": ("active", "attach", "cleanup", "doctor", "get", "launch", "stop"),
+    "backend": ("ActiveAgent", "Bottle", "Check", "Chunk", "Completed", "CopyReport", "Execution"),
+    "session": ("HeldBottle",),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOME_OF.items() if name in names), "errors")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ip: InteractiveShell) -> None:
+    """Register the magics and their completion: what `%load_ext bb_jupyter` calls."""
+    from bb_jupyter.notebook.magics import load
+
+    load(ip)
+
+
+def unload_ipython_extension(ip: InteractiveShell) -> None:
+    """Take the magics away again; bottles run on."""
+    from bb_jupyter.notebook.magics import unload
+
+    unload(ip)

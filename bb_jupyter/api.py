@@ -1,0 +1,163 @@
+"""Bottles from Python: what `bb_jupyter` exports.  The magics do the same over the same session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bb_jupyter.backend import registry
+from bb_jupyter.backend.base import Check
+from bb_jupyter.backend.bottle import ActiveAgent
+from bb_jupyter.errors import UsageError
+from bb_jupyter.manifest import Limits
+from bb_jupyter.session import HeldBottle, LaunchOptions, current
+
+
+def launch(
+    name: str,
+    *,
+    agent: str = "",
+    bottle: str = "",
+    backend: str = "",
+    image: str = "",
+    allow: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    copy: Sequence[str] = (),
+    cwd: str = "",
+    user: str = "",
+    memory: str | int | None = None,
+    cpus: float | None = None,
+    pids: int | None = None,
+    disk: str | int | None = None,
+    timeout: str | float | None = None,
+    keep: bool = False,
+) -> HeldBottle:
+    """Launch a bottle.
+
+    Leaving the `with` block of what it returns stops it; else it is stopped when this process ends.
+
+    Args:
+        name: what to call it: 1 to 40 of `a-z`, `0-9` and `-`.
+        agent: name of an agent manifest.
+        bottle: name of a bottle manifest.
+        backend: `docker` or `bubblewrap`; empty to choose by what works here.
+        image: image to run (docker).
+        allow: hosts that the gateway lets through beside the manifest's routes.
+        env: variables for every command.
+        copy: `SRC[:DST]` of what to copy in.
+        cwd: default working directory, relative to the home in the bottle.
+        user: default user in the bottle.
+        memory: limit in bytes, or as `"4g"`.
+        cpus: limit of processors; fractions allowed.
+        pids: limit of processes and threads.
+        disk: limit of what the writable file systems hold, in bytes or as `"4g"`.
+        timeout: limit of one command in seconds, or as `"30m"`.
+        keep: the bottle outlives this process; `attach` finds it again.
+
+    Returns:
+        The running bottle.
+
+    Raises:
+        UsageError: a name or a value is wrong.
+        ManifestError: a manifest is.
+        NameTaken: a live bottle has the name.
+        BackendUnavailable: this host cannot run it.
+        BuildFailed: its image cannot be built.
+    """
+    options = LaunchOptions(
+        agent=agent,
+        bottle=bottle,
+        backend=backend,
+        image=image,
+        allow=tuple(allow),
+        env=dict(env or {}),
+        copy=tuple(copy),
+        cwd=cwd,
+        user=user,
+        limits=limits_of(memory=memory, cpus=cpus, pids=pids, disk=disk, timeout=timeout),
+        keep=keep,
+    )
+    return current().launch(name, options)
+
+
+def get(name: str) -> HeldBottle:
+    """Return a running bottle of this process, such as one that a cell launched.
+
+    Raises:
+        UsageError: this process holds none of that name.
+        BottleGone: it died or was stopped elsewhere.
+    """
+    return current().get(name)
+
+
+def active() -> list[ActiveAgent]:
+    """Return the live bottles of this user on this host, of every kernel and backend, oldest first."""
+    return current().active()
+
+
+def attach(name: str) -> HeldBottle:
+    """Hold a kept bottle again whose kernel is gone.
+
+    Raises:
+        UsageError: there is no such bottle, or it does not outlive its kernel.
+        NameTaken: another live kernel holds it.
+        BottleGone: it does not run any more.
+    """
+    return current().attach(name)
+
+
+def stop(name: str) -> None:
+    """Remove a bottle of this process, or a kept one that no live kernel holds.
+
+    Raises:
+        UsageError: there is none of that name, or another live kernel holds it.
+    """
+    current().stop(name)
+
+
+def cleanup(*, dry_run: bool = False) -> list[str]:
+    """Remove what killed kernels left; live and kept bottles stay.
+
+    Args:
+        dry_run: only list it.
+
+    Returns:
+        What was (or would be) removed, a line each.
+    """
+    return current().cleanup(dry_run=dry_run)
+
+
+def doctor() -> dict[str, list[Check]]:
+    """Look thoroughly at every backend.
+
+    Returns:
+        What was found, by the name of the backend.
+    """
+    return {name: registry.get(name).diagnose() for name in registry.names()}
+
+
+def limits_of(**values: str | float | None) -> Limits:
+    """Return limits from values as people write them, such as `memory="4g"`; `None` and `""` are left out.
+
+    Raises:
+        UsageError: a value cannot be right.
+    """
+    from pydantic import ValidationError
+
+    given = {name: _number(name, value) for name, value in values.items() if value not in (None, "")}
+    try:
+        return Limits.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first.get("ctx", {}).get("error") or first["msg"]
+        raise UsageError(f"{first['loc'][0]}: {reason}") from None
+
+
+def _number(name: str, value: str | float | None) -> str | float | None:
+    kinds: dict[str, type[float] | type[int]] = {"cpus": float, "pids": int}
+    kind = kinds.get(name)
+    if kind is None or not isinstance(value, str):
+        return value
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"{name}: not a number: {value!r}") from None

@@ -1,0 +1,59 @@
+"""The sub-commands of `%bottle`, a file each: a module here that has `command` is one, named as its file."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
+
+from bb_jupyter.errors import UsageError, did_you_mean
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import say
+from bb_jupyter.notebook.parser import Parser
+
+
+def run(words: Sequence[str], names: Mapping[str, object], prog: str = "%bottle") -> None:
+    """Run a sub-command.
+
+    Args:
+        words: its name and arguments; none shows the sub-commands.
+        names: the user's variables, for `{name}` in values.
+        prog: how the user called it.
+
+    Raises:
+        UsageError: there is no such sub-command, or its arguments are wrong.
+        HelpWanted: `--help` follows the sub-command.
+        BottleError: the sub-command failed.
+    """
+    if not words or words[0] in ("-h", "--help", "help"):
+        say(overview(prog))
+        return
+    known = commands()
+    if words[0] not in known:
+        raise UsageError(f"{prog}: there is no sub-command '{words[0]}'", hint=did_you_mean(words[0], known))
+    command = known[words[0]]
+    command.run(parser(words[0], prog).read(words[1:], names))
+
+
+@cache
+def commands() -> dict[str, Command]:
+    """Return every sub-command by its name."""
+    names = sorted(info.name for info in pkgutil.iter_modules(__path__) if info.name != "command")
+    return {name: import_module(f"{__name__}.{name}").command for name in names}
+
+
+def parser(name: str, prog: str = "%bottle") -> Parser:
+    """Return the parser of the sub-command *name*."""
+    command = commands()[name]
+    parser = Parser(f"{prog} {name}", command.takes, command.summary)
+    command.add_arguments(parser)
+    return parser
+
+
+def overview(prog: str = "%bottle") -> str:
+    """Return what `%bottle` and `%bottle?` show."""
+    usages = {name: f"{name} {command.takes}".strip() for name, command in commands().items()}
+    width = max(map(len, usages.values()))
+    lines = [f"  {prog} {usage:<{width}}  {commands()[name].summary}" for name, usage in usages.items()]
+    return "\n".join(["Watch and handle bottles.", "", *lines, "", f"`{prog} SUB --help` shows the options of one."])

@@ -1,0 +1,22 @@
+"""`%bottle bottles`: the manifests that `--bottle` can name, and what is wrong with the broken ones."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from bb_jupyter.manifest import BottleManifest, Entry, list_bottles
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import show_table
+from bb_jupyter.notebook.manifests import summary
+
+
+def _run(args: Namespace) -> None:
+    rows = [[entry.name, entry.origin, _state(entry), entry.path] for entry in list_bottles()]
+    show_table(("bottle", "from", "what it sets", "file"), rows, empty="there are no bottle manifests")
+
+
+def _state(entry: Entry[BottleManifest]) -> str:
+    return summary(entry.manifest) if entry.manifest else str(entry.error)
+
+
+command = Command("list the bottle manifests, and what is wrong with broken ones", _run)

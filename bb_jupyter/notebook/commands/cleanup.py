@@ -1,0 +1,23 @@
+"""`%bottle cleanup`: remove what killed kernels left."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import say
+from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.session import current
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only list it")
+
+
+def _run(args: Namespace) -> None:
+    found = current().cleanup(dry_run=args.dry_run)
+    verb = "would remove" if args.dry_run else "removed"
+    say("\n".join(f"{verb} {line}" for line in found) or "nothing to clean up")
+
+
+command = Command("remove what killed kernels left; live and kept bottles stay", _run, "[--dry-run]", _arguments)

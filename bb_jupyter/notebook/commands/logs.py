@@ -1,0 +1,68 @@
+"""`%bottle logs`: the output of a cell again, of a stopped bottle too."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from bb_jupyter import logs
+from bb_jupyter.errors import UsageError, did_you_mean
+from bb_jupyter.home import bot_bottle_home
+from bb_jupyter.manifest import format_size
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import say
+from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.session import current
+
+#: Most bytes to show: the end of a longer log.
+_MOST = 1 << 20
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a bottle, running or stopped")
+    parser.add_argument("--run", default="", metavar="N", help="which run, from 1; the last one by default")
+    parser.add_argument("--tail", default="", metavar="N", help="only the last N lines")
+
+
+def _run(args: Namespace) -> None:
+    found = _logs(args.name)
+    run = _number("--run", args.run) or len(found)
+    lines = _number("--tail", args.tail)
+    if run > len(found):
+        raise UsageError(f"bottle '{args.name}' has {len(found)} logs", hint=f"Write --run 1 to --run {len(found)}.")
+    path = found[run - 1]
+    size = path.stat().st_size
+    text = _end_of(path)
+    say(f"{args.name}, run {run} of {len(found)}, {format_size(size) if size else 'empty'}: {path}")
+    if size > _MOST and not lines:
+        say(f"⋯ only the last {format_size(_MOST)} are shown")
+    say("\n".join(text.splitlines()[-lines:] if lines else text.splitlines()))
+
+
+def _logs(name: str) -> list[Path]:
+    slugs = logs.slugs_of(name)
+    running = [held.plan.slug for held in current().held() if held.name == name]
+    found = logs.logs_of((running or slugs or [""])[-1])
+    if not found:
+        folders = (bot_bottle_home() / "logs").glob("*")
+        known = {folder.name.rpartition("-")[0] for folder in folders}
+        raise UsageError(f"bottle '{name}' has no log", hint="" if name in known else did_you_mean(name, known))
+    return found
+
+
+def _number(option: str, text: str) -> int:
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise UsageError(f"{option}: not a number from 1: {text!r}")
+    return int(text or 0)
+
+
+def _end_of(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _MOST), os.SEEK_SET)
+        return file.read().decode("utf-8", "replace")
+
+
+command = Command(
+    "show the output of an earlier cell, of a stopped bottle too", _run, "NAME [--run N] [--tail N]", _arguments
+)

@@ -1,0 +1,42 @@
+"""`%bottle ls`: every live bottle of this user, of all kernels."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+
+from bb_jupyter.backend.bottle import ActiveAgent
+from bb_jupyter.backend.owner import Owner
+from bb_jupyter.manifest import format_duration
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import show_table
+from bb_jupyter.session import current
+
+
+def _run(args: Namespace) -> None:
+    head = ("name", "backend", "agent", "bottle", "state", "up", "owner", "kept")
+    show_table(head, [_row(agent) for agent in current().active()], empty="no bottle is running")
+
+
+def _row(agent: ActiveAgent) -> list[str]:
+    uptime = format_duration(max(0, int(time.time() - agent.created)))
+    owner = _owner(agent)
+    return [
+        agent.name,
+        agent.backend,
+        agent.agent,
+        agent.bottle,
+        agent.state,
+        uptime,
+        owner,
+        "yes" if agent.keep else "",
+    ]
+
+
+def _owner(agent: ActiveAgent) -> str:
+    if agent.owner == Owner.current():
+        return "this kernel"
+    return str(agent.owner) if agent.owner.alive else "none (attach takes it)"
+
+
+command = Command("list the live bottles of all kernels", _run)

@@ -1,0 +1,33 @@
+"""`%bottle stop`: remove bottles."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from bb_jupyter.errors import UsageError
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import say
+from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.session import current
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="*", help="bottles to stop")
+    parser.add_argument("--all", action="store_true", help="every bottle of this kernel")
+
+
+def _run(args: Namespace) -> None:
+    if bool(args.names) == args.all:
+        raise UsageError("%bottle stop: name the bottles to stop, or write --all")
+    if args.all:
+        _say(current().stop_all())
+    for name in args.names:
+        current().stop(name)
+        _say([name])
+
+
+def _say(stopped: list[str]) -> None:
+    say(f"stopped {', '.join(stopped)}" if stopped else "no bottle of this kernel is running")
+
+
+command = Command("stop bottles and remove all they have", _run, "NAME... | --all", _arguments)

@@ -1,0 +1,124 @@
+"""Tab completion of sub-commands, options and their values, for `%bottle` and `%%bottle`.
+
+A matcher of IPython's own kind (`IPCompleter.custom_matchers`, API version 2): it suppresses the others, so that a
+Python name is never offered where an option is wanted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from bb_jupyter.notebook.parser import Parser
+
+_LINE = re.compile(r"\s*(%{1,2}bottle)\s(?P<rest>.*)", re.DOTALL)
+
+
+def register(ip: InteractiveShell) -> None:
+    """Add the matcher to the shell *ip*.  Idempotent."""
+    if _matcher not in ip.Completer.custom_matchers:
+        ip.Completer.custom_matchers.append(_matcher)
+
+
+def unregister(ip: InteractiveShell) -> None:
+    """Take it away."""
+    if _matcher in ip.Completer.custom_matchers:
+        ip.Completer.custom_matchers.remove(_matcher)
+
+
+def _matcher(context: CompletionContext) -> SimpleMatcherResult:
+    """Complete the word before the cursor."""
+    from IPython.core.completer import SimpleCompletion
+
+    line = _LINE.fullmatch(context.text_until_cursor) if context.cursor_line == 0 or _is_line(context) else None
+    if line is None:
+        return {"completions": [], "suppress": False}
+    *before, word = re.split(r"\s+", line["rest"]) if line["rest"] else [""]
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if equals:
+        before, word = [*before, option], value
+    found = [text for text in candidates(line[1], before) if text.startswith(word)]
+    completions = [SimpleCompletion(text, type="keyword") for text in found]
+    return {"completions": completions, "suppress": True, "matched_fragment": word, "ordered": True}
+
+
+_matcher.matcher_api_version = 2  # type: ignore[attr-defined]
+_matcher.matcher_priority = 100  # type: ignore[attr-defined]
+_matcher.matcher_identifier = "bb_jupyter"  # type: ignore[attr-defined]
+
+
+def _is_line(context: CompletionContext) -> bool:
+    return not context.text_until_cursor.lstrip().startswith("%%")
+
+
+def candidates(magic: str, before: list[str]) -> list[str]:
+    """Return what may come next.
+
+    Args:
+        magic: `%bottle` or `%%bottle`.
+        before: the words between the magic and the cursor's word.
+    """
+    from bb_jupyter.notebook import commands
+    from bb_jupyter.notebook.options import cell_parser
+
+    if magic == "%%bottle":
+        return _of_parser(cell_parser(), before)
+    if not before:
+        return list(commands.commands())
+    if before[0] not in commands.commands():
+        return []
+    return _of_parser(commands.parser(before[0]), before[1:])
+
+
+def _of_parser(parser: Parser, before: list[str]) -> list[str]:
+    options = parser.options()
+    if before and before[-1] in options and options[before[-1]].nargs != 0:
+        return _values(options[before[-1]].dest)
+    named = [word for word in before if not word.startswith("-")]
+    wanted = [action.dest for action in parser.positionals()]
+    takes_name = wanted and wanted[0] in ("name", "names") and (not named or wanted[0] == "names")
+    flags = sorted(option for option in options if option.startswith("--"))
+    return [*(_values("name") if takes_name else []), *flags]
+
+
+def _values(dest: str) -> list[str]:
+    source = _SOURCES.get(dest)
+    return sorted(source()) if source else []
+
+
+def _backends() -> Iterable[str]:
+    from bb_jupyter.backend import registry
+
+    return registry.names()
+
+
+def _bottles() -> Iterable[str]:
+    from bb_jupyter.backend import state
+
+    return {record.name for record in state.records()}
+
+
+def _agent_manifests() -> Iterable[str]:
+    from bb_jupyter.manifest import list_agents
+
+    return [entry.name for entry in list_agents() if entry.manifest]
+
+
+def _bottle_manifests() -> Iterable[str]:
+    from bb_jupyter.manifest import list_bottles
+
+    return [entry.name for entry in list_bottles() if entry.manifest]
+
+
+#: Where the values of an option or argument come from; what is missing here has none to offer.
+_SOURCES: dict[str, Callable[[], Iterable[str]]] = {
+    "name": _bottles,
+    "backend": _backends,
+    "agent": _agent_manifests,
+    "bottle": _bottle_manifests,
+}

@@ -1,0 +1,58 @@
+"""How a user's mistake looks in a cell: one or two lines, no traceback of ours, and the cell has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from bb_jupyter.errors import BottleError
+from bb_jupyter.notebook.parser import HelpWanted
+from bb_jupyter.notebook.visible import visible
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_RED, _END = "\x1b[31m", "\x1b[39m"
+
+
+def shown_shortly(magic: Callable[P, R]) -> Callable[P, R | None]:
+    """Let a magic fail with a short message; the execute reply says `error`, so Run All, nbclient and nbval stop.
+
+    What is not a `BottleError`, an `OSError` or an interrupt is a bug and keeps its traceback.
+    """
+
+    @wraps(magic)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return magic(*args, **kwargs)
+        except HelpWanted as help_wanted:
+            print(help_wanted)  # noqa: T201
+            return None
+        except (BottleError, KeyboardInterrupt) as error:
+            raise short(error) from None
+        except OSError as error:
+            raise short(_of_system(error)) from error
+
+    return guarded
+
+
+def short(error: BaseException) -> BaseException:
+    """Make IPython show *error* as its name and message alone, with nothing that a terminal would obey.
+
+    IPython asks an exception for `_render_traceback_` before it formats one (`InteractiveShell.showtraceback`).
+    """
+    text = visible(str(error))
+    error.args = (text,) if text else ()
+    error._render_traceback_ = lambda: [message(error)]  # type: ignore[attr-defined]
+    return error
+
+
+def message(error: BaseException) -> str:
+    """Return the lines that stand for *error* in a cell."""
+    text = visible(str(error))
+    return f"{_RED}{type(error).__name__}{_END}" + (f": {text}" if text else "")
+
+
+def _of_system(error: OSError) -> BottleError:
+    where = f": {error.filename}" if error.filename else ""
+    return BottleError(f"{error.strerror or error}{where}")

@@ -1,0 +1,116 @@
+"""`%%bottle`, `%bottle` and `%%bottle_manifest`: they parse and delegate.
+
+Imported by `%load_ext`, so what a magic needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
+
+from bb_jupyter.notebook.errors import shown_shortly
+from bb_jupyter.notebook.settings import Settings
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def _help_of_cell() -> str:
+    from bb_jupyter.notebook.options import cell_parser
+
+    return cell_parser().format_help()
+
+
+def _help_of_line() -> str:
+    from bb_jupyter.notebook import commands
+
+    return commands.overview()
+
+
+def _help_of_manifest() -> str:
+    from bb_jupyter.notebook.manifests import parser
+
+    return parser().format_help()
+
+
+def _documented_by(text: Callable[[], str]) -> Callable[[F], F]:
+    """Let `?` show *text*, which is made when somebody asks (IPython calls an object's `getdoc`)."""
+
+    def mark(magic: F) -> F:
+        magic.getdoc = text  # type: ignore[attr-defined]
+        return magic
+
+    return mark
+
+
+@magics_class
+class BottleMagics(Settings):
+    """Sandboxed bottles in notebook cells."""
+
+    @_documented_by(_help_of_cell)
+    @no_var_expand
+    @cell_magic("bottle")  # type: ignore[arg-type]
+    @shown_shortly
+    def bottle_cell(self, line: str, cell: str) -> None:
+        """Run the cell in a bottle; `%%bottle --help` says how."""
+        from bb_jupyter.notebook import cell as cells
+        from bb_jupyter.notebook.options import cell_parser
+        from bb_jupyter.notebook.words import split
+        from bb_jupyter.session import current
+
+        args = cell_parser().read(split(line), self.names)
+        cells.run_cell(current(), args, cell, self.names, cap=self.output_cap)
+
+    @_documented_by(_help_of_line)
+    @no_var_expand
+    @line_magic("bottle")  # type: ignore[arg-type]
+    @shown_shortly
+    def bottle_line(self, line: str) -> None:
+        """Watch and handle bottles; `%bottle` alone lists the sub-commands."""
+        from bb_jupyter.notebook import commands
+        from bb_jupyter.notebook.words import split
+
+        commands.run(split(line), self.names)
+
+    @_documented_by(_help_of_manifest)
+    @no_var_expand
+    @cell_magic("bottle_manifest")  # type: ignore[arg-type]
+    @shown_shortly
+    def bottle_manifest(self, line: str, cell: str) -> None:
+        """Define a bottle for this kernel: NAME on the line, YAML or Markdown with frontmatter in the cell."""
+        from bb_jupyter.notebook import manifests
+        from bb_jupyter.notebook.words import split
+
+        manifests.define(split(line), cell, self.names)
+
+
+def load(ip: InteractiveShell) -> None:
+    """Register everything with the shell *ip*.  Idempotent."""
+    from bb_jupyter.notebook import complete
+
+    ip.register_magics(BottleMagics)
+    if _body_for_launch not in ip.input_transformers_cleanup:
+        ip.input_transformers_cleanup.append(_body_for_launch)
+    complete.register(ip)
+
+
+def unload(ip: InteractiveShell) -> None:
+    """Take everything away from the shell *ip* again; bottles run on."""
+    from bb_jupyter.notebook import complete
+
+    for kind, name in (("line", "bottle"), ("cell", "bottle"), ("cell", "bottle_manifest")):
+        ip.magics_manager.magics[kind].pop(name, None)
+    ip.configurables[:] = [it for it in ip.configurables if not isinstance(it, BottleMagics)]
+    if _body_for_launch in ip.input_transformers_cleanup:
+        ip.input_transformers_cleanup.remove(_body_for_launch)
+    complete.unregister(ip)
+
+
+def _body_for_launch(lines: list[str]) -> list[str]:
+    """Give a lone `%%bottle NAME` an empty line as body: IPython refuses a cell magic that has none."""
+    is_alone = len(lines) == 1 and lines[0].split()[:1] == ["%%bottle"]
+    return [*lines, "\n"] if is_alone else lines

@@ -1,0 +1,45 @@
+"""`%%bottle_manifest NAME`: define a bottle for this kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bb_jupyter.manifest import BottleManifest, define_bottle
+from bb_jupyter.notebook.display import say
+from bb_jupyter.notebook.parser import Parser
+
+
+def parser() -> Parser:
+    """Return the parser of the line."""
+    parser = Parser(
+        "%%bottle_manifest", "NAME", "Define a bottle for this kernel, as YAML or Markdown with YAML frontmatter."
+    )
+    parser.add_argument("name", metavar="NAME", help="how `%%bottle ... --bottle NAME` finds it")
+    return parser
+
+
+def define(words: Sequence[str], text: str, names: Mapping[str, object]) -> None:
+    """Define it, and say in one line what it has.
+
+    Raises:
+        UsageError: the name is not allowed.
+        ManifestError: with line and key.
+    """
+    name = parser().read(words, names).name
+    say(f"defined bottle {name}: {summary(define_bottle(name, text))}")
+
+
+def summary(manifest: BottleManifest) -> str:
+    """Return in a line what *manifest* sets."""
+    limits = manifest.limits.model_dump(exclude_none=True)
+    parts = {
+        "extends": ", ".join(manifest.extends),
+        "image": manifest.image or manifest.dockerfile,
+        "environment": ", ".join(manifest.env),
+        "copies": ", ".join(manifest.copies),
+        "network": ", ".join(route.host for route in manifest.egress.routes),
+        "git": ", ".join(manifest.git_gate.repos),
+        "supervised": "yes" if manifest.supervise else "",
+        "limits": ", ".join(f"{name} {value:g}" for name, value in limits.items()),
+    }
+    return "; ".join(f"{label}: {text}" for label, text in parts.items() if text) or "nothing set"

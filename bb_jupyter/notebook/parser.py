@@ -1,0 +1,84 @@
+"""`argparse` for the line of a magic: raises instead of exiting, suggests what was meant, abbreviates nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from bb_jupyter.errors import UsageError, did_you_mean
+from bb_jupyter.notebook.words import expand
+
+
+class HelpWanted(Exception):
+    """The line asks for help; the text is what to show."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses the words of one magic.
+
+    Args:
+        prog: how the user calls it, such as `%bottle ls`.
+        takes: what follows that, such as `NAME [options]`.
+        description: what it does.
+        epilog: examples, shown as they are.
+    """
+
+    def __init__(self, prog: str, takes: str, description: str, epilog: str = "") -> None:
+        super().__init__(
+            prog=prog,
+            usage=f"%(prog)s {takes}",
+            description=description,
+            epilog=epilog,
+            add_help=False,
+            allow_abbrev=False,
+            formatter_class=_Formatter,
+        )
+        self.add_argument("-h", "--help", action=_Help, nargs=0, help="show this help")
+
+    def read(self, words: Sequence[str], names: Mapping[str, object]) -> argparse.Namespace:
+        """Parse *words*, and look up `{name}` in the values of options.
+
+        Raises:
+            UsageError: the words are not what this magic takes.
+            HelpWanted: `--help` is among them.
+        """
+        args, unknown = self.parse_known_args(words)
+        if unknown:
+            self._refuse(unknown[0])
+        expand(args, names, {action.dest: action.option_strings[-1] for action in self._options()})
+        return args
+
+    def options(self) -> dict[str, argparse.Action]:
+        """Return every option string with its action."""
+        return {option: action for action in self._options() for option in action.option_strings}
+
+    def positionals(self) -> list[argparse.Action]:
+        """Return the actions of positional arguments, in order."""
+        return [action for action in self._actions if not action.option_strings]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print before it exits."""
+        raise UsageError(f"{self.prog}: {message}", hint=f"`{self.prog} --help` shows how.")
+
+    def _options(self) -> list[argparse.Action]:
+        return [action for action in self._actions if action.option_strings and action.nargs != 0]
+
+    def _refuse(self, word: str) -> NoReturn:
+        if not word.startswith("-"):
+            raise UsageError(f"{self.prog}: unexpected '{word}'", hint=f"`{self.prog} --help` shows how.")
+        option = word.partition("=")[0]
+        known = [known for action in self._actions for known in action.option_strings]
+        near = did_you_mean(option, known)
+        hint = near if near.startswith("Did") else f"`{self.prog} --help` lists them."
+        raise UsageError(f"{self.prog}: there is no option '{option}'", hint=hint)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=100)
+
+
+class _Help(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *args: object, **kwargs: object) -> NoReturn:
+        raise HelpWanted(parser.format_help())

@@ -1,0 +1,240 @@
+"""Output of a command into a cell: at once, in order, coalesced, capped, and in bounded memory whatever comes."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from bb_jupyter.backend.execution import Execution, Stream
+from bb_jupyter.manifest import format_size
+from bb_jupyter.notebook.visible import Visible
+
+#: Seconds between two messages of a busy command: 20 a second.
+INTERVAL = 0.05
+#: JupyterLab draws 50 outputs of a cell and each change of stream starts one; after this many, stderr is shown in red
+#: on the other's stream.
+MAX_SWITCHES = 30
+#: Seconds after which a cell that shows no more because of its cap says so.
+_PATIENCE = 1.0
+_RED, _END = "\x1b[31m", "\x1b[39m"
+
+
+class Writer(Protocol):
+    """What `sys.stdout` is to a cell."""
+
+    def write(self, text: str, /) -> object:
+        """Add text to what is sent next."""
+
+    def flush(self) -> object:
+        """Send it."""
+
+
+def pump(execution: Execution, screen: Screen) -> None:
+    """Show the output of *execution* on *screen* until it ends.
+
+    Raises:
+        BottleGone: the bottle died or was stopped while the command ran.
+    """
+    while execution.running:
+        for chunk in execution.poll(screen.patience()):
+            screen.write(chunk.stream, chunk.data)
+        screen.tick()
+
+
+class Screen:
+    """Where one command's output is shown.
+
+    The first half of *cap* streams live, the last half is shown at the end; what is between is counted, never decoded.
+
+    Args:
+        stdout: the cell's stdout.
+        stderr: the cell's stderr.
+        cap: most bytes of output to show.
+        log: the file that has all of it, named when something is left out.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        stdout: Writer,
+        stderr: Writer,
+        *,
+        cap: int,
+        log: Path | str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cell = _Cell(stdout, stderr)
+        self._room = cap - cap // 2
+        self._tail = _Tail(cap // 2)
+        self._log = log
+        self._clock = clock
+        self._due = self._held_since = float("-inf")
+        self._said = False
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        """Take output; it is shown at once when the last message was long enough ago, else with the next `tick`."""
+        if self._room:
+            self._cell.add(stream, data[: self._room])
+            data, self._room = data[self._room :], max(0, self._room - len(data))
+        if data:
+            if not self._tail.size:
+                self._held_since = self._clock()
+            self._tail.add(stream, data)
+
+    def tick(self) -> None:
+        """Send what is due."""
+        now = self._clock()
+        if self._cell.pending and now >= self._due:
+            self._cell.send()
+            self._due = now + INTERVAL
+        if not self._said and self._tail.size and (self._tail.dropped or now >= self._held_since + _PATIENCE):
+            self._say(f"more output than a cell shows at once: the end follows, all of it is in {self._log}")
+            self._said = True
+
+    def patience(self) -> float | None:
+        """Return for how many seconds nothing needs to be sent; `None` for as long as nothing comes."""
+        due = [self._due] if self._cell.pending else []
+        if self._tail.size and not self._said:
+            due.append(self._held_since + _PATIENCE)
+        return max(0.0, min(due) - self._clock()) if due else None
+
+    def finish(self) -> None:
+        """Show all that waits, the end of what was capped, and what was left out."""
+        tail = self._tail.take()
+        if self._tail.dropped:
+            self._cell.end_text()
+            self._say(f"{format_size(self._tail.dropped)} left out here")
+        for stream, data in tail:
+            self._cell.add(stream, data)
+        self._cell.end_text()
+        if self._tail.dropped:
+            self._say(f"all of the output is in {self._log}")
+        self._cell.send()
+
+    def _say(self, text: str) -> None:
+        self._cell.note(f"⋯ {text}")
+        self._cell.send()
+
+
+class _Cell:
+    """The two streams of a cell, decoded and made visible, in the order in which the output came."""
+
+    def __init__(self, stdout: Writer, stderr: Writer) -> None:
+        self._writers: dict[Stream, Writer] = {"stdout": stdout, "stderr": stderr}
+        self._texts: dict[Stream, _Text] = {"stdout": _Text(), "stderr": _Text()}
+        self.pending: list[tuple[Stream, str]] = []
+        self._current: Stream | None = None
+        self._switches = 0
+        self._last = "\n"
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        self._append(stream, self._texts[stream].feed(data))
+
+    def note(self, line: str) -> None:
+        """Add a line of our own, on a line of its own."""
+        last = next((text for _, text in reversed(self.pending) if text), self._last)
+        self._append("stderr", line + "\n" if last.endswith("\n") else f"\n{line}\n")
+
+    def end_text(self) -> None:
+        """Show unfinished characters and end colours that were left on."""
+        for stream, text in self._texts.items():
+            self._append(stream, text.finish())
+
+    def send(self) -> None:
+        """Write what is pending, a message for each change of stream."""
+        pending, self.pending = self.pending, []
+        for stream, text in pending:
+            self._write(stream, text)
+        if self._current is not None:
+            self._writers[self._current].flush()
+
+    def _append(self, stream: Stream, text: str) -> None:
+        if self.pending and self.pending[-1][0] == stream:
+            self.pending[-1] = (stream, self.pending[-1][1] + text)
+        elif text:
+            self.pending.append((stream, text))
+
+    def _write(self, stream: Stream, text: str) -> None:
+        may_switch = self._switches < MAX_SWITCHES or self._current == "stderr"
+        if stream != self._current and may_switch:
+            if self._current is not None:
+                self._writers[self._current].flush()  # the two are sent in the order of their flushes
+            self._current, self._switches = stream, self._switches + 1
+        current = self._current or stream
+        self._writers[current].write(text if stream == current else _marked(stream, text))
+        self._last = text[-1:]
+
+
+class _Text:
+    """Bytes of one stream to text that is fit to be shown."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._visible = Visible()
+
+    def feed(self, data: bytes) -> str:
+        return self._visible.feed(self._decoder.decode(data))
+
+    def finish(self) -> str:
+        text = self._visible.feed(self._decoder.decode(b"", final=True)) + self._visible.finish()
+        self._decoder.reset()
+        return text
+
+
+class _Tail:
+    """The last *limit* bytes, by stream, in order; how many were dropped before them."""
+
+    _BLOCK = 1 << 14
+    _MOST_BLOCKS = 4096
+    _LONGEST_LINE = 1 << 12
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._blocks: deque[tuple[Stream, bytearray]] = deque()
+        self.size = self.dropped = 0
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        last = self._blocks[-1] if self._blocks else None
+        if last and last[0] == stream and len(last[1]) < self._BLOCK:
+            last[1].extend(data)
+        else:
+            self._blocks.append((stream, bytearray(data)))
+        self.size += len(data)
+        while self.size > self._limit or len(self._blocks) > self._MOST_BLOCKS:
+            self._drop()
+
+    def take(self) -> list[tuple[Stream, bytes]]:
+        """Return what is kept, and forget it; after a gap it begins with a whole line or at least a whole character."""
+        if self.dropped and self._blocks:
+            first = self._blocks[0][1]
+            start = first.find(b"\n", 0, self._LONGEST_LINE) + 1 or _first_character(first)
+            del first[:start]
+            self.dropped += start
+        taken = [(stream, bytes(data)) for stream, data in self._blocks]
+        self._blocks.clear()
+        self.size = 0
+        return taken
+
+    def _drop(self) -> None:
+        data = self._blocks[0][1]
+        excess = max(self.size - self._limit, 0) or len(data)
+        gone = min(excess, len(data))
+        self.dropped += gone
+        self.size -= gone
+        if gone == len(data):
+            self._blocks.popleft()
+        else:
+            del data[:gone]
+
+
+def _first_character(data: bytearray) -> int:
+    """Return where the first UTF-8 character of *data* starts: past at most three continuation bytes."""
+    return next((at for at, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
+
+
+def _marked(stream: Stream, text: str) -> str:
+    return f"{_RED}{text}{_END}" if stream == "stderr" else text
