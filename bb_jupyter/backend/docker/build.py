@@ -1,4 +1,4 @@
-"""Building an image from a Dockerfile: only when nothing of the same content was built before, its log shown as it comes."""
+"""Building an image from a Dockerfile: once for the same content, the log shown as it comes."""
 
 from __future__ import annotations
 
@@ -133,10 +133,11 @@ def _context(dockerfile: Path) -> list[str]:
 def _fingerprint(root: Path, path: str) -> bytes:
     file = root / path
     mode = file.lstat().st_mode
+    content = b""
     if stat.S_ISLNK(mode):
         content = os.fsencode(file.readlink())
-    else:
-        content = file.read_bytes() if stat.S_ISREG(mode) else b""
+    elif stat.S_ISREG(mode):
+        content = file.read_bytes()
     return f"\0{path}\0{mode:o}\0".encode("utf-8", "surrogateescape") + hashlib.sha256(content).digest()
 
 

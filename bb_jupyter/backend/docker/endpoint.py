@@ -1,4 +1,4 @@
-"""Which engine: `DOCKER_HOST`, then a Docker context, then the usual sockets.  Asks no daemon, imports no SDK until it must."""
+"""Which engine: `DOCKER_HOST`, then a Docker context, then the usual sockets.  Asks no daemon."""
 
 from __future__ import annotations
 

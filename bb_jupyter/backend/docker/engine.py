@@ -1,4 +1,4 @@
-"""The connection to the engine: one client per engine, safe to share between threads, and errors that say what to do."""
+"""The connection to the engine: one client for all threads, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _connect(where: Endpoint) -> docker.APIClient:
     return made
 
 
-def _tls(where: Endpoint) -> Any:
+def _tls(where: Endpoint) -> docker.tls.TLSConfig | bool:
     if where.tls_env:
         return docker.utils.kwargs_from_env().get("tls", False)
     return (ContextAPI.get_context(where.context).TLSConfig or False) if where.context else False
@@ -125,11 +125,23 @@ def text_of(error: APIError) -> str:
 
 def is_gone(error: Exception) -> bool:
     """Whether *error* says that the container does not exist or does not run."""
-    return (
-        isinstance(error, NotFound)
-        and not isinstance(error, ImageNotFound)
-        or (isinstance(error, APIError) and error.status_code == 409)
+    return (isinstance(error, NotFound) and not isinstance(error, ImageNotFound)) or (
+        isinstance(error, APIError) and error.status_code == 409
     )
+
+
+def is_running(asked: docker.APIClient, container: str) -> bool:
+    """Whether a container runs and is not about to be removed.
+
+    Raises:
+        BackendUnavailable: the engine does not answer.
+    """
+    with errors("look at a container"):
+        try:
+            state = asked.inspect_container(container)["State"]
+        except NotFound:
+            return False
+    return bool(state["Running"] and not state["Dead"] and state["Status"] != "removing")
 
 
 def _where() -> str:

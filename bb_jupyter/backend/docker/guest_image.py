@@ -1,4 +1,4 @@
-"""Any image, made a home: one thin layer with /home/agent and its user, committed once per image and kept by the engine.
+"""Any image, made a home: one thin layer with /home/agent and its user, committed once per image.
 
 Putting the home into each new container would cost an archive upload a launch (60 ms of 280 ms measured on 20.10).
 """
@@ -55,7 +55,7 @@ def _changes(config: dict[str, Any]) -> list[str]:
 
 
 def _layer(client: docker.APIClient, container: str) -> bytes:
-    """Return a tar archive of the home, open to every user of the bottle, and of the user database with the agent in it."""
+    """Return a tar archive of the home, open to every user of the bottle, and of the user database with the agent."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         home = tarfile.TarInfo(GUEST_HOME.lstrip("/"))

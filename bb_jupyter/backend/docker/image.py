@@ -26,7 +26,7 @@ def base_image(spec: BottleSpec) -> str:
 
 
 def choose_dockerfile(spec: BottleSpec) -> Path | None:
-    """Return what to build on the base image: the bottle's override, else the provider's as the manifest or a plugin has it.
+    """Return what to build on the base image: the bottle's override, else that of its provider; `None`: nothing.
 
     Raises:
         UsageError: the chosen file does not exist.

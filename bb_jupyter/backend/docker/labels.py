@@ -1,4 +1,4 @@
-"""What a container's labels say: whose it is, of which bottle, and since when.  Enumeration and cleanup read nothing else."""
+"""What a container's labels say: whose it is, of which bottle, and since when."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.owner import Owner
-from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.home import bot_bottle_home
 
 _PREFIX = "bb-jupyter."
@@ -26,7 +26,7 @@ def home_scope() -> str:
     return hashlib.sha256(whose.encode()).hexdigest()[:24]
 
 
-def of_plan(plan: BottlePlan) -> dict[str, str]:
+def of_plan(plan: DockerBottlePlan) -> dict[str, str]:
     """Return the labels of a bottle that is about to start."""
     spec = plan.spec
     values = {
@@ -39,8 +39,30 @@ def of_plan(plan: BottlePlan) -> dict[str, str]:
         "keep": str(int(spec.keep)),
         "agent": spec.agent.name if spec.agent else "",
         "bottle": spec.manifest.name,
+        "spec": json.dumps(_to_attach(plan)),
     }
     return {_PREFIX + key: value for key, value in values.items()}
+
+
+def _to_attach(plan: DockerBottlePlan) -> dict[str, Any]:
+    """Return what a later process must know to run commands as this one does."""
+    spec = plan.spec
+    return {
+        "image": plan.image,
+        "cwd": spec.cwd,
+        "user": spec.user,
+        "limits": spec.limits.model_dump(exclude_none=True),
+    }
+
+
+def get(labels: Mapping[str, str], key: str) -> str:
+    """Return the value of one of our labels; empty when it is missing."""
+    return labels.get(_PREFIX + key, "")
+
+
+def is_mine(labels: Mapping[str, str]) -> bool:
+    """Whether a container with these labels is this user's."""
+    return get(labels, "home") == home_scope()
 
 
 def mine(slug: str = "") -> dict[str, list[str]]:

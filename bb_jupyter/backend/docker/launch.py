@@ -1,7 +1,7 @@
 """Start a bottle: one container without a network, hardened, its home in the image already.
 
-Requests that make something run in a thread of their own, one after the other: an interrupt ends the waiting, never the request
-half-way, and the removal comes after it.  So nothing is left, whatever moment is chosen.
+Requests that make something run in a thread of their own, one after the other: an interrupt ends the waiting, never the
+request half-way, and the removal comes after it.  So nothing is left, whatever moment is chosen.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from bb_jupyter.backend.docker import endpoint, engine, guest_image, image, labe
 from bb_jupyter.backend.docker.bottle import DockerBottle
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.prepare import enforced
-from bb_jupyter.errors import BackendUnavailable, UsageError
+from bb_jupyter.errors import UsageError
 
 _T = TypeVar("_T")
 
-#: PID 1: reaps what loses its parent (`wait` does), ends at once when the engine asks, and on USR1 kills all other processes
-#: of its user without forking, for a bottle so full that no command can start (dash, busybox and bash tried).
+#: PID 1: reaps what loses its parent (`wait` does), ends at once when the engine asks, and on USR1 kills all other
+#: processes of its user without forking, for a bottle so full that no command can start (tried: dash, busybox, bash).
 INIT = ["/bin/sh", "-c", 'trap "exit 0" TERM; trap "kill -9 -1" USR1; while :; do sleep 2147483647 & wait $!; done']
-#: Names of the gateway's services; they are the bottle's own loopback, where sockets that it does not hold are listening.
+#: Names of the gateway's services: the bottle's own loopback, where sockets that it does not hold are listening.
 _SERVICES = ("egress", "git-gate", "supervise")
 
 Provision = Callable[[DockerBottle], None]
@@ -132,7 +132,7 @@ def _start(client: docker.APIClient, plan: DockerBottlePlan) -> None:
 
 def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str) -> dict[str, Any]:
     """Return the container's whole configuration."""
-    return client.create_container_config(
+    config: dict[str, Any] = client.create_container_config(
         image_tag,
         INIT,
         hostname=plan.spec.name,
@@ -152,6 +152,7 @@ def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str)
             **_limits(plan),
         ),
     )
+    return config
 
 
 def _limits(plan: DockerBottlePlan) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import Limits, format_duration, format_size
 
-#: Storage drivers that take a size for a container (overlay2 only on xfs mounted with pquota, which the engine does not tell).
+#: Storage drivers that take a size for a container (overlay2 does on xfs with pquota, which the engine does not tell).
 _SIZED_DRIVERS = frozenset({"btrfs", "zfs", "windowsfilter"})
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
@@ -39,13 +39,13 @@ def resolve_plan(spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[Cop
         slug=slug,
         stage_dir=stage_dir,
         root=root,
-        user=f"{spec.user or f'{GUEST_USER} ({GUEST_UID})'}, no capabilities, no new privileges, seccomp filter",
+        user=user_in_words(spec.user),
         limits=plan_limits(spec.limits, engine.info()),
         copies=copies,
         image=base,
         image_id=image_id,
         dockerfile=dockerfile,
-        container=f"bb-{slug}",
+        container=container_name(slug),
         container_user=user_in_container(spec.user),
         env={"HOME": GUEST_HOME, **_login(spec.user), **spec.env},
     )
@@ -64,6 +64,16 @@ def _root(
 
 def _short(found: Mapping[str, Any]) -> str:
     return str(found["Id"]).removeprefix("sha256:")[:12]
+
+
+def container_name(slug: str) -> str:
+    """Return the name of the container of a bottle."""
+    return f"bb-{slug}"
+
+
+def user_in_words(user: str) -> str:
+    """Return what the preflight says of who commands run as."""
+    return f"{user or f'{GUEST_USER} ({GUEST_UID})'}, no capabilities, no new privileges"
 
 
 def user_in_container(user: str) -> str:

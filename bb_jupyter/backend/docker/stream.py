@@ -1,4 +1,4 @@
-"""The raw stream of an exec: a hijacked HTTP connection that carries stdout and stderr in frames, and stdin the other way.
+"""The raw stream of an exec: a hijacked HTTP connection, stdout and stderr in frames one way, stdin the other.
 
 A frame is 8 bytes of header (stream number, three zeros, big-endian length) and its payload; see "Stream format" of
 `POST /containers/{id}/attach` in the Engine API's reference.
@@ -7,6 +7,7 @@ A frame is 8 bytes of header (stream number, three zeros, big-endian length) and
 from __future__ import annotations
 
 import contextlib
+import io
 import select
 import socket
 import ssl
@@ -48,15 +49,19 @@ class RawStream:
         self._left = 0
         self.ended = False
         self._take_early(self._response.raw._fp.fp)
-        self._poll = select.poll()
-        self._register()
 
     def wait(self, timeout: float | None) -> None:
-        """Wait up to *timeout* seconds for output, or until input can be passed on, and pass some on."""
+        """Wait up to *timeout* seconds (`None`: without limit) for output, or until a piece of input was passed on."""
         if self._filled >= _HEADER.size or self._pending():
             return
-        ready = self._poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
-        if self._stdin is not None and any(fd != self._socket.fileno() or event & select.POLLOUT for fd, event in ready):
+        source = self._stdin.source if self._stdin is not None else None
+        poll = select.poll()
+        sends = self._stdin is not None and source is None
+        poll.register(self._socket, select.POLLIN | (select.POLLOUT if sends else 0))
+        if source is not None:
+            poll.register(source, select.POLLIN)
+        ready = dict(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+        if self._stdin is not None and (source in ready or ready.get(self._socket.fileno(), 0) & select.POLLOUT):
             self._feed(self._stdin)
 
     def read(self) -> list[Chunk]:
@@ -78,7 +83,7 @@ class RawStream:
             self._socket.close()
         self._response.close()
 
-    def _take_early(self, buffered: Any) -> None:
+    def _take_early(self, buffered: io.BufferedReader | None) -> None:
         """Take what arrived together with the HTTP header: the response's buffer swallowed it."""
         early = buffered.peek() if buffered is not None else b""
         early = early[:_BUFFER]
@@ -92,25 +97,21 @@ class RawStream:
         """Cut the buffer into frames, neighbours of one stream joined; what is left of a header stays."""
         chunks: list[Chunk] = []
         pieces: list[memoryview] = []
-        at = 0
-        with memoryview(self._buffer) as view:
-            while at < self._filled:
-                if not self._left:
-                    if self._filled - at < _HEADER.size:
-                        break
-                    number, self._left = _HEADER.unpack_from(view, at)
-                    at += _HEADER.size
-                    stream = _NAMES.get(number, "stderr")
-                    if stream != self._stream and pieces:
-                        chunks.append(Chunk(self._stream, b"".join(pieces)))
-                        pieces = []
+        view, at = memoryview(self._buffer), 0
+        while at < self._filled:
+            if not self._left:
+                if self._filled - at < _HEADER.size:
+                    break
+                number, self._left = _HEADER.unpack_from(view, at)
+                at += _HEADER.size
+                stream = _NAMES.get(number, "stderr")
+                if stream != self._stream:
+                    _join(chunks, self._stream, pieces)
                     self._stream = stream
-                size = min(self._left, self._filled - at)
-                pieces.append(view[at : at + size])
-                at, self._left = at + size, self._left - size
-            if any(pieces):
-                chunks.append(Chunk(self._stream, b"".join(pieces)))
-            del pieces[:]
+            size = min(self._left, self._filled - at)
+            pieces.append(view[at : at + size])
+            at, self._left = at + size, self._left - size
+        _join(chunks, self._stream, pieces)
         self._buffer[: self._filled - at] = self._buffer[at : self._filled]
         self._filled -= at
         return chunks
@@ -125,13 +126,13 @@ class RawStream:
         except OSError:
             pass  # the command ended without reading all
         self._stdin = None
-        self._register()
 
-    def _register(self) -> None:
-        events = select.POLLIN
-        if self._stdin is not None:
-            events |= select.POLLOUT
-        self._poll.register(self._socket, events)
+
+def _join(chunks: list[Chunk], stream: Stream, pieces: list[memoryview]) -> None:
+    """Move *pieces* to the end of *chunks* as one chunk."""
+    if data := b"".join(pieces):
+        chunks.append(Chunk(stream, data))
+    pieces.clear()
 
 
 def _close_sending(sock: socket.socket) -> None:

@@ -8,13 +8,12 @@ import io
 import json
 import os
 import posixpath
-import stat
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import docker
 import requests
@@ -25,6 +24,9 @@ from bb_jupyter.backend.copying import CopyPlan, pack
 from bb_jupyter.backend.docker import engine
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
 from bb_jupyter.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 _BLOCK = 1 << 20
 #: Bit of Go's os.FileMode, in which the engine gives modes, that marks a directory.
@@ -126,22 +128,22 @@ def _pack_at(plan: CopyPlan, target: str, uid: int, gid: int, file: IO[bytes]) -
 
 
 @contextlib.contextmanager
-def _piped(write: Any) -> Iterator[Iterator[bytes]]:
+def _piped(write: Callable[[IO[bytes]], None]) -> Iterator[Iterator[bytes]]:
     """Turn a function that writes to a file into blocks to read, by a thread and a pipe."""
     read_end, write_end = os.pipe()
     failed: list[OSError] = []
 
     def run() -> None:
         try:
-            with open(write_end, "wb", buffering=_BLOCK) as file:
+            with os.fdopen(write_end, "wb", buffering=_BLOCK) as file:
                 write(file)
         except BrokenPipeError:
             pass  # the reader gave up, and knows why
         except OSError as error:
             failed.append(error)
 
-    def blocks() -> Iterator[bytes]:
-        with open(read_end, "rb", buffering=0) as file:
+    def blocks() -> Generator[bytes]:
+        with os.fdopen(read_end, "rb", buffering=0) as file:
             while block := file.read(_BLOCK):
                 yield block
         if failed:
@@ -167,13 +169,14 @@ class _Blocks(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         while not self._rest:
             block = next(self._blocks, None)
             if block is None:
                 return 0
             self._rest = memoryview(block)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
+        view = memoryview(buffer)
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count

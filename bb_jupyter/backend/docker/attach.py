@@ -1,0 +1,67 @@
+"""Hold a kept bottle again: its plan is read back from its container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from docker.errors import NotFound
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.docker import engine, labels
+from bb_jupyter.backend.docker.bottle import DockerBottle
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.docker.execution import gone
+from bb_jupyter.backend.docker.prepare import container_name, plan_limits, user_in_words
+from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.manifest import BottleManifest, Limits
+
+
+@contextmanager
+def attach(slug: str) -> Iterator[DockerBottle]:
+    """Yield the running bottle *slug*; it runs on afterwards.
+
+    Raises:
+        BottleGone: it does not run any more.
+        BackendUnavailable: the engine does not answer.
+    """
+    client = engine.client()
+    with engine.errors(f"look for bottle {slug}"):
+        try:
+            found = client.inspect_container(container_name(slug))
+        except NotFound:
+            raise gone(slug) from None
+    told = found["Config"]["Labels"]
+    if not found["State"]["Running"] or not labels.is_mine(told):
+        raise gone(slug)
+    yield DockerBottle(_plan(slug, found, told), client)
+
+
+def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> DockerBottlePlan:
+    wanted = json.loads(labels.get(told, "spec"))
+    limits = Limits(**wanted["limits"])
+    spec = BottleSpec(
+        name=labels.get(told, "name"),
+        backend="docker",
+        backend_reason="it runs there",
+        manifest=BottleManifest(name=labels.get(told, "bottle")),
+        image=wanted["image"],
+        cwd=wanted["cwd"],
+        user=wanted["user"],
+        limits=limits,
+        keep=True,
+    )
+    return DockerBottlePlan(
+        spec=spec,
+        slug=slug,
+        stage_dir=state.state_dir() / slug / "stage",
+        root=f"image {wanted['image']} ({found['Image'].removeprefix('sha256:')[:12]})",
+        user=user_in_words(spec.user),
+        limits=plan_limits(limits, engine.info()),
+        image=wanted["image"],
+        image_id=found["Image"],
+        container=container_name(slug),
+        container_user=found["Config"]["User"],
+    )

@@ -1,0 +1,84 @@
+"""The Docker backend: wires its rooms together, each of which reads end to end in its own file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, no_progress
+from bb_jupyter.backend.bottle import ActiveAgent, Bottle
+from bb_jupyter.backend.copying import CopyPlan
+from bb_jupyter.backend.docker import endpoint
+from bb_jupyter.backend.docker.bottle_cleanup_plan import DockerBottleCleanupPlan
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.errors import BottleError
+
+
+class DockerBackend(BottleBackend[DockerBottlePlan, DockerBottleCleanupPlan]):
+    """Bottles in containers.  The SDK is imported when the first method needs it."""
+
+    name = "docker"
+    isolation = "container"
+
+    def is_available(self) -> bool:
+        """Whether the environment names an engine, or something listens on the usual socket."""
+        if os.environ.get("DOCKER_HOST"):
+            return True
+        try:
+            return endpoint.find().connectable
+        except BottleError:
+            return False
+
+    def diagnose(self) -> list[Check]:
+        """Look thoroughly; see `BottleBackend.diagnose`."""
+        from bb_jupyter.backend.docker.diagnose import diagnose
+
+        return diagnose()
+
+    def _resolve_plan(
+        self, spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]
+    ) -> DockerBottlePlan:
+        from bb_jupyter.backend.docker.prepare import resolve_plan
+
+        return resolve_plan(spec, slug, stage_dir, copies)
+
+    def launch(
+        self, plan: DockerBottlePlan, *, on_progress: OnProgress = no_progress
+    ) -> AbstractContextManager[Bottle]:
+        """Start a bottle; see `BottleBackend.launch`.  A kept one is not removed at the end."""
+        from bb_jupyter.backend.docker.launch import launch
+
+        return launch(plan, lambda bottle: self.provision(plan, bottle, on_progress), on_progress)
+
+    def attach(self, slug: str) -> AbstractContextManager[Bottle]:
+        """Hold a kept bottle again; see `BottleBackend.attach`.  Leaving the context lets it run on."""
+        from bb_jupyter.backend.docker.attach import attach
+
+        return attach(slug)
+
+    def prepare_cleanup(self) -> DockerBottleCleanupPlan:
+        """List orphans; see `BottleBackend.prepare_cleanup`."""
+        from bb_jupyter.backend.docker.cleanup import prepare_cleanup
+
+        return prepare_cleanup()
+
+    def cleanup(self, plan: DockerBottleCleanupPlan) -> None:
+        """Remove orphans; see `BottleBackend.cleanup`."""
+        from bb_jupyter.backend.docker.cleanup import cleanup
+
+        cleanup(plan)
+
+    def stop(self, slug: str) -> None:
+        """Remove a bottle; see `BottleBackend.stop`."""
+        from bb_jupyter.backend.docker.cleanup import stop
+
+        stop(slug)
+
+    def enumerate_active(self) -> Sequence[ActiveAgent]:
+        """Return the live bottles; see `BottleBackend.enumerate_active`."""
+        from bb_jupyter.backend.docker.enumerate import enumerate_active
+
+        return enumerate_active()

@@ -1,0 +1,115 @@
+"""A running Docker bottle."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, TypeVar
+
+import docker
+import requests
+from docker.errors import DockerException
+
+from bb_jupyter.backend.archive import CopyReport
+from bb_jupyter.backend.bottle import Bottle
+from bb_jupyter.backend.copying import plan_copy
+from bb_jupyter.backend.docker import engine, transfer
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
+from bb_jupyter.backend.docker.prepare import user_in_container
+from bb_jupyter.backend.docker.stdin import Stdin
+from bb_jupyter.backend.spec import Copy
+from bb_jupyter.errors import UsageError
+
+_starters = ThreadPoolExecutor(4, "bb-docker-exec")
+
+
+class DockerBottle(Bottle):
+    """A bottle that is a container.
+
+    Args:
+        plan: what was launched.
+        client: the engine.
+    """
+
+    def __init__(self, plan: DockerBottlePlan, client: docker.APIClient) -> None:
+        self.plan: DockerBottlePlan = plan
+        self._client = client
+
+    @property
+    def alive(self) -> bool:
+        """Whether its container runs."""
+        return engine.is_running(self._client, self.plan.container)
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> DockerExecution:
+        """Start a command; see `Bottle.exec`."""
+        if not argv or any("\0" in word for word in argv):
+            raise UsageError("a command needs at least a program, and no NUL byte")
+        who = user_in_container(user) if user else ""
+        limit = self.plan.spec.limits.timeout if timeout is None else timeout
+        folder = transfer.resolve(cwd or self.plan.spec.cwd)
+
+        def start() -> DockerExecution:
+            created = self._client.exec_create(
+                self.plan.container, [*HEADER, *argv], stdin=stdin is not None, environment=dict(env or {}), user=who,
+                workdir=folder,
+            )  # fmt: skip
+            return DockerExecution(
+                self._client, self.plan.container, created["Id"], stdin=None if stdin is None else Stdin(stdin),
+                user=who, name=self.name, timeout=limit,
+            )  # fmt: skip
+
+        with self._errors("start a command"):
+            return _to_its_end(start, undo=DockerExecution.close)
+
+    def cp_in(self, source: Path, target: str) -> CopyReport:
+        """Copy into the bottle; see `Bottle.cp_in`."""
+        plan = plan_copy(Copy(source, PurePosixPath(target)), honour_rules=False)
+        with self._errors(f"copy {source} in"):
+            return transfer.copy_in(self._client, self.plan.container, self.plan.container_user, plan)
+
+    def cp_out(self, source: str, target: Path) -> CopyReport:
+        """Copy out of the bottle; see `Bottle.cp_out`."""
+        with self._errors(f"copy {source} out"):
+            return transfer.copy_out(self._client, self.plan.container, source, target)
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (DockerException, requests.RequestException) as error:
+            if engine.is_gone(error) and not self.alive:
+                raise gone(self.name) from None
+            raise engine.explain(error, doing) from None
+
+
+_T = TypeVar("_T")
+
+
+def _to_its_end(call: Callable[[], _T], *, undo: Callable[[_T], object]) -> _T:
+    """Call so that an interrupt cannot cut it in two: the waiting ends at once, and what comes of it is undone."""
+    if threading.current_thread() is not threading.main_thread():
+        return call()  # only the main thread is interrupted
+    future = _starters.submit(call)
+    try:
+        return future.result()
+    except BaseException:
+        future.add_done_callback(lambda done: _undo(done, undo))
+        raise
+
+
+def _undo(done: Future[_T], undo: Callable[[_T], object]) -> None:
+    if done.exception() is None:
+        undo(done.result())

@@ -1,0 +1,92 @@
+"""Kill one command in a container, with all it started.  The engine has no request for that (docker-py#3155)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+
+from bb_jupyter.backend.docker.stream import RawStream
+
+#: Seconds between two looks for an exit status.
+_INTERVAL = 0.01
+#: Seconds that a kill may take.
+_PATIENCE = 5.0
+
+# Runs in the bottle with nothing but the builtins of a POSIX shell.  $1 is the command, which leads a session.
+# Doomed is whoever is of its session or group, or a child of a doomed one; SIGKILL all, until a look finds nobody new.
+_GONE = b"gone\n"
+_SCRIPT = r"""
+exec 2>/dev/null
+doomed=" $1 " round=0
+while [ $((round += 1)) -le 50 ]; do
+  new= look=again
+  while [ "$look" ]; do
+    look=
+    for file in /proc/[0-9]*/stat; do
+      pid=${file#/proc/} pid=${pid%/stat} text=
+      case $killed$new in *" $pid "*) continue ;; esac
+      while IFS= read -r line || [ "$line" ]; do text="$text $line"; done < "$file"
+      set -f; set -- "$1" ${text##*)}; set +f
+      case $2 in ''|Z|X) continue ;; esac
+      case $doomed in *" $pid "*|*" $3 "*|*" $4 "*|*" $5 "*) new="$new $pid " doomed="$doomed$pid " look=again ;; esac
+    done
+  done
+  [ "$new" ] || { echo gone; exit 0; }
+  kill -9 $new
+  killed="$killed$new"
+done
+exit 1
+"""
+
+
+def kill_command(client: docker.APIClient, container: str, pid: int, user: str) -> None:
+    """Kill process *pid* of a container, its session, its group and all their descendants.
+
+    Where no command can start any more (a fork bomb up to the limit of pids), PID 1 kills all that its user runs; the
+    bottle stays.  No error when the command is over or the container is gone.
+
+    Args:
+        client: the engine.
+        container: its name.
+        pid: the command's process id in the container; it leads a session.
+        user: user that the command runs as; empty for the container's.
+    """
+    with contextlib.suppress(DockerException, requests.RequestException):
+        if not _killed(client, container, pid, user):
+            client.kill(container, "USR1")
+
+
+def _killed(client: docker.APIClient, container: str, pid: int, user: str) -> bool:
+    """Run the script; its word is taken, for the engine may tell of its end two seconds later."""
+    try:
+        killer = client.exec_create(container, ["/bin/sh", "-c", _SCRIPT, "kill", str(pid)], user=user)["Id"]
+        stream = RawStream(client, killer, None)
+    except APIError:
+        return False
+    said = b""
+    deadline = time.monotonic() + _PATIENCE
+    with contextlib.closing(stream):
+        while not stream.ended and len(said) < len(_GONE) and (left := deadline - time.monotonic()) > 0:
+            stream.wait(left)
+            said += b"".join(chunk.data for chunk in stream.read())
+    return said == _GONE
+
+
+def exit_status(client: docker.APIClient, exec_id: str, *, patience: float) -> int | None:
+    """Return the exit status of an exec whose output has ended; `None` when *patience* seconds have not brought it.
+
+    Raises:
+        APIError: the engine knows no such exec.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        state = client.exec_inspect(exec_id)
+        if not state["Running"] and state["ExitCode"] is not None:
+            return int(state["ExitCode"])
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(_INTERVAL)
