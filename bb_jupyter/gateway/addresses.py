@@ -1,14 +1,9 @@
-"""Which addresses a bottle may reach: a name is resolved once, and what was checked is what is dialled."""
+"""Which addresses belong to the public internet, and which a route may name by hand."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
-
-from bb_jupyter.gateway.denied import Denied, UpstreamFailed
 
 # IANA IPv4 and IPv6 Special-Purpose Address Registries, written out because `ipaddress.is_global` differs between
 # Python versions; plus Azure's metadata service, which lives on a public address.
@@ -46,8 +41,6 @@ _FORBIDDEN_V6: Final = tuple(
 _METADATA_V4: Final = frozenset({"168.63.129.16", "100.100.100.200", "192.0.0.192"})
 _METADATA_V6: Final = IPv6Network("fd00:ec2::254/128")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-
-Address = tuple[socket.AddressFamily, str, int]
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -88,46 +81,3 @@ def _is_metadata(address: IPv4Address | IPv6Address) -> bool:
             embedded = IPv4Address(int(address) & 0xFFFFFFFF)
         return embedded is not None and _is_metadata(embedded)
     return address.is_link_local or str(address) in _METADATA_V4
-
-
-async def _lookup(host: str, port: int, limit: float) -> Sequence[Address]:
-    """Ask the system's resolver once."""
-    try:
-        async with asyncio.timeout(limit):
-            loop = asyncio.get_running_loop()
-            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    except TimeoutError:
-        raise UpstreamFailed(f"{host}: the name was not resolved within {limit:g} s") from None
-    except (OSError, UnicodeError) as error:
-        raise UpstreamFailed(f"{host}: the name does not resolve ({getattr(error, 'strerror', '')})") from None
-    return [(family, str(where[0]), port) for family, _, _, _, where in infos]
-
-
-async def resolve(host: str, port: int, override: str | None, *, limit: float = 10.0) -> Sequence[Address]:
-    """Return the addresses to dial for a canonical host name.
-
-    Args:
-        host: canonical name that policy has allowed.
-        port: port that policy has allowed.
-        override: the route's ``resolve``, taken as it is; ``None`` asks DNS.
-        limit: seconds to wait for DNS.
-
-    Returns:
-        At least one ``(family, address, port)``.
-
-    Raises:
-        Denied: rule ``address``: one of the addresses is not on the public internet.
-        UpstreamFailed: the name does not resolve.
-    """
-    if override is not None:
-        address, other = parse_resolve(override)
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return [(family, address, other or port)]
-    found = await _lookup(host, port, limit)
-    if not found:
-        raise UpstreamFailed(f"{host}: the name has no address")
-    for _, text, _ in found:
-        if "%" in text or not is_public(ip_address(text)):
-            hint = "only a route with `resolve:` in a trusted manifest may name a private address"
-            raise Denied("address", f"{host} resolves to {text}, which is not on the public internet", hint=hint)
-    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Final, TypeVar
 
 from bb_jupyter.errors import ManifestError, did_you_mean
@@ -30,6 +30,9 @@ def _record(kind: type[_T], data: object, where: str) -> dict[str, Any]:
     for key in data:
         if key not in known:
             raise ManifestError("unknown key", key=f"{where}.{key!s:.40}", hint=did_you_mean(str(key), known))
+    for f in fields(kind):  # type: ignore[arg-type]
+        if f.name not in data and f.default is MISSING:
+            raise ManifestError("is missing", key=f"{where}.{f.name}")
     return dict(data)
 
 
@@ -118,7 +121,7 @@ class RouteConfig:
     def from_json(cls, data: object, where: str) -> RouteConfig:
         """Check and build one; raises ManifestError naming the key."""
         values = _record(cls, data, where)
-        _check(isinstance(values.get("host"), str), f"{where}.host", "is missing")
+        _check(isinstance(values["host"], str), f"{where}.host", "must be a host name")
         try:
             values["host"] = normalise_pattern(values["host"])
         except Denied as denied:
@@ -232,12 +235,14 @@ class GatewayConfig:
             ManifestError: what is wrong, at which key; never quotes a secret.
         """
         values = _record(cls, data, "gateway")
-        _check(isinstance(values.get("slug"), str) and bool(values["slug"]), "gateway.slug", "is missing")
+        _check(isinstance(values["slug"], str) and bool(values["slug"]), "gateway.slug", "must be the bottle's slug")
         values["routes"] = routes_from_json(values.get("routes", ()))
         values["limits"] = Limits.from_json(values.get("limits") or {}, "gateway.limits")
         if values.get("ca") is not None:
-            values["ca"] = CertificateAuthority(**_record(CertificateAuthority, values["ca"], "gateway.ca"))
-        values["name"] = values.get("name") or values["slug"]
+            pair = _record(CertificateAuthority, values["ca"], "gateway.ca")
+            _check(all(isinstance(pem, str) for pem in pair.values()), "gateway.ca", "must be PEM texts")
+            values["ca"] = CertificateAuthority(**pair)
+        values["name"] = str(values.get("name") or values["slug"])
         config = cls(**values)
         _check(type(config.generation) is int, "gateway.generation", "must be a whole number")
         _check(isinstance(config.trust_pem, str), "gateway.trust_pem", "must be PEM text")

@@ -49,10 +49,10 @@ async def serve(rooms: Rooms, request: web.BaseRequest, origin: Origin, target: 
 
 def _judge(policy: Policy, request: web.BaseRequest, origin: Origin, target: str) -> RouteConfig:
     """Return the route that allows a request, or raise Denied."""
+    route = policy.request(origin.scheme, origin.host, origin.port, request.method, target)
     default = 443 if origin.scheme == "https" else 80
     if parse_authority(request.headers.get("Host", ""), default) != (origin.host, origin.port):
         raise Denied("host-mismatch", f"the Host header does not name {origin.host}, where this connection leads")
-    route = policy.request(origin.scheme, origin.host, origin.port, request.method, target)
     refuse_git(target, request.headers.get("Content-Type", ""))
     return route
 

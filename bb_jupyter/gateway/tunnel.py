@@ -19,6 +19,8 @@ class _Side(asyncio.Protocol):
         self._lost = lost
         self.own: asyncio.Transport | None = None
         self.other: asyncio.Transport | None = None
+        self.peer: _Side | None = None
+        self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.own = cast("asyncio.Transport", transport)
@@ -30,9 +32,11 @@ class _Side(asyncio.Protocol):
             self.other.write(data)
 
     def eof_received(self) -> bool:
-        if self.other is not None and self.other.can_write_eof() and not self.other.is_closing():
+        """Pass a half-close on; after the second one, asyncio closes this side, and with it the other."""
+        self.ended = True
+        if self.other is not None and not self.other.is_closing():
             self.other.write_eof()
-        return True
+        return self.peer is not None and not self.peer.ended
 
     def pause_writing(self) -> None:
         if self.other is not None:
@@ -78,7 +82,7 @@ class Relay:
         lost: tuple[asyncio.Future[None], asyncio.Future[None]] = (loop.create_future(), loop.create_future())
         up = _Side(flow, to_server=True, lost=lost[0])
         down = _Side(flow, to_server=False, lost=lost[1])
-        down.other = self._client
+        up.peer, down.peer, down.other = down, up, self._client
         self._transport, _ = await loop.create_connection(lambda: down, sock=self._socket)
         up.other = self._transport
         self._client.set_protocol(up)

@@ -10,9 +10,9 @@ import aiohttp
 from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bb_jupyter.gateway.addresses import resolve
 from bb_jupyter.gateway.config import Limits, RouteConfig
 from bb_jupyter.gateway.denied import UpstreamFailed
+from bb_jupyter.gateway.resolve import resolve
 
 
 class _CheckedResolver(AbstractResolver):

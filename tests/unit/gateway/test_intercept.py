@@ -1,0 +1,195 @@
+"""Requests that the gateway looks into, with real sockets and TLS."""
+
+from __future__ import annotations
+
+import base64
+import json
+from contextlib import closing
+
+import pytest
+
+from tests.unit.gateway.conftest import TOKEN, Proxy
+from tests.unit.gateway.upstream import Upstream
+
+
+def test_bearer_is_injected_and_the_clients_own_credentials_are_not(proxy: Proxy, upstream: Upstream) -> None:
+    own = {"Authorization": "Bearer mine", "X-Api-Key": "mine", "Cookie": "a=mine", "Proxy-Authorization": "mine"}
+    answer, body = proxy.get("auth.test", "/echo?x=1", headers=own)
+    assert answer.status == 200
+    method, target, headers = upstream.requests[-1]
+    assert (method, target, headers["Authorization"]) == ("GET", "/echo?x=1", f"Bearer {TOKEN}")
+    assert "mine" not in json.dumps(headers)
+    assert headers["Host"] == "auth.test"
+    assert TOKEN not in body.decode()
+    assert proxy.event(event="egress", host="auth.test", path="/echo")["injected"] is True
+
+
+def test_basic_and_named_header(proxy: Proxy, upstream: Upstream) -> None:
+    proxy.get("basic.test", "/echo")
+    assert upstream.requests[-1][2]["Authorization"] == "Basic " + base64.b64encode(f"me:{TOKEN}".encode()).decode()
+    proxy.get("key.test", "/echo", headers={"x-api-key": "mine", "Authorization": "mine"})
+    assert upstream.requests[-1][2]["X-Api-Key"] == TOKEN
+    assert "Authorization" not in upstream.requests[-1][2]
+
+
+def test_connection_header_cannot_remove_the_injected_credential(proxy: Proxy, upstream: Upstream) -> None:
+    proxy.get("auth.test", "/echo", headers={"Connection": "authorization, x-drop", "X-Drop": "1"})
+    headers = upstream.requests[-1][2]
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    assert "X-Drop" not in headers
+
+
+def test_reflected_credential_is_masked_in_every_form(proxy: Proxy) -> None:
+    answer, body = proxy.get("auth.test", "/reflect")
+    assert answer.status == 200
+    assert len(body) == int(answer.headers["Content-Length"])
+    assert TOKEN not in answer.headers["X-Echo"]
+    for line in body.split(b"\n"):
+        assert line.count(b"*") >= len(TOKEN), line
+        assert len(line.replace(b"*", b"")) <= 10, line
+    for form in (TOKEN.encode(), base64.b64encode(TOKEN.encode()), TOKEN.encode().hex().encode()):
+        assert form not in body
+
+
+def test_answer_compressed_against_the_request_is_decoded_and_masked(proxy: Proxy, upstream: Upstream) -> None:
+    answer, body = proxy.get("auth.test", "/gzip", headers={"Accept-Encoding": "gzip", "Range": "bytes=0-3"})
+    assert upstream.requests[-1][2]["Accept-Encoding"] == "identity"
+    assert "Range" not in upstream.requests[-1][2]
+    assert answer.status == 200
+    assert TOKEN.encode() not in body
+    assert b"Bearer ****" in body
+
+
+def test_without_a_credential_nothing_is_decoded(proxy: Proxy, upstream: Upstream) -> None:
+    answer, body = proxy.get("any.test", "/gzip", headers={"Accept-Encoding": "gzip", "Authorization": "own"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert body[:2] == b"\x1f\x8b"
+    assert upstream.requests[-1][2]["Authorization"] == "own"
+
+
+@pytest.mark.parametrize(
+    ("host", "method", "target", "rule"),
+    [
+        ("read.test", "POST", "/echo", "method"),
+        ("read.test", "TRACE", "/echo", "method"),
+        ("read.test", "get", "/echo", None),
+        ("paths.test", "GET", "/apix", "path"),
+        ("paths.test", "GET", "/api/../secret", "path-ambiguous"),
+        ("paths.test", "GET", "/api/%2e%2e/secret", "path-ambiguous"),
+        ("paths.test", "GET", "/api/..%2fsecret", "path-ambiguous"),
+        ("paths.test", "GET", "/api//secret", "path-ambiguous"),
+        ("paths.test", "GET", "/api/./x", "path-ambiguous"),
+        ("paths.test", "GET", "/repos/a/b/issues", "path"),
+        ("read.test", "GET", "https://evil.test/", "request-form"),
+        ("any.test", "GET", "/o/r.git/info/refs?service=git-upload-pack", "git"),
+        ("any.test", "POST", "/o/r.git/git-receive-pack", "git"),
+        ("any.test", "POST", "/o/r.git/%67it-receive-pack", "git"),
+    ],
+)
+def test_denied_requests_name_their_rule_and_never_arrive(
+    proxy: Proxy, upstream: Upstream, host: str, method: str, target: str, rule: str | None
+) -> None:
+    before = len(upstream.requests)
+    answer, body = proxy.get(host, target, method)
+    assert len(upstream.requests) == before
+    if rule is None:  # not a method that aiohttp's parser knows
+        assert answer.status == 400
+        return
+    assert answer.status in (400, 403)
+    assert answer.headers["X-Bottle-Denied"].split(";")[0] == rule
+    assert rule in body.decode()
+    assert proxy.event(verdict="denied", rule=rule)["host"] == host
+
+
+@pytest.mark.parametrize("target", ["/api", "/api/x?y=/../", "/api/%41b", "/repos/a/issues", "/pub/a/b/c"])
+def test_allowed_paths_pass_as_they_were_sent(proxy: Proxy, upstream: Upstream, target: str) -> None:
+    answer, _ = proxy.get("paths.test", target)
+    assert answer.status == 200
+    assert upstream.requests[-1][1] == target
+
+
+def test_unrestricted_path_passes_untouched(proxy: Proxy, upstream: Upstream) -> None:
+    proxy.get("any.test", "/@scope%2fname//x/./%2e%2e/y?q=%20&r")
+    assert upstream.requests[-1][1] == "/@scope%2fname//x/./%2e%2e/y?q=%20&r"
+
+
+def test_each_request_on_a_connection_is_judged_by_itself(proxy: Proxy, upstream: Upstream) -> None:
+    with closing(proxy.https("read.test")) as connection:
+        statuses = []
+        for method, host in (("GET", "read.test"), ("POST", "read.test"), ("GET", "evil.test"), ("GET", "read.test")):
+            connection.request(method, "/echo", headers={"Host": host})
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+            same = connection.sock
+        assert statuses == [200, 403, 403, 200]
+        assert same is connection.sock
+    assert proxy.event(rule="host-mismatch")["host"] == "read.test"
+
+
+def test_events_pass_chunk_by_chunk(proxy: Proxy, upstream: Upstream) -> None:
+    upstream.go_on.clear()
+    with closing(proxy.https("auth.test")) as connection:
+        connection.request("GET", "/sse")
+        answer = connection.getresponse()
+        assert answer.read1(1000) == b"data: first\n\n"
+        upstream.go_on.set()
+        assert answer.read() == b"data: second\n\n"
+
+
+def test_large_bodies_both_ways(proxy: Proxy) -> None:
+    size = 24 * 1024 * 1024
+    _, body = proxy.get("any.test", f"/big/{size}")
+    assert len(body) == size
+    _, body = proxy.get("any.test", "/echo", "PUT", body=bytes(size))
+    assert json.loads(body)["body"] == size
+    _, body = proxy.get("any.test", "/echo", "POST", body=iter([b"x" * 1000] * 100), encode_chunked=True)
+    assert json.loads(body)["body"] == 100_000
+    end = proxy.event(event="egress-end", host="any.test", up=size)
+    assert end["status"] == 200
+
+
+def test_expect_continue_and_empty_answers(proxy: Proxy) -> None:
+    answer, body = proxy.get("any.test", "/echo", "POST", body=b"abc", headers={"Expect": "100-continue"})
+    assert json.loads(body)["body"] == 3
+    for status in (204, 304, 404):
+        answer, body = proxy.get("any.test", f"/status/{status}")
+        assert answer.status == status
+    answer, body = proxy.get("any.test", "/big/1000", "HEAD")
+    assert (answer.headers["Content-Length"], body) == ("1000", b"")
+
+
+def test_websocket_is_bridged_and_masked(proxy: Proxy) -> None:
+    key = base64.b64encode(b"0" * 16).decode()
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key}
+    with closing(proxy.https("auth.test")) as connection:
+        connection.request("GET", "/ws", headers={**upgrade, "Sec-WebSocket-Protocol": "chat"})
+        answer = connection.response_class(connection.sock, method="GET")
+        answer.begin()
+        assert (answer.status, answer.headers["Sec-WebSocket-Protocol"]) == (101, "chat")
+        greeting = answer.fp.read(2 + len("hello Bearer ") + len(TOKEN))
+        assert greeting[2:] == b"hello Bearer " + b"*" * len(TOKEN)
+        connection.sock.sendall(b"\x81\x82\0\0\0\0hi")
+        assert answer.fp.read(9) == b"\x81\x07echo hi"
+
+
+def test_upstream_with_an_invalid_certificate_is_a_502_that_says_so(proxy: Proxy, upstream: Upstream) -> None:
+    before = len(upstream.requests)
+    answer, body = proxy.get("wrong.test", "/")
+    assert answer.status == 502
+    assert "wrong.test" in body.decode()
+    assert "certificate" in body.decode()
+    assert len(upstream.requests) == before
+
+
+def test_upstream_that_is_down_is_a_502(proxy: Proxy) -> None:
+    answer, body = proxy.get("down.test", "/")
+    assert answer.status == 502
+    assert "down.test:443" in body.decode()
+    assert proxy.event(event="egress-failed", host="down.test")
+
+
+def test_no_secret_in_any_event(proxy: Proxy) -> None:
+    proxy.get("auth.test", f"/echo/{TOKEN}")
+    proxy.event(event="egress-end", host="auth.test")
+    assert TOKEN not in json.dumps(proxy.events)
