@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
 import pytest
 
-_home = pytest.StashKey[TemporaryDirectory[str]]()
+_HOME = pytest.StashKey[TemporaryDirectory[str]]()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    """Set the environment while nbval starts the kernel of the file, which is when its first cell is set up."""
-    if item.path.suffix != ".ipynb":
+    """Cover the set-up of a notebook's first cell, in which nbval starts the kernel."""
+    with _environment(item):
         return (yield)
-    assert item.parent
-    folder = item.parent.stash.setdefault(_home, TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Cover the end of a notebook's last cell, in which nbval stops the kernel."""
+    with _environment(item):
+        return (yield)
+
+
+@contextlib.contextmanager
+def _environment(item: pytest.Item) -> Iterator[None]:
+    if item.path.suffix != ".ipynb" or item.parent is None:
+        yield
+        return
+    home = item.parent.stash.setdefault(_HOME, TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in _ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.setenv("BOT_BOTTLE_HOME", folder.name)
-        return (yield)
-
-
-_ENVIRONMENT = {"BB_JUPYTER_PLAIN": "1", "BOT_BOTTLE_BACKEND": "bubblewrap"}
+        patch.setenv("BOT_BOTTLE_HOME", home.name)
+        patch.setenv("BOT_BOTTLE_BACKEND", "bubblewrap")
+        patch.setenv("BB_JUPYTER_PLAIN", "1")
+        # nbval 0.11.0 would start a second coverage in the kernel, beside the one of `patch = ["subprocess"]`, and
+        # waits in vain for the cell that does it.
+        patch.setattr(item.config.option, "cov_source", None, raising=False)
+        yield
