@@ -184,6 +184,14 @@ async def run(options: argparse.Namespace) -> int:
         jobs.append(_control_server(options.control, gateway, events))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gateway.stopped.set)
     tasks = [asyncio.create_task(job) for job in jobs]
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            events.emit("error", error=f"the gateway ends: {type(error).__name__}")
+            gateway.stopped.set()
+
+    for task in tasks:
+        task.add_done_callback(ended)
     await gateway.stopped.wait()
     for task in tasks:
         task.cancel()

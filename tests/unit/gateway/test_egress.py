@@ -293,8 +293,7 @@ def test_many_at_once(proxy: Proxy) -> None:
     statuses: list[int] = []
 
     def work() -> None:
-        for _ in range(5):
-            statuses.append(proxy.get("auth.test", "/secretless")[0].status)
+        statuses.extend(proxy.get("auth.test", "/secretless")[0].status for _ in range(5))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -147,6 +148,25 @@ def test_large_bodies_both_ways(proxy: Proxy) -> None:
     assert json.loads(body)["body"] == 100_000
     end = proxy.event(event="egress-end", host="any.test", up=size)
     assert end["status"] == 200
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_memory_is_flat(proxy: Proxy) -> None:
+    def peak() -> int:
+        status = Path(f"/proc/{proxy.client._process.pid}/status").read_text()  # type: ignore[union-attr]
+        return int(status.partition("VmHWM:")[2].split()[0])
+
+    proxy.get("any.test", "/big/1000000")
+    before, size = peak(), 96 * 1024 * 1024
+    with closing(proxy.https("auth.test")) as connection:
+        connection.request("GET", f"/big/{size}")
+        answer = connection.getresponse()
+        while answer.read(1 << 20):
+            pass
+    blocks = (bytes(1 << 20) for _ in range(96))
+    _, body = proxy.get("any.test", "/echo", "PUT", body=blocks, headers={"Content-Length": str(size)})
+    assert json.loads(body)["body"] == size
+    assert peak() - before < 32 * 1024
 
 
 def test_expect_continue_and_empty_answers(proxy: Proxy) -> None:

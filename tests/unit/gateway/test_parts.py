@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import os
 import ssl
 import stat
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -91,7 +91,7 @@ def test_masks_work_across_any_chunk_border(cuts: list[int], before: bytes, afte
     text = before + raw + after + base64.b64encode(before + raw + after) + base64.urlsafe_b64encode(raw) + raw
     stream, out = MaskedStream(Masker([SECRET])), b""
     edges = sorted({0, *(cut for cut in cuts if cut < len(text)), len(text)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         out += stream.feed(text[start:end])
     out += stream.finish()
     assert len(out) == len(text)
@@ -122,8 +122,8 @@ def test_audit_log_is_private_appended_and_rotated() -> None:
     again = AuditLog("demo-0a1b2c3d", rotate_bytes=2000)
     again.append([{"event": "egress", "time": 60}])
     again.close()
-    assert stat.S_IMODE(os.stat(again.path).st_mode) == 0o600
-    assert len([*audit_dir().iterdir()]) == 2 or len([*audit_dir().iterdir()]) <= 5
+    assert stat.S_IMODE(again.path.stat().st_mode) == 0o600
+    assert 1 < len([*audit_dir().iterdir()]) <= 5
     with again.path.open("ab") as file:
         file.write(b'{"cut": "sho')
     assert [event["time"] for event in read("demo")] == [*range(61)]
