@@ -97,6 +97,7 @@ class _Unpacking:
     room: int
     report: CopyReport = field(default_factory=CopyReport)
     links: list[tuple[PurePosixPath, str]] = field(default_factory=list)
+    made: dict[PurePosixPath, int] = field(default_factory=dict)  # files of this archive, and their sizes
 
     def run(self, archive: tarfile.TarFile) -> CopyReport:
         for count, member in enumerate(archive):
@@ -113,14 +114,16 @@ class _Unpacking:
             _standard_filter(member, str(self.root))
         except (ValueError, tarfile.TarError) as error:
             return self._refuse(member.name, str(error))
-        if member.issym():
+        if member.islnk():
+            self._make_copy(member, path)
+        elif member.issym():
             self.links.append((path, member.linkname))
         elif member.isdir():
             self._make_dir(member.name, path)
         elif member.isreg():
             self._make_file(archive, member, path)
         else:
-            self._refuse(member.name, "hard link" if member.islnk() else "special file")
+            self._refuse(member.name, "special file")
 
     def _path(self, name: str) -> PurePosixPath:
         parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -138,24 +141,39 @@ class _Unpacking:
             self._refuse(name, error.strerror or "cannot be made")
 
     def _make_file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: PurePosixPath) -> None:
-        self.room -= member.size
-        if self.room < 0:
-            raise tarfile.ReadError("larger than the limit of a copy")
         content = archive.extractfile(member)
         if content is None or not path.name:
             return self._refuse(member.name, "no file")
+        self._write(member.name, path, content, member.size, executable=bool(member.mode & 0o100))
+
+    def _make_copy(self, member: tarfile.TarInfo, path: PurePosixPath) -> None:
+        """Make a hard link plain: a copy of the file that this archive brought under the other name."""
+        original = self._path(member.linkname)
+        if original not in self.made:
+            return self._refuse(member.name, "hard link out of the copy")
+        with self._open_dir(original.parent) as folder:
+            source = os.open(original.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        with os.fdopen(source, "rb") as content:
+            executable = bool(os.fstat(source).st_mode & 0o100)
+            self._write(member.name, path, content, self.made[original], executable=executable)
+
+    def _write(self, name: str, path: PurePosixPath, content: IO[bytes], size: int, *, executable: bool) -> None:
+        self.room -= size
+        if self.room < 0:
+            raise tarfile.ReadError("larger than the limit of a copy")
         try:
             with self._open_dir(path.parent) as folder:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path.name, dir_fd=folder)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                file = os.open(path.name, flags, 0o755 if member.mode & 0o100 else 0o644, dir_fd=folder)
+                file = os.open(path.name, flags, 0o755 if executable else 0o644, dir_fd=folder)
         except (IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError) as error:
-            return self._refuse(member.name, error.strerror or "cannot be made")
+            return self._refuse(name, error.strerror or "cannot be made")
         with os.fdopen(file, "wb") as out:
             shutil.copyfileobj(content, out, 1 << 20)
+        self.made[path] = size
         self.report.files += 1
-        self.report.size += member.size
+        self.report.size += size
 
     @contextlib.contextmanager
     def _open_dir(self, path: PurePosixPath) -> Iterator[int]:

@@ -128,7 +128,7 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         """
 
     def provision(self, plan: PlanT, bottle: Bottle, on_progress: OnProgress = no_progress) -> None:
-        """Put what the plan names into a fresh bottle: CA, prompt, skills, the provider's own, git, the human's ear.
+        """Put what the plan names into a fresh bottle: CA, prompt, skills, the provider's own, git, the way to the human.
 
         Raises:
             BottleError: a step failed; the message names it.

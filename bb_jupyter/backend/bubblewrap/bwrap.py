@@ -26,6 +26,13 @@ _ETC = (
 )  # fmt: skip
 #: Parts of an interpreter's prefix outside /usr that it needs; never etc, var or share, where secrets may lie.
 _PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "ssl")
+#: Parts of /proc that speak of the whole machine, read-only or hidden as Docker has them.  When root runs the kernel,
+#: the agent is root to the host's files, and bwrap takes /proc/sys for read-only because its folder is.
+_PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure", "driver", "tty")
+_PROC_HIDDEN = (
+    "acpi", "asound", "interrupts", "kallsyms", "kcore", "keys", "kmsg", "latency_stats", "mtrr", "sched_debug", "scsi",
+    "slabinfo", "timer_list", "timer_stats", "vmallocinfo",
+)  # fmt: skip
 #: Size of /dev/shm in bytes: what Docker gives by default.
 _SHM_SIZE = 64 << 20
 _NAMESPACES = Path("/proc/sys/user/max_user_namespaces")
@@ -139,7 +146,7 @@ def sandbox(
         "--cap-drop",
         "ALL",
     ]
-    argv += ["--clearenv", "--hostname", hostname, *_programs(), *_etc(), "--proc", "/proc", "--dev", "/dev"]
+    argv += ["--clearenv", "--hostname", hostname, *_programs(), *_etc(), *_proc(), "--dev", "/dev"]
     argv += ["--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     argv += ["--perms", "1777", *size, "--tmpfs", "/tmp", "--symlink", "../tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108
     argv += ["--perms", "0700", *size, "--tmpfs", GUEST_HOME, "--ro-bind", str(_HERE / "guest.py"), GUEST_PROGRAM]
@@ -172,6 +179,19 @@ def _merged_usr() -> tuple[str, ...]:
             argv += ["--symlink", str(folder.readlink()), str(folder)]
         elif folder.is_dir():
             argv += ["--ro-bind", str(folder), str(folder)]
+    return tuple(argv)
+
+
+@cache
+def _proc() -> tuple[str, ...]:
+    argv = ["--proc", "/proc"]
+    for path in (Path("/proc") / name for name in _PROC_READ_ONLY):
+        argv += ["--ro-bind", str(path), str(path)] if path.exists() else []
+    for path in (Path("/proc") / name for name in _PROC_HIDDEN):
+        if path.is_dir():
+            argv += ["--tmpfs", str(path), "--remount-ro", str(path)]
+        elif path.exists():
+            argv += ["--ro-bind", "/dev/null", str(path)]
     return tuple(argv)
 
 

@@ -28,7 +28,6 @@ import sys
 
 _PR_SET_DUMPABLE = 4
 _MAX_FDS = 5
-_KILL_PASSES = 100
 # Signals that Python ignores and a program expects to end it.
 _SIGNALS = (signal.SIGPIPE, signal.SIGINT)
 # Commands are the first to go when memory runs out, this process the last.
@@ -54,12 +53,12 @@ class Guest:
         poll.register(wake_read, select.POLLIN)
         self.control.send(b"1")
         while True:
-            for fd, _ in poll.poll():
-                if fd == wake_read:
-                    os.read(wake_read, 4096)
-                elif not self.one_message():
-                    return
-            self.reap()
+            ready = [fd for fd, _ in poll.poll()]
+            if wake_read in ready:
+                os.read(wake_read, 4096)
+            self.reap()  # before a new command: the dead count as processes until they are collected
+            if self.control.fileno() in ready and not self.one_message():
+                return
 
     def one_message(self) -> bool:
         """Serve one message; false when the host has hung up."""
@@ -113,17 +112,13 @@ class Guest:
                 os.close(fd)
 
     def kill(self, ident: int) -> None:
-        """Kill a command's whole session, again and again until a look at /proc finds none of it."""
-        for pid in [pid for pid, (known, _) in self.running.items() if known == ident]:
-            for _ in range(_KILL_PASSES):
-                found = session_of(pid)
-                for member in found:
-                    try:
-                        os.kill(member, signal.SIGKILL)
-                    except OSError:
-                        pass  # it ended by itself
-                if not found:
-                    break
+        """Kill a command's whole session: stop all of it first, as what is stopped starts no more processes."""
+        for leader in [pid for pid, (known, _) in self.running.items() if known == ident]:
+            stopped: set[int] = set()
+            while fresh := session_of(leader) - stopped:
+                signal_all(fresh, signal.SIGSTOP)
+                stopped |= fresh
+            signal_all(stopped, signal.SIGKILL)
 
     def listen(self, ports: list[int]) -> None:
         """Bind ports of the bottle's own loopback and pass the sockets out."""
@@ -183,9 +178,9 @@ def write(fd: int, data: bytes) -> None:
         pass
 
 
-def session_of(leader: int) -> list[int]:
+def session_of(leader: int) -> set[int]:
     """Return the pids of the living processes of a session."""
-    found = []
+    found = set()
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -197,8 +192,17 @@ def session_of(leader: int) -> list[int]:
         # The command name is in parentheses and may hold anything; after it: state, ppid, pgrp, session.
         state, _, group, session = stat[stat.rindex(b")") + 2 :].split()[:4]
         if state not in b"ZX" and leader in (int(group), int(session)):
-            found.append(int(name))
+            found.add(int(name))
     return found
+
+
+def signal_all(pids: set[int], number: int) -> None:
+    """Send a signal to processes, some of which may be gone."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass  # it ended by itself
 
 
 def limit(limits: str) -> None:

@@ -20,6 +20,7 @@ from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.pipes import memory_file, pipe
 from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BackendUnavailable
+from bb_jupyter.home import bot_bottle_home
 
 #: Seconds until guest.py must have said that it is ready; it takes some 20 ms.
 _READY = 60.0
@@ -84,11 +85,17 @@ def _sandbox(stack: ExitStack, plan: BubblewrapBottlePlan, group: cgroup.Cgroup 
 
 def _spawn(argv: list[str], fds: list[int], complaints: IO[bytes]) -> subprocess.Popen[bytes]:
     # --die-with-parent follows the thread that forks, not the process: one that lives as long as the process does it.
-    return (
-        _spawner()
-        .submit(subprocess.Popen, argv, pass_fds=fds, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints)
-        .result()
-    )
+    # bwrap gets none of this process's environment, where secrets may be: only what tells whose sandbox it is.
+    env = {"BOT_BOTTLE_HOME": str(bot_bottle_home())}
+
+    # A session of its own: Jupyter interrupts and kills the whole process group of a kernel.
+    def start() -> subprocess.Popen[bytes]:
+        none = subprocess.DEVNULL
+        return subprocess.Popen(
+            argv, pass_fds=fds, env=env, stdin=none, stdout=complaints, stderr=complaints, start_new_session=True
+        )
+
+    return _spawner().submit(start).result()
 
 
 @cache

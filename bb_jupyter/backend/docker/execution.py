@@ -128,7 +128,7 @@ class DockerExecution(Execution):
 
     def _end(self) -> int:
         asked_for = self._killed or self._timed_out
-        # The engine may tell of an end two seconds late: so long it waits for a command whose output somebody holds open.
+        # The engine tells of an end up to two seconds late while somebody holds the output of another command open.
         status = self._ask(lambda: exit_status(self._client, self._exec_id, patience=0 if asked_for else _PATIENCE))
         if status in (None, KILLED) and not asked_for and (gone := self._gone()):
             raise gone

@@ -1,0 +1,57 @@
+"""One suite for every backend: `launch` gives running bottles of the backend that the test is run for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bb_jupyter.backend.execution import Completed
+from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+
+Launch = Callable[..., HeldBottle]
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ]
+)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "docker":
+        engine = request.getfixturevalue("engine")
+        monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", engine.base_image)
+    return str(request.param)
+
+
+@pytest.fixture
+def session(backend: str, nothing_left: None) -> Iterator[Session]:
+    session = Session()
+    yield session
+    session.stop_all()
+
+
+@pytest.fixture
+def launch(session: Session, backend: str, bottle_name: str) -> Launch:
+    def start(name: str = bottle_name, **options: object) -> HeldBottle:
+        return session.launch(name, LaunchOptions(**{"backend": backend, **options}))  # type: ignore[arg-type]
+
+    return start
+
+
+@pytest.fixture
+def bottle(launch: Launch) -> HeldBottle:
+    return launch()
+
+
+def sh(bottle: HeldBottle, script: str, **options: object) -> Completed:
+    """Run a script and wait for its end."""
+    return bottle.exec(["sh", "-c", script], **options).wait()  # type: ignore[arg-type]
+
+
+def out(bottle: HeldBottle, script: str, **options: object) -> str:
+    """Run a script that must succeed and return what it printed."""
+    done = sh(bottle, script, **options)
+    assert done.returncode == 0, done
+    return done.stdout.decode()
