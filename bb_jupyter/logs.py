@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from bb_jupyter.home import bot_bottle_home, private_dir
 MAX_LOG = 4 << 30
 #: Days after which `prune` removes the logs of a bottle.
 KEEP_DAYS = 14
+
+_lock = threading.Lock()
+_issued: dict[str, int] = {}
 
 
 @dataclass
@@ -57,8 +61,10 @@ class CellLog:
 
 
 def new_log(slug: str) -> CellLog:
-    """Return the log for the next cell run of the bottle *slug*."""
-    return CellLog(_folder(slug) / f"{len(logs_of(slug)) + 1:04d}.log")
+    """Return the log for the next cell run of the bottle *slug*; runs at the same time have one each."""
+    with _lock:
+        _issued[slug] = max(_issued.get(slug, 0), len(logs_of(slug))) + 1
+        return CellLog(_folder(slug) / f"{_issued[slug]:04d}.log")
 
 
 def logs_of(slug: str) -> list[Path]:

@@ -17,12 +17,13 @@ class BackgroundRun:
 
     Args:
         running: the script; it is shown by a thread of its own from now on.
+        tell: show below the output when the script failed.
         after: called when it ended, whichever way.
     """
 
-    def __init__(self, running: Running, after: Callable[[], object]) -> None:
+    def __init__(self, running: Running, *, tell: bool, after: Callable[[], object]) -> None:
         self._running = running
-        self._after = after
+        self._tell, self._after = tell, after
         self._result: CellResult | None = None
         self._error: BaseException | None = None
         self._thread = start_thread(self._show, f"bottle {running.name}")
@@ -68,10 +69,13 @@ class BackgroundRun:
 
     def _show(self) -> None:
         try:
-            self._result = self._running.show()
-            self._after()
-            check(self.name, self._result)
-        except (BottleError, KeyboardInterrupt) as error:
+            try:
+                self._result = self._running.show()
+            finally:
+                self._after()
+            if self._tell:
+                check(self.name, self._result)
+        except (Exception, KeyboardInterrupt) as error:
             self._error = error
             sys.stderr.write(message(error) + "\n")
             sys.stderr.flush()

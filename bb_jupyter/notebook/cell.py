@@ -56,8 +56,9 @@ def _run(held: HeldBottle, script: Script, args: Namespace, names: MutableMappin
 
 
 def _in_background(held: HeldBottle, script: Script, args: Namespace, names: MutableMapping[str, object]) -> None:
+    running = Running(held, script)
     say(f"{held.name}: running in the background")
-    handle = BackgroundRun(Running(held, script), after=held.stop if args.rm else _nothing)
+    handle = BackgroundRun(running, tell=not args.no_raise_error, after=held.stop if args.rm else _nothing)
     if args.out:
         names[args.out] = handle
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bb_jupyter.manifest import BottleManifest, define_bottle
+from bb_jupyter.manifest import BottleManifest, define_bottle, format_duration, format_size
 from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
 
@@ -31,7 +31,6 @@ def define(words: Sequence[str], text: str, names: Mapping[str, object]) -> None
 
 def summary(manifest: BottleManifest) -> str:
     """Return in a line what *manifest* sets."""
-    limits = manifest.limits.model_dump(exclude_none=True)
     parts = {
         "extends": ", ".join(manifest.extends),
         "image": manifest.image or manifest.dockerfile,
@@ -40,6 +39,12 @@ def summary(manifest: BottleManifest) -> str:
         "network": ", ".join(route.host for route in manifest.egress.routes),
         "git": ", ".join(manifest.git_gate.repos),
         "supervised": "yes" if manifest.supervise else "",
-        "limits": ", ".join(f"{name} {value:g}" for name, value in limits.items()),
+        "limits": ", ".join(_limit(*pair) for pair in manifest.limits.model_dump(exclude_none=True).items()),
     }
     return "; ".join(f"{label}: {text}" for label, text in parts.items() if text) or "nothing set"
+
+
+def _limit(name: str, value: float) -> str:
+    if name in ("memory", "disk"):
+        return f"{name} {format_size(int(value))}"
+    return f"{name} {format_duration(value) if name == 'timeout' else value}"

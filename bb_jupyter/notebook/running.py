@@ -89,11 +89,11 @@ def check(name: str, result: CellResult) -> None:
         KeyboardInterrupt: the user interrupted it.
         CommandFailed: its exit status is not 0.
     """
-    after = f"after {result.duration:.1f} s"
+    after = f"after {result.duration:.{1 if result.duration >= 1 else 2}f} s"
     if result.interrupted:
         raise KeyboardInterrupt(f"{name}: interrupted {after}; the bottle runs on")
     if result.timed_out:
-        raise CommandFailed(f"{name}: time limit reached {after}; the bottle runs on", returncode=result.returncode)
+        raise CommandFailed(f"{name}: timed out {after}; the bottle runs on", returncode=result.returncode)
     if not result.ok:
         raise CommandFailed(f"{name}: {_status(result.returncode)} {after}", returncode=result.returncode)
 

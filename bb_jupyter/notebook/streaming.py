@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bb_jupyter.backend.execution import Execution, Stream
-from bb_jupyter.manifest import format_size
+from bb_jupyter.notebook.display import about
 from bb_jupyter.notebook.visible import Visible
 
 #: Seconds between two messages of a busy command: 20 a second.
@@ -77,9 +77,14 @@ class Screen:
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Take output; it is shown at once when the last message was long enough ago, else with the next `tick`."""
+        if self._room >= len(data):
+            self._cell.add(stream, data)
+            self._room -= len(data)
+            return
         if self._room:
-            self._cell.add(stream, data[: self._room])
-            data, self._room = data[self._room :], max(0, self._room - len(data))
+            end = data.rfind(b"\n", 0, self._room) + 1 or self._room
+            self._cell.add(stream, data[:end])
+            data, self._room = data[end:], 0
         if data:
             if not self._tail.size:
                 self._held_since = self._clock()
@@ -107,7 +112,7 @@ class Screen:
         tail = self._tail.take()
         if self._tail.dropped:
             self._cell.end_text()
-            self._say(f"{format_size(self._tail.dropped)} left out here")
+            self._say(f"{about(self._tail.dropped)} left out here")
         for stream, data in tail:
             self._cell.add(stream, data)
         self._cell.end_text()

@@ -93,7 +93,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return *text* with every control and invisible character named, line ends and colours too: for a name in a line."""
+    """Return *text* with every control and invisible character named, line ends and colours too: for names in a."""
     return re.sub(r"[\t\n\r]", lambda match: named(match[0]), _SUSPECT.sub(lambda match: named(match[0]), text))
 
 

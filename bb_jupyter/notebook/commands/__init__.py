@@ -29,7 +29,7 @@ def run(words: Sequence[str], names: Mapping[str, object], prog: str = "%bottle"
     if not words or words[0] in ("-h", "--help", "help"):
         say(overview(prog))
         return
-    known = commands()
+    known = _offered(prog)
     if words[0] not in known:
         raise UsageError(f"{prog}: there is no sub-command '{words[0]}'", hint=did_you_mean(words[0], known))
     command = known[words[0]]
@@ -43,6 +43,10 @@ def commands() -> dict[str, Command]:
     return {name: import_module(f"{__name__}.{name}").command for name in names}
 
 
+def _offered(prog: str) -> dict[str, Command]:
+    return {name: known for name, known in commands().items() if prog == "%bottle" or not known.needs_session}
+
+
 def parser(name: str, prog: str = "%bottle") -> Parser:
     """Return the parser of the sub-command *name*."""
     command = commands()[name]
@@ -53,7 +57,7 @@ def parser(name: str, prog: str = "%bottle") -> Parser:
 
 def overview(prog: str = "%bottle") -> str:
     """Return what `%bottle` and `%bottle?` show."""
-    usages = {name: f"{name} {command.takes}".strip() for name, command in commands().items()}
-    width = max(map(len, usages.values()))
-    lines = [f"  {prog} {usage:<{width}}  {commands()[name].summary}" for name, usage in usages.items()]
+    offered = [(f"{name} {command.takes}".strip(), command.summary) for name, command in _offered(prog).items()]
+    width = max(len(usage) for usage, _ in offered)
+    lines = [f"  {prog} {usage:<{width}}  {summary}" for usage, summary in offered]
     return "\n".join(["Watch and handle bottles.", "", *lines, "", f"`{prog} SUB --help` shows the options of one."])

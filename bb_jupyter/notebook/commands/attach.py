@@ -19,4 +19,4 @@ def _run(args: Namespace) -> None:
     say(f"attached {held.name} ({held.plan.spec.backend})")
 
 
-command = Command("hold a kept bottle again whose kernel is gone", _run, "NAME", _arguments)
+command = Command("hold a kept bottle again whose kernel is gone", _run, "NAME", _arguments, needs_session=True)

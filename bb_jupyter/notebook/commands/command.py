@@ -22,9 +22,11 @@ class Command:
         run: does it and shows what came of it; raises `BottleError`.
         takes: its arguments, for the help.
         add_arguments: declares them.
+        needs_session: it works on bottles that this very process holds, so it is none for a terminal.
     """
 
     summary: str
     run: Callable[[Namespace], None]
     takes: str = ""
     add_arguments: Callable[[Parser], None] = no_arguments
+    needs_session: bool = False

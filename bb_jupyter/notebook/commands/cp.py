@@ -6,9 +6,8 @@ from argparse import Namespace
 
 from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest import format_size
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
+from bb_jupyter.notebook.display import about, say
 from bb_jupyter.notebook.parser import Parser
 from bb_jupyter.notebook.visible import one_line
 from bb_jupyter.session import current
@@ -45,13 +44,14 @@ def _place(text: str) -> tuple[str, str]:
 
 
 def _tell(report: CopyReport, args: Namespace) -> None:
-    size = format_size(report.size) if report.size else "0 B"
     entries = "1 entry" if report.files == 1 else f"{report.files} entries"
-    say(f"copied {entries} ({size}) from {one_line(args.source)} to {one_line(args.target)}")
+    say(f"copied {entries} ({about(report.size)}) from {one_line(args.source)} to {one_line(args.target)}")
     for name, why in report.refused[:_SHOWN]:
         say(f"  refused {one_line(name)}: {one_line(why)}")
     if len(report.refused) > _SHOWN:
         say(f"  and {len(report.refused) - _SHOWN} more refused")
 
 
-command = Command("copy into a bottle or out of one: NAME:PATH is in a bottle", _run, "SRC DST", _arguments)
+command = Command(
+    "copy into a bottle or out of one: NAME:PATH is in a bottle", _run, "SRC DST", _arguments, needs_session=True
+)
