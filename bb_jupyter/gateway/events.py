@@ -16,6 +16,7 @@ from bb_jupyter.gateway.redact import Masker
 
 _HIGH_WATER: Final = 1 << 20
 _LONGEST_TEXT: Final = 512
+_END_WAITS: Final = 0.02
 
 
 class Events:
@@ -28,6 +29,8 @@ class Events:
     def __init__(self) -> None:
         self._main: asyncio.StreamWriter | None = None
         self._extra: set[asyncio.StreamWriter] = set()
+        self._waiting: list[bytes] = []
+        self._soon = False
         self._masker = Masker(())
         self.generation = 0
 
@@ -56,16 +59,31 @@ class Events:
         return self._masker.mask(json.dumps(record, separators=(",", ":")).encode()) + b"\n"
 
     def emit(self, event: str, **fields: object) -> None:
-        """Report one event."""
-        line = self.line(event, **fields)
+        """Report one event, within this turn of the event loop; the end of a flow may wait for company."""
+        self._waiting.append(self.line(event, **fields))
+        loop = asyncio.get_running_loop()
+        if event != "egress-end":
+            if not self._soon:
+                self._soon = True
+                loop.call_soon(self.flush)
+        elif len(self._waiting) == 1:
+            loop.call_later(_END_WAITS, self.flush)
+
+    def flush(self) -> None:
+        """Write everything that was reported, in one piece."""
+        self._soon = False
+        if not self._waiting:
+            return
+        data = b"".join(self._waiting)
+        self._waiting.clear()
         if self._main is not None and not self._main.is_closing():
-            self._main.write(line)
+            self._main.write(data)
         for writer in [*self._extra]:
             if writer.is_closing() or writer.transport.get_write_buffer_size() > _HIGH_WATER:
                 self._extra.discard(writer)
                 writer.close()
             else:
-                writer.write(line)
+                writer.write(data)
 
     async def ready(self) -> None:
         """Wait until the main sink has taken most of what was written."""

@@ -126,6 +126,12 @@ async def _reply(
     drop = ("content-encoding", "content-length") if decoded else ()
     reason = (masker.mask_text(answer.reason or "") if masker else answer.reason) or ""
     headers = to_client(answer.headers, masker, drop=drop)
+    if answer.content.is_eof() and request.method != "HEAD" and answer.status not in (204, 304):
+        body = await answer.read()  # a small answer, here already: it goes out in one piece
+        flow.received(len(body))
+        return web.Response(
+            status=answer.status, reason=reason, headers=headers, body=masker.mask(body) if masker else body
+        )
     reply = web.StreamResponse(status=answer.status, reason=reason, headers=headers)
     await reply.prepare(request)
     masked = MaskedStream(masker) if masker else None

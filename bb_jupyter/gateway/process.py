@@ -173,9 +173,11 @@ async def run(options: argparse.Namespace) -> int:
             gateway.take(name, descriptor)
     except BottleError as error:
         events.emit("error", error=str(error))
+        events.flush()
         await events.ready()
         writer.close()
         return 2
+    events.flush()
     writer.write(gateway.greeting())
     jobs = [_owner(reader, gateway, events), gateway.rooms.flows.watch()]
     if options.donate_socket:
@@ -197,6 +199,7 @@ async def run(options: argparse.Namespace) -> int:
         task.cancel()
     await gateway.close()
     events.emit("stopped")
+    events.flush()
     await events.ready()
     writer.close()
     return 0

@@ -46,6 +46,7 @@ class Masker:
         forms: set[bytes] = set().union(*(_forms(secret) for secret in secrets if secret))
         ordered = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
+        self._forms = tuple(ordered)
         self._prefixes = frozenset(form[:size] for form in forms for size in range(1, len(form)))
         self._firsts = frozenset(form[0] for form in forms)
         self._longest = max((len(form) for form in forms), default=0)
@@ -55,7 +56,10 @@ class Masker:
 
     def mask(self, data: bytes) -> bytes:
         """Return *data*, of the same length, with every secret in it replaced by asterisks."""
-        return self._pattern.sub(lambda m: b"*" * len(m[0]), data) if self._pattern else data
+        # A plain search for each form is ten times as fast as the pattern, and nearly always all that is needed.
+        if self._pattern is None or not any(form in data for form in self._forms):
+            return data
+        return self._pattern.sub(lambda m: b"*" * len(m[0]), data)
 
     def mask_text(self, text: str) -> str:
         """Do the same to text, such as a header's value."""
