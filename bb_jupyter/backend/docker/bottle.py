@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar
+from typing import IO
 
 import docker
 import requests
@@ -21,10 +19,9 @@ from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
 from bb_jupyter.backend.docker.prepare import user_in_container
 from bb_jupyter.backend.docker.stdin import Stdin
+from bb_jupyter.backend.docker.steps import to_its_end
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
-
-_starters = ThreadPoolExecutor(4, "bb-docker-exec")
 
 
 class DockerBottle(Bottle):
@@ -59,20 +56,20 @@ class DockerBottle(Bottle):
             raise UsageError("a command needs at least a program, and no NUL byte")
         who = user_in_container(user) if user else ""
         limit = self.plan.spec.limits.timeout if timeout is None else timeout
-        folder = transfer.resolve(cwd or self.plan.spec.cwd)
+        folder = cwd or self.plan.spec.cwd
+        command = [*HEADER, transfer.resolve(folder) if folder else "", *argv]
 
         def start() -> DockerExecution:
             created = self._client.exec_create(
-                self.plan.container, [*HEADER, *argv], stdin=stdin is not None, environment=dict(env or {}), user=who,
-                workdir=folder,
-            )  # fmt: skip
+                self.plan.container, command, stdin=stdin is not None, environment=dict(env or {}), user=who
+            )
             return DockerExecution(
                 self._client, self.plan.container, created["Id"], stdin=None if stdin is None else Stdin(stdin),
                 user=who, name=self.name, timeout=limit,
             )  # fmt: skip
 
         with self._errors("start a command"):
-            return _to_its_end(start, undo=DockerExecution.close)
+            return to_its_end(start, undo=DockerExecution.close)
 
     def cp_in(self, source: Path, target: str) -> CopyReport:
         """Copy into the bottle; see `Bottle.cp_in`."""
@@ -93,23 +90,3 @@ class DockerBottle(Bottle):
             if engine.is_gone(error) and not self.alive:
                 raise gone(self.name) from None
             raise engine.explain(error, doing) from None
-
-
-_T = TypeVar("_T")
-
-
-def _to_its_end(call: Callable[[], _T], *, undo: Callable[[_T], object]) -> _T:
-    """Call so that an interrupt cannot cut it in two: the waiting ends at once, and what comes of it is undone."""
-    if threading.current_thread() is not threading.main_thread():
-        return call()  # only the main thread is interrupted
-    future = _starters.submit(call)
-    try:
-        return future.result()
-    except BaseException:
-        future.add_done_callback(lambda done: _undo(done, undo))
-        raise
-
-
-def _undo(done: Future[_T], undo: Callable[[_T], object]) -> None:
-    if done.exception() is None:
-        undo(done.result())

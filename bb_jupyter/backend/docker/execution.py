@@ -20,7 +20,8 @@ from bb_jupyter.errors import BottleError, BottleGone, UsageError
 _T = TypeVar("_T")
 
 #: The command is started by a shell that first tells its pid, which stays that of the command: it is what `kill` needs.
-HEADER = ["/bin/sh", "-c", 'echo $$; exec "$@"', "sh"]
+#: Its first argument is the working directory, empty for the container's own.
+HEADER = ["/bin/sh", "-c", 'echo $$; [ -z "$1" ] || cd "$1" || exit 126; shift; exec "$@"', "sh"]
 #: Longest header: a pid and a newline.
 _MAX_HEADER = 12
 #: Seconds of silence after which the engine is asked whether the command has ended: what it started in the background
@@ -48,7 +49,7 @@ class DockerExecution(Execution):
 
     Raises:
         APIError: the engine refuses to start it.
-        UsageError: the user or the working directory does not exist in the bottle.
+        UsageError: the user does not exist in the bottle.
         BottleGone: the bottle died meanwhile.
     """
 
@@ -98,8 +99,6 @@ class DockerExecution(Execution):
         text = " ".join(head.decode("utf-8", "replace").split())
         if "unable to find user" in text:
             return UsageError(f"the bottle has no user '{self._user}'", hint="Use a name of its image, or a number.")
-        if "chdir to cwd" in text:
-            return UsageError(f"cannot enter the working directory: {text}", hint="Check --cwd.")
         return self._gone() or UsageError(f"cannot start a command in bottle '{self._name}': {text or 'no answer'}")
 
     def _read(self, timeout: float | None) -> Sequence[Chunk] | int:

@@ -13,6 +13,8 @@ from bb_jupyter.backend.docker.stream import RawStream
 
 #: Seconds between two looks for an exit status.
 _INTERVAL = 0.01
+#: Processes beyond the limit that PID 1 gets for a moment, and how long in seconds.
+_ROOM, _REAPING = 16, 0.3
 #: Seconds that a kill may take.
 _PATIENCE = 5.0
 
@@ -57,7 +59,7 @@ def kill_command(client: docker.APIClient, container: str, pid: int, user: str) 
     """
     with contextlib.suppress(DockerException, requests.RequestException):
         if not _killed(client, container, pid, user):
-            client.kill(container, "USR1")
+            _kill_all(client, container)
 
 
 def _killed(client: docker.APIClient, container: str, pid: int, user: str) -> bool:
@@ -74,6 +76,23 @@ def _killed(client: docker.APIClient, container: str, pid: int, user: str) -> bo
             stream.wait(left)
             said += b"".join(chunk.data for chunk in stream.read())
     return said == _GONE
+
+
+def _kill_all(client: docker.APIClient, container: str) -> None:
+    """Have PID 1 kill all others.  It needs a new child while the dead still count: the limit of pids is lifted."""
+    limit = client.inspect_container(container)["HostConfig"]["PidsLimit"]
+    if limit:
+        _limit_pids(client, container, limit + _ROOM)
+    client.kill(container, "USR1")
+    if limit:
+        time.sleep(_REAPING)
+        _limit_pids(client, container, limit)
+
+
+def _limit_pids(client: docker.APIClient, container: str, limit: int) -> None:
+    """Set what the SDK's `update_container` lacks: `POST /containers/ID/update`, `PidsLimit` (Engine API 1.40)."""
+    url = client._url("/containers/{0}/update", container)
+    client._result(client._post_json(url, data={"PidsLimit": limit}))
 
 
 def exit_status(client: docker.APIClient, exec_id: str, *, patience: float) -> int | None:

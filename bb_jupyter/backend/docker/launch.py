@@ -7,9 +7,8 @@ request half-way, and the removal comes after it.  So nothing is left, whatever 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import docker
 from docker.errors import APIError, ImageNotFound, NotFound
@@ -20,13 +19,12 @@ from bb_jupyter.backend.docker import endpoint, engine, guest_image, image, labe
 from bb_jupyter.backend.docker.bottle import DockerBottle
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.prepare import enforced
+from bb_jupyter.backend.docker.steps import Steps
 from bb_jupyter.errors import UsageError
 
-_T = TypeVar("_T")
-
-#: PID 1: reaps what loses its parent (`wait` does), ends at once when the engine asks, and on USR1 kills all other
-#: processes of its user without forking, for a bottle so full that no command can start (tried: dash, busybox, bash).
-INIT = ["/bin/sh", "-c", 'trap "exit 0" TERM; trap "kill -9 -1" USR1; while :; do sleep 2147483647 & wait $!; done']
+#: PID 1: reaps what loses its parent (`wait` does), and on USR1 kills all other processes of its user without forking,
+#: for a bottle so full that no command can start (tried: dash, busybox, bash).  No other signal from inside reaches it.
+INIT = ["/bin/sh", "-c", 'trap "kill -9 -1" USR1; while :; do sleep 2147483647 & wait $!; done']
 #: Names of the gateway's services: the bottle's own loopback, where sockets that it does not hold are listening.
 _SERVICES = ("egress", "git-gate", "supervise")
 
@@ -60,31 +58,6 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
             stack.pop_all()
             steps.close()
         yield bottle
-
-
-class Steps:
-    """Runs requests one after the other in one thread; an interrupted `run` leaves its request to end by itself."""
-
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, "bb-docker-launch")
-
-    def run(self, step: Callable[[], _T]) -> _T:
-        """Run *step* after all earlier ones and return its result.
-
-        Raises:
-            BaseException: what the step raised, or what interrupted the waiting.
-        """
-        return self._executor.submit(step).result()
-
-    def close(self) -> None:
-        """Let the thread end after its last step."""
-        self._executor.shutdown(wait=False)
-
-    def __enter__(self) -> Steps:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def remove(client: docker.APIClient, container: str) -> None:
@@ -139,6 +112,7 @@ def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str)
         user=plan.container_user,
         environment=plan.env,
         working_dir=plan.guest_home,
+        stop_signal="SIGKILL",
         labels=labels.of_plan(plan),
         host_config=client.create_host_config(
             network_mode="none",

@@ -1,0 +1,70 @@
+"""Requests that an interrupt must not cut in two: they run in a thread, and only the waiting is interrupted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+class Steps:
+    """Runs steps one after the other in one thread; an interrupted `run` leaves its step to end by itself."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "bb-docker-launch")
+
+    def run(self, step: Callable[[], _T]) -> _T:
+        """Run *step* after all earlier ones and return its result.
+
+        Raises:
+            BaseException: what the step raised, or what interrupted the waiting.
+        """
+        future = _submit(self._executor, step)
+        return step() if future is None else future.result()
+
+    def close(self) -> None:
+        """Let the thread end after its last step."""
+        self._executor.shutdown(wait=False)
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def to_its_end(call: Callable[[], _T], *, undo: Callable[[_T], object]) -> _T:
+    """Return the result of *call*; an interrupt ends the waiting at once, and what comes of the call is undone.
+
+    Raises:
+        BaseException: what the call raised, or what interrupted the waiting.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()  # only the main thread is interrupted
+    future = _submit(_starters, call)
+    if future is None:
+        return call()
+    try:
+        return future.result()
+    except BaseException:
+        future.add_done_callback(lambda done: _undo(done, undo))
+        raise
+
+
+_starters = ThreadPoolExecutor(4, "bb-docker-exec")
+
+
+def _submit(executor: ThreadPoolExecutor, call: Callable[[], _T]) -> Future[_T] | None:
+    """Submit *call*; `None` when the interpreter is about to end and no thread starts any more."""
+    try:
+        return executor.submit(call)
+    except RuntimeError:
+        return None
+
+
+def _undo(done: Future[_T], undo: Callable[[_T], object]) -> None:
+    if done.exception() is None:
+        undo(done.result())
