@@ -143,6 +143,7 @@ class GatewayClient:
         audit: AuditLog | None = None,
         on_event: Callable[[Event], None] | None = None,
         timeout: float = 15.0,
+        wait: bool = True,
     ) -> GatewayClient:
         """Start a gateway as a process of this host and wait until it is ready.
 
@@ -152,6 +153,7 @@ class GatewayClient:
             audit: see `GatewayClient`.
             on_event: see `GatewayClient`.
             timeout: seconds until it must be ready.
+            wait: whether to wait; if not, the caller does, with `wait_ready`, and meanwhile starts something else.
 
         Raises:
             BackendUnavailable: it did not start.
@@ -172,27 +174,40 @@ class GatewayClient:
         )
         client = cls(PipeChannel(process), audit=audit, on_event=on_event, process=process)
         try:
-            client.start(config, timeout=timeout)
+            client.begin(config)
+            if wait:
+                client.wait_ready(timeout)
         except BaseException:
             client.stop()
             raise
         return client
 
     def start(self, config: GatewayConfig | None, *, timeout: float = 15.0) -> None:
-        """Send the configuration and wait until the gateway is ready.
+        """Do `begin`, then `wait_ready`."""
+        self.begin(config)
+        self.wait_ready(timeout)
+
+    def begin(self, config: GatewayConfig | None) -> None:
+        """Send the configuration and listen; does not wait.
 
         Args:
             config: what it shall do; ``None`` when it runs already and this is its control connection.
+        """
+        self._reader.start()
+        if config is not None:
+            with contextlib.suppress(OSError):  # if it is dead, the reader says so
+                self._send(config.to_json())
+
+    def wait_ready(self, timeout: float = 15.0) -> None:
+        """Wait until the gateway is ready and `ca_pem` is known.
+
+        Args:
             timeout: seconds.
 
         Raises:
             BackendUnavailable: it ended, or was not ready in time.
             ManifestError: it refused the configuration.
         """
-        self._reader.start()
-        if config is not None:
-            with contextlib.suppress(OSError):  # if it is dead, the reader says so
-                self._send(config.to_json())
         if not self._wait(lambda: self._ready is not None or self._error, timeout):
             state = "ended" if self._ended else f"was not ready within {timeout:g} s"
             raise BackendUnavailable(f"the bottle's gateway {state}", hint="%bottle doctor checks what it needs")

@@ -89,6 +89,7 @@ class RouteConfig:
         auth: credential to inject, only over TLS.
         resolve: ``ADDR[:PORT]`` to dial instead of asking DNS.
         ca_pem: one more CA, in PEM, that this route's server may be certified by.
+        inspect: look into requests although nothing else asks for it (git servers, so that git is refused).
     """
 
     host: str
@@ -99,11 +100,12 @@ class RouteConfig:
     auth: AuthConfig | None = None
     resolve: str | None = None
     ca_pem: str | None = None
+    inspect: bool = False
 
     @property
     def intercepted(self) -> bool:
         """Whether requests must be looked into; a route without such needs is tunnelled."""
-        return bool(self.auth or self.methods or self.paths) or self.scheme == "http"
+        return bool(self.auth or self.methods or self.paths or self.inspect) or self.scheme == "http"
 
     @property
     def label(self) -> str:
@@ -146,6 +148,7 @@ class RouteConfig:
         _check(all(_TOKEN.match(m) for m in self.methods), f"{where}.methods", "holds something that is no method")
         _check(not {"CONNECT", "TRACE"} & {*self.methods}, f"{where}.methods", "CONNECT and TRACE are never allowed")
         _check(not (self.auth and self.scheme == "http"), f"{where}.auth", "a credential goes over https only")
+        _check(isinstance(self.inspect, bool), f"{where}.inspect", "must be true or false")
         _check(self.ca_pem is None or isinstance(self.ca_pem, str), f"{where}.ca_pem", "must be PEM text")
         if self.resolve is not None:
             try:
@@ -175,12 +178,12 @@ class Limits:
         websocket: largest WebSocket message on an intercepted route.
     """
 
-    connections: int = 512
-    header: int = 32768
+    connections: int = 256
+    header: int = 16384
     connect: float = 15.0
     idle: float = 900.0
     total: float = 0.0
-    websocket: int = 16 * 1024 * 1024
+    websocket: int = 8 * 1024 * 1024
 
     @classmethod
     def from_json(cls, data: object, where: str) -> Limits:

@@ -35,6 +35,7 @@ def _server_options(rooms: Rooms) -> dict[str, Any]:
     return {
         "max_line_size": rooms.limits.header,
         "max_field_size": rooms.limits.header,
+        "max_headers": 100,
         "auto_decompress": False,
         "access_log": None,
         "logger": logging.getLogger("bb_jupyter.gateway.http"),

@@ -123,7 +123,9 @@ async def _reply(
     decoded = masker is not None and encoding not in ("", "identity")
     if decoded and encoding not in _DECODABLE:
         raise UpstreamFailed(f"{answer.url.host}: it answered in an encoding that was not asked for")
-    drop = ("content-encoding", "content-length") if decoded else ()
+    drop: tuple[str, ...] = ("content-encoding", "content-length") if decoded else ()
+    if "Transfer-Encoding" in answer.headers:
+        drop = (*drop, "content-length")  # RFC 9112, 6.3: the length is then not what it says
     reason = (masker.mask_text(answer.reason or "") if masker else answer.reason) or ""
     headers = to_client(answer.headers, masker, drop=drop)
     if answer.content.is_eof() and request.method != "HEAD" and answer.status not in (204, 304):

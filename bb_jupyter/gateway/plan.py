@@ -6,11 +6,12 @@ Runs on the trusted host; the only module here that knows manifests.  Plans hold
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bb_jupyter.errors import ManifestError
 from bb_jupyter.gateway.config import (
@@ -22,9 +23,13 @@ from bb_jupyter.gateway.config import (
     routes_from_json,
     routes_to_json,
 )
+from bb_jupyter.gateway.names import specificity
 
 if TYPE_CHECKING:
     from bb_jupyter.manifest import GitGate, Route
+
+_FORGES: Final = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht", "dev.azure.com"})
+_UPSTREAM_HOST: Final = re.compile(r"(?:(?:ssh|https)://(?:[^/@]*@)?|(?:[^/@:]+@)?(?=[^/:]+:[^/:]))(?P<host>[^/:]+)")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class RoutePlan:
         token_ref: environment variable or file of the host where the credential is; never its value.
         resolve: ``ADDR[:PORT]`` dialled instead of asking DNS.
         ca: file with one more trusted CA.
+        inspect: requests are looked into so that git can be refused.
         source: ``manifest``, ``provider`` or ``allowed`` (by hand).
     """
 
@@ -57,6 +63,7 @@ class RoutePlan:
     token_ref: str = ""
     resolve: str = ""
     ca: str = ""
+    inspect: bool = False
     source: str = "manifest"
 
     @classmethod
@@ -91,6 +98,7 @@ class RoutePlan:
             f"credential {self.token_ref}" if self.auth_scheme else "",
             f"dials {self.resolve}" if self.resolve else "",
             f"trusts {self.ca}" if self.ca else "",
+            "no git" if self.inspect else "",
             f"from the {self.source}" if self.source == "provider" else "",
         ]
         shown = "; ".join(note for note in notes if note)
@@ -175,6 +183,12 @@ class GitGatePlan:
         user = gate.user
         return cls(tuple(repos), user.name if user else "", user.email if user else "")
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts of the upstreams, lower case; a local path has none."""
+        found = (_UPSTREAM_HOST.match(repo.url) for repo in self.repos)
+        return tuple(dict.fromkeys(match["host"].lower() for match in found if match))
+
     def summary(self) -> str:
         """Return the repositories in one line, for the preflight."""
         return ", ".join(f"{repo.alias} ({repo.url})" for repo in self.repos) or "none"
@@ -196,7 +210,11 @@ class SupervisePlan:
 
 
 def egress_plan(
-    manifest: Iterable[Route] = (), *, provider: Iterable[Route] = (), allowed: Iterable[Route] = ()
+    manifest: Iterable[Route] = (),
+    *,
+    provider: Iterable[Route] = (),
+    allowed: Iterable[Route] = (),
+    git_gate: GitGatePlan | None = None,
 ) -> EgressPlan:
     """Put together what a bottle may reach.
 
@@ -204,6 +222,8 @@ def egress_plan(
         manifest: routes of the bottle's manifest.
         provider: routes that the agent's provider brings; a manifest's route for the same host replaces them.
         allowed: routes that the user named by hand, which add to the others.
+        git_gate: the bottle's repositories; routes to their hosts, and to well-known forges, are looked into, so that
+            git goes through the gate and nowhere else.
 
     Returns:
         The plan; nothing is resolved or read yet.
@@ -212,7 +232,15 @@ def egress_plan(
     hosts = {route.host for route in own}
     brought = [RoutePlan.from_route(route, "provider") for route in provider if route.host not in hosts]
     by_hand = [RoutePlan.from_route(route, "allowed") for route in allowed]
-    return EgressPlan((*own, *brought)).allowing(*by_hand)
+    plan = EgressPlan((*own, *brought)).allowing(*by_hand)
+    git_hosts = {*_FORGES, *(git_gate.hosts if git_gate else ())}
+    return EgressPlan(tuple(_without_git(route, git_hosts) for route in plan.routes))
+
+
+def _without_git(route: RoutePlan, git_hosts: Iterable[str]) -> RoutePlan:
+    """Have a route looked into if it covers a git server."""
+    covers = any(specificity(route.host, host) for host in git_hosts)
+    return replace(route, inspect=True) if covers and route.scheme == "https" else route
 
 
 def route_configs(plan: EgressPlan, resolve_token: Callable[[str], str]) -> tuple[RouteConfig, ...]:
@@ -248,6 +276,7 @@ def _route_config(route: RoutePlan, resolve_token: Callable[[str], str]) -> Rout
         auth,
         route.resolve or None,
         _read_ca(route) if route.ca else None,
+        route.inspect,
     )
 
 

@@ -210,6 +210,11 @@ def _descriptor(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
+def _quietly(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Report our own end by its type alone: a message or a traceback might quote what must not be seen."""
+    sys.stderr.write(f"the gateway ended: {kind.__name__}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the gateway as the command line says; no secret is ever on it."""
     parser = argparse.ArgumentParser("python -m bb_jupyter.gateway", allow_abbrev=False)
@@ -221,4 +226,5 @@ def main(arguments: list[str] | None = None) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the notebook's interrupt is not for the gateway
+    sys.excepthook = _quietly
     return asyncio.run(run(options))

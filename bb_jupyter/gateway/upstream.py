@@ -45,6 +45,9 @@ class Upstreams:
     def __init__(self, trust_pem: str, limits: Limits) -> None:
         self._trust_pem, self._limits = trust_pem, limits
         self._sessions: dict[tuple[str | None, str | None], aiohttp.ClientSession] = {}
+        # aiohttp's ws_connect always follows redirects, which would leave the judged host.
+        self._no_redirects = aiohttp.TraceConfig()
+        self._no_redirects.on_request_redirect.append(_refuse_redirect)
 
     def _context(self, ca_pem: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=self._trust_pem or None)
@@ -66,7 +69,7 @@ class Upstreams:
                 raise ValueError("a route's `ca` is not a CA certificate in PEM") from None
 
     def session(self, route: RouteConfig) -> aiohttp.ClientSession:
-        """Return the session whose connections are dialled and verified as *route* says."""
+        """Return the session whose connections are dialled and verified as *route* says; it follows no redirect."""
         key = (route.resolve, route.ca_pem)
         if key not in self._sessions:
             connector = aiohttp.TCPConnector(
@@ -81,6 +84,7 @@ class Upstreams:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
+                trace_configs=[self._no_redirects],
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
                 max_line_size=self._limits.header,
@@ -119,6 +123,10 @@ class Upstreams:
         """Close every pool."""
         for session in self._sessions.values():
             await session.close()
+
+
+async def _refuse_redirect(*_: object) -> None:
+    raise UpstreamFailed("the server redirects a request that cannot be redirected")
 
 
 def describe(error: BaseException) -> str:

@@ -193,6 +193,17 @@ def test_websocket_is_bridged_and_masked(proxy: Proxy) -> None:
         assert answer.fp.read(9) == b"\x81\x07echo hi"
 
 
+def test_redirects_are_the_clients_to_follow(proxy: Proxy, upstream: Upstream) -> None:
+    before = len(upstream.requests)
+    answer, _ = proxy.get("auth.test", "/moved")
+    assert (answer.status, answer.headers["Location"]) == (302, "https://elsewhere.test/secretless")
+    key = base64.b64encode(b"0" * 16).decode()
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key}
+    answer, _ = proxy.get("auth.test", "/moved", headers=upgrade)
+    assert answer.status == 502
+    assert [target for _, target, _ in upstream.requests[before:]] == ["/moved", "/moved"]
+
+
 def test_upstream_with_an_invalid_certificate_is_a_502_that_says_so(proxy: Proxy, upstream: Upstream) -> None:
     before = len(upstream.requests)
     answer, body = proxy.get("wrong.test", "/")

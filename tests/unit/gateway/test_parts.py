@@ -19,7 +19,7 @@ from bb_jupyter.errors import ManifestError, UsageError
 from bb_jupyter.gateway.audit import AuditLog, audit_dir, read
 from bb_jupyter.gateway.config import RouteConfig
 from bb_jupyter.gateway.hello import Hello, NotTls, read_hello
-from bb_jupyter.gateway.plan import EgressPlan, RoutePlan, egress_plan, gateway_config
+from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, GitRepoPlan, RoutePlan, egress_plan, gateway_config
 from bb_jupyter.gateway.redact import MaskedStream, Masker
 from bb_jupyter.gateway.suggest import suggest
 from bb_jupyter.manifest import Auth, Route
@@ -171,6 +171,17 @@ def test_suggestion_is_the_smallest_list_that_would_do() -> None:
         {"host": "web.test", "scheme": "http"},
     ]
     assert yaml.safe_load(suggest([])) == {"egress": {"routes": []}}
+
+
+def test_git_servers_are_looked_into() -> None:
+    urls = ("ssh://git@git.example.org:22/a", "me@scp.example.org:a/b.git", "https://web.example.org/x", "/srv/local")
+    gate = GitGatePlan(tuple(GitRepoPlan(f"r{number}", url) for number, url in enumerate(urls)))
+    assert gate.hosts == ("git.example.org", "scp.example.org", "web.example.org")
+    names = ("git.example.org", "*.example.org", "github.com", "plain.test")
+    plan = egress_plan([Route(host=name) for name in names], git_gate=gate)
+    assert [route.inspect for route in plan.routes] == [True, True, True, False]
+    assert "no git" in str(plan.routes[2])
+    assert gateway_config(plan, slug="s", name="n", resolve_token=str).routes[2].intercepted
 
 
 def test_plan_merges_and_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

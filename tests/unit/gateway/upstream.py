@@ -126,5 +126,8 @@ class Upstream:
             await socket.send_str("echo " + message.data)
         return socket
 
+    async def _on_moved(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "https://elsewhere.test/secretless"})
+
     async def _on_status(self, request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=int(request.path.rsplit("/", 1)[1]), headers={"ETag": '"x"'})
