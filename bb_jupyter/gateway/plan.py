@@ -28,7 +28,8 @@ from bb_jupyter.gateway.names import specificity
 if TYPE_CHECKING:
     from bb_jupyter.manifest import GitGate, Route
 
-_FORGES: Final = frozenset({"github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht", "dev.azure.com"})
+FORGES: Final = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht", "dev.azure.com")
+"""Well-known git servers."""
 _UPSTREAM_HOST: Final = re.compile(r"(?:(?:ssh|https)://(?:[^/@]*@)?|(?:[^/@:]+@)?(?=[^/:]+:[^/:]))(?P<host>[^/:]+)")
 
 
@@ -107,9 +108,15 @@ class RoutePlan:
 
 @dataclass(frozen=True)
 class EgressPlan:
-    """All routes of a bottle; none means that the gateway is there and refuses everything."""
+    """All routes of a bottle; none means that the gateway is there and refuses everything.
+
+    Attributes:
+        routes: what may be reached.
+        git_hosts: hosts whose routes are looked into, so that git is refused there and goes through the git gate.
+    """
 
     routes: tuple[RoutePlan, ...] = ()
+    git_hosts: tuple[str, ...] = FORGES
 
     def summary(self) -> str:
         """Return the routes in one line, for the preflight."""
@@ -117,7 +124,13 @@ class EgressPlan:
 
     def allowing(self, *routes: RoutePlan) -> EgressPlan:
         """Return a plan with more routes in front of the others; one that is there already is not repeated."""
-        return EgressPlan((*(route for route in routes if route not in self.routes), *self.routes))
+        judged = [self._without_git(route) for route in routes]
+        return replace(self, routes=(*(route for route in judged if route not in self.routes), *self.routes))
+
+    def _without_git(self, route: RoutePlan) -> RoutePlan:
+        """Have a route looked into if it covers a git server."""
+        covers = any(specificity(route.host, host) for host in self.git_hosts)
+        return replace(route, inspect=True) if covers and route.scheme == "https" else route
 
     @property
     def token_refs(self) -> tuple[str, ...]:
@@ -232,15 +245,8 @@ def egress_plan(
     hosts = {route.host for route in own}
     brought = [RoutePlan.from_route(route, "provider") for route in provider if route.host not in hosts]
     by_hand = [RoutePlan.from_route(route, "allowed") for route in allowed]
-    plan = EgressPlan((*own, *brought)).allowing(*by_hand)
-    git_hosts = {*_FORGES, *(git_gate.hosts if git_gate else ())}
-    return EgressPlan(tuple(_without_git(route, git_hosts) for route in plan.routes))
-
-
-def _without_git(route: RoutePlan, git_hosts: Iterable[str]) -> RoutePlan:
-    """Have a route looked into if it covers a git server."""
-    covers = any(specificity(route.host, host) for host in git_hosts)
-    return replace(route, inspect=True) if covers and route.scheme == "https" else route
+    git_hosts = (*FORGES, *(git_gate.hosts if git_gate else ()))
+    return EgressPlan(git_hosts=git_hosts).allowing(*own, *brought).allowing(*by_hand)
 
 
 def route_configs(plan: EgressPlan, resolve_token: Callable[[str], str]) -> tuple[RouteConfig, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 from shutil import which
 
 import pytest
@@ -245,10 +247,8 @@ def test_idle_tunnel_is_closed(
 
 
 @pytest.mark.skipif(not which("curl"), reason="needs curl")
-def test_real_curl(proxy: Proxy, tmp_path: object) -> None:
-    from pathlib import Path
-
-    ca = Path(str(tmp_path)) / "ca.pem"
+def test_real_curl(proxy: Proxy, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
     ca.write_text(proxy.client.ca_pem)
     command = ["curl", "-sS", "-m", "20", "--proxy", f"http://127.0.0.1:{proxy.port}", "--cacert", str(ca)]
     done = subprocess.run([*command, "https://auth.test/secretless"], capture_output=True, text=True, check=False)
@@ -263,6 +263,20 @@ def test_real_curl(proxy: Proxy, tmp_path: object) -> None:
     assert '"body": 3000000' in sent.stdout, sent.stderr
     refused = subprocess.run([*command, "https://evil.test/"], capture_output=True, text=True, check=False)
     assert "403" in refused.stderr
+
+
+@pytest.mark.skipif(not which("git"), reason="needs git")
+def test_real_git_is_sent_to_the_gate(proxy: Proxy, upstream: Upstream, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text(proxy.client.ca_pem)
+    before = len(upstream.requests)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_SSL_CAINFO": str(ca), "GIT_TERMINAL_PROMPT": "0"}
+    command = ["git", "ls-remote", "https://any.test/o/r.git"]
+    env["https_proxy"] = f"http://127.0.0.1:{proxy.port}"
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert "403" in done.stderr
+    assert proxy.event(rule="git")["path"] == "/o/r.git/info/refs"
+    assert len(upstream.requests) == before
 
 
 _HEADS = st.sampled_from(
@@ -287,6 +301,22 @@ def test_raw_bytes_never_kill_it_nor_get_through(proxy: Proxy, upstream: Upstrea
             pass
     assert proxy.client.alive
     assert len(upstream.requests) == before or head.startswith(b"GET")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    head=st.sampled_from([b"", b"GET / HTTP/1.1\r\nHost: ", b"PRI * HTTP/2.0\r\n\r\nSM"]), junk=st.binary(max_size=300)
+)
+def test_raw_bytes_inside_tls_never_kill_it(proxy: Proxy, upstream: Upstream, head: bytes, junk: bytes) -> None:
+    before = len(upstream.requests)
+    with closing(proxy.https("read.test")) as connection:
+        connection.sock.sendall(head + junk + b"\r\n\r\n")
+        connection.sock.settimeout(0.05)
+        with suppress(OSError):
+            while connection.sock.recv(65536):
+                pass
+    assert proxy.client.alive
+    assert len(upstream.requests) == before
 
 
 def test_many_at_once(proxy: Proxy) -> None:
