@@ -46,12 +46,13 @@ class Parser(argparse.ArgumentParser):
         args, unknown = self.parse_known_args(words)
         if unknown:
             self._refuse(unknown[0])
-        expand(args, names, {action.dest: action.option_strings[-1] for action in self._options()})
+        with_value = {action.dest: option for option, action in self.options().items() if action.nargs != 0}
+        expand(args, names, with_value)
         return args
 
     def options(self) -> dict[str, argparse.Action]:
         """Return every option string with its action."""
-        return {option: action for action in self._options() for option in action.option_strings}
+        return {option: action for action in self._actions for option in action.option_strings}
 
     def positionals(self) -> list[argparse.Action]:
         """Return the actions of positional arguments, in order."""
@@ -61,15 +62,11 @@ class Parser(argparse.ArgumentParser):
         """Raise what argparse would print before it exits."""
         raise UsageError(f"{self.prog}: {message}", hint=f"`{self.prog} --help` shows how.")
 
-    def _options(self) -> list[argparse.Action]:
-        return [action for action in self._actions if action.option_strings and action.nargs != 0]
-
     def _refuse(self, word: str) -> NoReturn:
         if not word.startswith("-"):
             raise UsageError(f"{self.prog}: unexpected '{word}'", hint=f"`{self.prog} --help` shows how.")
         option = word.partition("=")[0]
-        known = [known for action in self._actions for known in action.option_strings]
-        near = did_you_mean(option, known)
+        near = did_you_mean(option, self.options())
         hint = near if near.startswith("Did") else f"`{self.prog} --help` lists them."
         raise UsageError(f"{self.prog}: there is no option '{option}'", hint=hint)
 

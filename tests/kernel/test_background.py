@@ -30,7 +30,8 @@ def test_handle_waits_and_has_the_result(notebook: Notebook, bottle: str) -> Non
     notebook.run(f"%%bottle {bottle} --bg --out run\nread line < gate; echo got $line; exit 3")
     assert notebook.run("print(run.done, run)").stdout == f"False <background run in {bottle}: running>\n"
     notebook.run(f"%%bottle {bottle}\necho x > gate")
-    assert notebook.run("result = run.wait(60); print(result.returncode, result.stdout, run.done)").stdout == "3 got x\n True\n"
+    cell = notebook.run("result = run.wait(60); print(result.returncode, result.stdout, run.done)")
+    assert cell.stdout == "3 got x\n True\n"
 
 
 def test_failure_is_told_under_its_own_cell(notebook: Notebook, bottle: str) -> None:

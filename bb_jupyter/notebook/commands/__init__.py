@@ -60,4 +60,7 @@ def overview(prog: str = "%bottle") -> str:
     offered = [(f"{name} {command.takes}".strip(), command.summary) for name, command in _offered(prog).items()]
     width = max(len(usage) for usage, _ in offered)
     lines = [f"  {prog} {usage:<{width}}  {summary}" for usage, summary in offered]
-    return "\n".join(["Watch and handle bottles.", "", *lines, "", f"`{prog} SUB --help` shows the options of one."])
+    after = [f"`{prog} SUB --help` shows the options of one."]
+    if prog == "%bottle":
+        after.append("`%%bottle NAME` runs a cell in a bottle: see `%%bottle --help`.")
+    return "\n".join(["Watch and handle bottles.", "", *lines, "", *after])
