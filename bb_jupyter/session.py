@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import IO, Self, TypeVar
 
 from bb_jupyter import logs, manifest
+from bb_jupyter.agent.planning import load_agent
 from bb_jupyter.backend import registry, state
 from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.base import OnProgress, no_progress
@@ -31,6 +32,7 @@ from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.backend.registry import AnyBackend
 from bb_jupyter.backend.spec import BottleSpec, Copy
 from bb_jupyter.errors import BottleError, BottleGone, UsageError, did_you_mean
+from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 from bb_jupyter.manifest import Limits
 
 _T = TypeVar("_T")
@@ -159,6 +161,24 @@ class HeldBottle:
     def cp_out(self, source: str, target: str | Path = ".") -> CopyReport:
         """Copy a file or directory out of the bottle; see `Bottle.cp_out`."""
         return self.bottle.cp_out(source, Path(target).expanduser().absolute())
+
+    def allow(self, *hosts: str) -> int:
+        """Let the bottle reach more hosts, from now on and in this bottle only.
+
+        Args:
+            hosts: `HOST` or `HOST:PORT`; exact or `*.suffix`.
+
+        Returns:
+            The policy's generation.
+
+        Raises:
+            UsageError: that is no host.
+            ManifestError: the gateway refused the policy; nothing has changed.
+            BackendUnavailable: the gateway does not start.
+            BottleGone: the bottle or its gateway died.
+        """
+        more = [RoutePlan.from_route(manifest.allowed_route(host), "allowed") for host in hosts]
+        return self.bottle.allow((self.bottle.network.routes or EgressPlan()).allowing(*more))
 
     def stop(self) -> None:
         """Remove the bottle and all it has.  Idempotent."""
@@ -370,7 +390,7 @@ class Session:
 
     def _spec(self, name: str, options: LaunchOptions, backend: AnyBackend, reason: str) -> BottleSpec:
         project = self.project or Path.cwd()
-        agent = manifest.load_agent(options.agent, project=project) if options.agent else None
+        agent = load_agent(options.agent, project) if options.agent else None
         bottle_name = options.bottle or (agent.bottle if agent else "")
         bottle = manifest.load_bottle(bottle_name) if bottle_name else manifest.BottleManifest(name="")
         limits = self.default_limits.merged(bottle.limits)
@@ -385,7 +405,8 @@ class Session:
             image=options.image or bottle.image,
             dockerfile=Path(bottle.dockerfile) if bottle.dockerfile else None,
             env={**bottle.env, **options.env},
-            copies=tuple(_copy(text, project) for text in options.copy),
+            copies=tuple(_copy(text, project) for text in (*bottle.copies, *options.copy)),
+            routes=tuple(map(manifest.allowed_route, options.allow)),
             cwd=options.cwd,
             user=options.user,
             limits=limits.merged(options.limits),

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from bb_jupyter.agent.plan import AgentProvisionPlan
+from bb_jupyter.agent.planning import plan_agent, resolve_token
+from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
-from bb_jupyter.backend.copying import CopyPlan, plan_copies
-from bb_jupyter.backend.plan import BottleCleanupPlan, BottlePlan
+from bb_jupyter.backend.copying import plan_copies
+from bb_jupyter.backend.plan import GUEST_HOME, BottleCleanupPlan, BottlePlan, PlanBasis
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import UsageError
+from bb_jupyter.gateway.plan import EgressPlan, egress_plan, route_configs
 from bb_jupyter.manifest import validate_name
 
 PlanT = TypeVar("PlanT", bound=BottlePlan)
@@ -67,10 +71,12 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
     Attributes:
         name: as `--backend` takes it.
         isolation: one or two words for the preflight, such as `container`.
+        host_programs: its bottles run this host's programs instead of an image.
     """
 
     name: str
     isolation: str
+    host_programs: bool = False
 
     @abstractmethod
     def is_available(self) -> bool:
@@ -99,19 +105,39 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         validate_name("bottle", spec.name)
         for name in spec.env:
             _check_variable(name)
-        return self._resolve_plan(spec, slug, stage_dir, plan_copies(spec.copies))
+        return self._resolve_plan(self._basis(spec, slug, stage_dir))
+
+    def _basis(self, spec: BottleSpec, slug: str, stage_dir: Path) -> PlanBasis:
+        agent = None
+        if spec.agent is not None:
+            agent = plan_agent(
+                spec.agent,
+                spec.manifest,
+                env=spec.env,
+                project=spec.project,
+                guest_home=GUEST_HOME,
+                host_programs=self.host_programs,
+            )
+        return PlanBasis(
+            spec=spec,
+            slug=slug,
+            stage_dir=stage_dir,
+            copies=plan_copies(spec.copies),
+            agent_provision=agent,
+            egress_plan=_plan_egress(spec, agent),
+        )
 
     @abstractmethod
-    def _resolve_plan(self, spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]) -> PlanT:
-        """Make the backend's plan from a validated spec."""
+    def _resolve_plan(self, basis: PlanBasis) -> PlanT:
+        """Make the backend's plan from what has been validated."""
 
     @abstractmethod
     def launch(self, plan: PlanT, *, on_progress: OnProgress = no_progress) -> AbstractContextManager[Bottle]:
         """Start the bottle of *plan*, provisioned and ready for commands.
 
-        The caller has claimed the plan's record (`backend.state.claim`).  An exception or interrupt before the bottle is
-        yielded leaves nothing behind.  Leaving the context removes the bottle, but for one that is kept (`spec.keep`):
-        that is let go and runs on until `stop`.
+        The caller has claimed the plan's record (`backend.state.claim`).  An exception or interrupt before the bottle
+        is yielded leaves nothing behind.  Leaving the context removes the bottle, but for one that is kept
+        (`spec.keep`): that is let go and runs on until `stop`.
 
         Raises:
             BackendUnavailable: the engine or the host refuses.
@@ -128,13 +154,23 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         """
 
     def provision(self, plan: PlanT, bottle: Bottle, on_progress: OnProgress = no_progress) -> None:
-        """Put what the plan names into a fresh bottle: CA, prompt, skills, the provider's own, git, the way to the human.
+        """Put what the plan names into a fresh bottle: CA, prompt, skills, the provider's own, git, supervision.
 
         Raises:
             BottleError: a step failed; the message names it.
         """
-        if plan.agent_provision is not None:
-            plan.agent_provision.apply(plan, bottle, on_progress)
+        provider = get_provider(plan.agent_provision.provider) if plan.agent_provision else None
+        if plan.egress_plan is not None:
+            on_progress(Progress("gateway", line=plan.egress_plan.summary()))
+            bottle.network.open(plan.egress_plan)
+            bottle.trust_gateway()
+        if provider is not None:
+            on_progress(Progress("agent", line=provider.title))
+            provider.provision_prompt(plan, bottle)
+            provider.provision_skills(plan, bottle)
+            provider.provision(plan, bottle)
+        if provider is not None and (url := self.supervise_mcp_url(plan)):
+            provider.provision_supervise_mcp(plan, bottle, url)
 
     def supervise_mcp_url(self, plan: PlanT) -> str:
         """Return the URL by which the bottle reaches its human; empty when it is not supervised."""
@@ -155,6 +191,13 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
     @abstractmethod
     def enumerate_active(self) -> Sequence[ActiveAgent]:
         """Return all live bottles of this user on this host, of every kernel, oldest first; one engine call at most."""
+
+
+def _plan_egress(spec: BottleSpec, agent: AgentProvisionPlan | None) -> EgressPlan | None:
+    """Put the routes together and make sure that each credential is there; without routes there is no network."""
+    plan = egress_plan(spec.manifest.egress.routes, provider=agent.routes if agent else (), allowed=spec.routes)
+    route_configs(plan, resolve_token)
+    return plan if plan.routes else None
 
 
 def _check_variable(name: str) -> None:

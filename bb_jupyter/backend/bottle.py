@@ -6,12 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
+from bb_jupyter.agent import steps
+from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.execution import Execution
+from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.owner import Owner
 from bb_jupyter.backend.plan import BottlePlan
+
+if TYPE_CHECKING:
+    from bb_jupyter.gateway.plan import EgressPlan
 
 
 class Bottle(ABC):
@@ -19,9 +25,36 @@ class Bottle(ABC):
 
     Attributes:
         plan: what was launched.
+        network: its gateway and policy.
     """
 
     plan: BottlePlan
+    network: Network
+
+    def allow(self, routes: EgressPlan) -> int:
+        """Replace the policy by *routes*; a bottle that had no network gets its gateway now.
+
+        Returns:
+            The policy's generation.
+
+        Raises:
+            ManifestError: the policy is refused; nothing has changed.
+            BackendUnavailable: the gateway does not start.
+            BottleGone: the bottle or its gateway died.
+        """
+        if self.network.state != "none":
+            return self.network.replace(routes)
+        self.network.open(routes)
+        self.trust_gateway()
+        return 1
+
+    def trust_gateway(self) -> None:
+        """Let programs in the bottle trust the certificates of its gateway, as the agent's provider does it."""
+        declared = self.plan.agent_provision
+        if declared is None:
+            steps.provision_ca(self.plan, self, self.network.ca_pem)
+        else:
+            get_provider(declared.provider).provision_ca(self.plan, self, self.network.ca_pem)
 
     @property
     def name(self) -> str:

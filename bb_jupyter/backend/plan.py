@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.backend.copying import CopyPlan
 from bb_jupyter.backend.spec import BottleSpec
 
 if TYPE_CHECKING:
-    from bb_jupyter.agent_provider import AgentProvisionPlan
+    from bb_jupyter.agent.plan import AgentProvisionPlan
     from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan
 
 #: Where the agent lives in every bottle.
@@ -43,19 +44,15 @@ class LimitPlan:
         )
 
 
-@dataclass(frozen=True)
-class BottlePlan:
-    """A launch, resolved by a backend.  Holds no secret; safe to show.
+@dataclass(frozen=True, kw_only=True)
+class PlanBasis:
+    """What is the same on every backend, decided by `BottleBackend.prepare`.
 
     Attributes:
         spec: what the user asked for.
         slug: the bottle's identity for ever.
         stage_dir: directory on the host for files that the launch needs; the bottle's own.
-        root: what its file system is, in words: an image and its id, or which parts of the host.
-        user: who commands run as, in words.
-        limits: each limit and what enforces it.
         copies: what is copied in, counted.
-        warnings: what the person should know before it starts.
         guest_home: the agent's home in the bottle.
         agent_provision: what the agent's provider will put into the bottle.
         egress_plan: routes of the gateway; `None` means no network at all.
@@ -66,16 +63,40 @@ class BottlePlan:
     spec: BottleSpec
     slug: str
     stage_dir: Path
-    root: str
-    user: str
-    limits: tuple[LimitPlan, ...] = ()
     copies: tuple[CopyPlan, ...] = ()
-    warnings: tuple[str, ...] = ()
     guest_home: str = GUEST_HOME
     agent_provision: AgentProvisionPlan | None = None
     egress_plan: EgressPlan | None = None
     git_gate_plan: GitGatePlan | None = None
     supervise_plan: SupervisePlan | None = None
+
+    @property
+    def declared_env(self) -> dict[str, str]:
+        """Variables of every command: the provider's, then the user's own, which win."""
+        return {**(self.agent_provision.env if self.agent_provision else {}), **self.spec.env}
+
+    def fields(self) -> dict[str, Any]:
+        """Return what a backend's plan takes over from its basis."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(PlanBasis)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottlePlan(PlanBasis):
+    """A launch, resolved by a backend.  Holds no secret; safe to show.
+
+    Attributes:
+        root: what the file system is, in words: an image and its id, or which parts of the host.
+        user: who commands run as, in words.
+        limits: each limit and what enforces it.
+        env: variables of every command.
+        warnings: what the person should know before it starts.
+    """
+
+    root: str
+    user: str
+    limits: tuple[LimitPlan, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def git_gate_insteadof_host(self) -> str:
@@ -98,6 +119,8 @@ class BottlePlan:
             ("limits", ", ".join(map(str, self.limits)) or "none"),
             ("copied in", "; ".join(map(str, self.copies)) or "nothing"),
         ]
+        if self.agent_provision is not None:
+            rows[1:1] = self.agent_provision.rows()
         if spec.env:
             rows.append(("environment", ", ".join(sorted(spec.env))))
         if spec.keep:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from bb_jupyter.manifest import AgentManifest, BottleManifest, Limits
+from bb_jupyter.manifest import AgentManifest, BottleManifest, Limits, Route
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class BottleSpec:
         dockerfile: per-bottle override of the Dockerfile.
         env: variables for every command; the manifest's are merged in already.
         copies: what to copy in.
+        routes: hosts that the user allows by hand, beside those of the manifest and the provider.
         cwd: default working directory in the bottle; empty for its home.
         user: default user in the bottle; empty for the backend's own (`agent`, not root).
         limits: the merged limits; a field that is `None` is not limited.
@@ -52,6 +53,7 @@ class BottleSpec:
     dockerfile: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()
+    routes: tuple[Route, ...] = ()
     cwd: str = ""
     user: str = ""
     limits: Limits = field(default_factory=Limits)

@@ -72,12 +72,6 @@ class BottleRecord:
         """Return the record as JSON text."""
         return json.dumps(asdict(self), indent=1)
 
-    def with_details(self, **details: object) -> BottleRecord:
-        """Return a copy with more details, and save it."""
-        record = replace(self, details={**self.details, **details})
-        record.save()
-        return record
-
     def remove(self) -> None:
         """Remove the state directory; the last act of a bottle's end.  Idempotent."""
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -141,6 +135,18 @@ def take_over(record: BottleRecord, owner: Owner) -> BottleRecord:
         private_dir(record.directory)
         taken.save()
         return taken
+
+
+def add_details(slug: str, **details: object) -> None:
+    """Write down more of what a backend knows of a bottle; nothing happens when its record is gone.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    with _locked():
+        record = _read(state_dir() / slug)
+        if record is not None:
+            replace(record, details={**record.details, **details}).save()
 
 
 def _read(folder: Path) -> BottleRecord | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bb_jupyter.manifest.agents import list_agents, load_agent
     from bb_jupyter.manifest.bottle import AgentProviderRef, BottleManifest
     from bb_jupyter.manifest.bottles import define_bottle, list_bottles, load_bottle, parse_bottle
-    from bb_jupyter.manifest.egress import Auth, Egress, Route
+    from bb_jupyter.manifest.egress import Auth, Egress, Route, allowed_route
     from bb_jupyter.manifest.git_gate import GitGate, GitRepo, GitUser
     from bb_jupyter.manifest.limits import Limits
     from bb_jupyter.manifest.names import validate_name
@@ -34,6 +34,7 @@ __all__ = [
     "Limits",
     "Origin",
     "Route",
+    "allowed_route",
     "check_repository",
     "define_bottle",
     "format_duration",
@@ -54,7 +55,7 @@ _HOME_OF = {
     "agents": ("list_agents", "load_agent"),
     "bottle": ("AgentProviderRef", "BottleManifest"),
     "bottles": ("define_bottle", "list_bottles", "load_bottle", "parse_bottle"),
-    "egress": ("Auth", "Egress", "Route"),
+    "egress": ("Auth", "Egress", "Route", "allowed_route"),
     "git_gate": ("GitGate", "GitRepo", "GitUser"),
     "limits": ("Limits",),
     "names": ("validate_name",),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest.base import Frozen, HostPath, Line, TokenRef
 from bb_jupyter.manifest.hosts import Address, normalise_host, split_address
 from bb_jupyter.manifest.wording import shown
@@ -142,6 +143,29 @@ class Route(Frozen):
 
 def _nothing_is_empty(value: object) -> object:
     return () if value is None else value
+
+
+def allowed_route(text: str) -> Route:
+    """Read a host that the user allows by hand.
+
+    Args:
+        text: `HOST` or `HOST:PORT`; the host exact or `*.suffix`.
+
+    Raises:
+        UsageError: it is no host that a route may have.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or "://" in text:
+        host, port = text, ""
+    try:
+        return Route(host=normalise_host(host), port=int(port) if port else None)
+    except ValueError as error:
+        message, _, hint = _reason(error).partition("\n")
+        raise UsageError(f"cannot allow {shown(text)}: {message}", hint=hint or "Write HOST or HOST:PORT.") from None
+
+
+def _reason(error: ValueError) -> str:
+    return "the port is between 1 and 65535" if isinstance(error, ValidationError) else str(error)
 
 
 class Egress(Frozen):

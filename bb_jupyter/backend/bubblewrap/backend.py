@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, no_progress
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.bubblewrap import bwrap, cleanup, diagnose, enumerate, launch, prepare
 from bb_jupyter.backend.bubblewrap.bottle_cleanup_plan import BubblewrapBottleCleanupPlan
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.copying import CopyPlan
-from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.backend.plan import PlanBasis
 from bb_jupyter.errors import BackendUnavailable, UsageError
 
 
@@ -21,6 +19,7 @@ class BubblewrapBackend(BottleBackend[BubblewrapBottlePlan, BubblewrapBottleClea
 
     name = enumerate.BACKEND
     isolation = "namespaces"
+    host_programs = True
 
     def is_available(self) -> bool:
         """Whether bwrap is there and nothing closes user namespaces."""
@@ -34,16 +33,14 @@ class BubblewrapBackend(BottleBackend[BubblewrapBottlePlan, BubblewrapBottleClea
         """Try it; see `BottleBackend.diagnose`."""
         return diagnose.diagnose()
 
-    def _resolve_plan(
-        self, spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]
-    ) -> BubblewrapBottlePlan:
-        return prepare.resolve_plan(spec, slug, stage_dir, copies)
+    def _resolve_plan(self, basis: PlanBasis) -> BubblewrapBottlePlan:
+        return prepare.resolve_plan(basis)
 
     def launch(
         self, plan: BubblewrapBottlePlan, *, on_progress: OnProgress = no_progress
     ) -> AbstractContextManager[Bottle]:
         """Start a bottle; see `BottleBackend.launch`."""
-        return launch.launch(plan, on_progress)
+        return launch.launch(plan, lambda bottle: self.provision(plan, bottle, on_progress), on_progress)
 
     def attach(self, slug: str) -> AbstractContextManager[Bottle]:
         """Refuse: the sandbox ends with its kernel."""

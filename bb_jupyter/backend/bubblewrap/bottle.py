@@ -6,15 +6,18 @@ import contextlib
 import io
 import itertools
 import marshal
+import os
 import posixpath
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
+from bb_jupyter.backend import state
 from bb_jupyter.backend.archive import CopyReport, unpack
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import bwrap
@@ -23,13 +26,21 @@ from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution
 from bb_jupyter.backend.bubblewrap.pipes import Feeder, Output, fed_pipe, from_file, memory_file, pipe
 from bb_jupyter.backend.bubblewrap.prepare import check_user
 from bb_jupyter.backend.copying import CopyPlan, pack, plan_copy
+from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.plan import GUEST_UID
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BottleGone, UsageError
+from bb_jupyter.gateway import PORTS
+
+if TYPE_CHECKING:
+    from bb_jupyter.gateway.client import Event, GatewayClient
+    from bb_jupyter.gateway.config import GatewayConfig
 
 _COPY_BUFFER = 1 << 20
 #: Seconds that a sandbox whose host has hung up gets to end by itself.
 _END = 5.0
+#: Seconds that guest.py gets to answer; it takes a millisecond.
+_ANSWER = 30.0
 
 # What packs and unpacks inside the bottle; the interpreter that runs guest.py is always there.
 _UNPACK = """
@@ -63,10 +74,11 @@ class BubblewrapBottle(Bottle):
 
     def __init__(self, plan: BubblewrapBottlePlan, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self.plan: BubblewrapBottlePlan = plan
+        self.network = Network(plan, self._start_gateway)
         self._control = control
         self._process = process
         self._ids = itertools.count(1)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def alive(self) -> bool:
@@ -142,6 +154,48 @@ class BubblewrapBottle(Bottle):
             self._process.kill()  # --die-with-parent: the sandbox follows
             self._process.wait()
 
+    def listen(self, ports: Sequence[int]) -> list[int]:
+        """Have guest.py bind ports on the bottle's own 127.0.0.1.
+
+        Returns:
+            A descriptor for each listening socket, in the order of *ports*; the caller closes them.  They come from
+            inside: whoever uses them checks what they are.
+
+        Raises:
+            BottleGone: the bottle died.
+        """
+        with self._lock:
+            self._send({"op": "listen", "ports": list(ports)}, [])
+            self._control.settimeout(_ANSWER)
+            try:
+                _, fds, _, _ = socket.recv_fds(self._control, 16, len(ports), socket.MSG_CMSG_CLOEXEC)
+            except OSError:
+                raise self._gone() from None
+            finally:
+                self._control.settimeout(None)
+        if len(fds) != len(ports):
+            for fd in fds:
+                os.close(fd)
+            raise self._gone()
+        return fds
+
+    def _start_gateway(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
+        from bb_jupyter.gateway.audit import AuditLog
+        from bb_jupyter.gateway.client import GatewayClient
+
+        fds = self.listen([PORTS["egress"]])
+        try:
+            return GatewayClient.spawn(
+                config, {"egress": fds[0]}, audit=AuditLog(self.slug), on_event=partial(self._hear, on_event)
+            )
+        finally:
+            os.close(fds[0])
+
+    def _hear(self, on_event: Callable[[Event], None], event: Event) -> None:
+        if event.get("event") == "gateway-died":
+            state.add_details(self.slug, state="no gateway")
+        on_event(event)
+
     def _start(
         self,
         argv: Sequence[str],
@@ -168,7 +222,13 @@ class BubblewrapBottle(Bottle):
         if not argv or any("\0" in word for word in argv):
             raise UsageError("a command needs at least a program, and no NUL byte")
         folder = self._path(cwd or self.plan.spec.cwd)
-        return _message({"argv": list(argv), "env": {**self.plan.env, **(env or {})}, "cwd": folder})
+        return _message(
+            {
+                "argv": list(argv),
+                "env": {**self.plan.env, **self.network.env, **self.plan.spec.env, **(env or {})},
+                "cwd": folder,
+            }
+        )
 
     def _path(self, path: str) -> str:
         return posixpath.join(self.plan.guest_home, path)
@@ -182,8 +242,10 @@ class BubblewrapBottle(Bottle):
             with self._lock:
                 socket.send_fds(self._control, [_message(message)], fds)
         except OSError:
-            hint = f"Run `%%bottle {self.name}` again for a new one."
-            raise BottleGone(f"bottle '{self.name}' is gone", hint=hint) from None
+            raise self._gone() from None
+
+    def _gone(self) -> BottleGone:
+        return BottleGone(f"bottle '{self.name}' is gone", hint=f"Run `%%bottle {self.name}` again for a new one.")
 
 
 def _message(content: dict[str, object]) -> bytes:

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from bb_jupyter.backend.plan import BottlePlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BubblewrapBottlePlan(BottlePlan):
     """A launch in Linux namespaces.
 
     Attributes:
         rlimits: limits that guest.py sets for itself and all commands: `RLIMIT_*` → value.
-        env: variables of every command.
     """
 
     rlimits: dict[str, int] = field(default_factory=dict)
-    env: dict[str, str] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import json
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -27,7 +27,9 @@ _READY = 60.0
 
 
 @contextmanager
-def launch(plan: BubblewrapBottlePlan, on_progress: OnProgress) -> Iterator[BubblewrapBottle]:
+def launch(
+    plan: BubblewrapBottlePlan, provision: Callable[[BubblewrapBottle], None], on_progress: OnProgress
+) -> Iterator[BubblewrapBottle]:
     """Run the bottle of *plan* until the context is left; see `BottleBackend.launch`."""
     with ExitStack() as stack:
         on_progress(Progress("start"))
@@ -36,6 +38,8 @@ def launch(plan: BubblewrapBottlePlan, on_progress: OnProgress) -> Iterator[Bubb
         for copy in plan.copies:
             on_progress(Progress("copy in", line=str(copy)))
             bottle.copy(copy)
+        stack.callback(bottle.network.close)
+        provision(bottle)
         yield bottle
 
 
@@ -129,7 +133,5 @@ def _wait_until_ready(host: socket.socket, process: subprocess.Popen[bytes], com
 
 def _remember(plan: BubblewrapBottlePlan, pid: int, group: cgroup.Cgroup | None) -> None:
     """Write down what cleanup needs if this process is killed."""
-    for record in state.records():
-        if record.slug == plan.slug:
-            folders = [str(folder) for folder in group.folders] if group else []
-            record.with_details(pid=pid, start_time=process_start_time(pid), cgroups=folders)
+    folders = [str(folder) for folder in group.folders] if group else []
+    state.add_details(plan.slug, pid=pid, start_time=process_start_time(pid), cgroups=folders)

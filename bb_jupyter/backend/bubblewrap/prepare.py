@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.copying import CopyPlan
-from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan
+from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import BackendUnavailable, UsageError
 from bb_jupyter.manifest import Limits, format_duration, format_size
 
 
-def resolve_plan(spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]) -> BubblewrapBottlePlan:
+def resolve_plan(basis: PlanBasis) -> BubblewrapBottlePlan:
     """Make the plan.
 
     Raises:
         UsageError: the spec asks for what this backend has not.
         BackendUnavailable: this host does not let it work.
     """
+    spec = basis.spec
     _refuse_what_is_not_there(spec)
     version = bwrap.find()[1]
     if reason := bwrap.closed():
         raise BackendUnavailable(f"bubblewrap cannot work here: {reason.reason}", hint=reason.fix)
     limits, rlimits = plan_limits(spec.limits)
     return BubblewrapBottlePlan(
-        spec=spec,
-        slug=slug,
-        stage_dir=stage_dir,
+        **basis.fields(),
         root=f"this host's programs, read-only (bubblewrap {version}); home and /tmp in memory, gone with the bottle",
         user=f"{GUEST_USER} ({GUEST_UID}), no capabilities, no new privileges" + _seccomp(),
         limits=limits,
-        copies=copies,
+        warnings=_warnings(),
         rlimits=rlimits,
         env={
             "PATH": bwrap.search_path(),
@@ -43,7 +40,7 @@ def resolve_plan(spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[Cop
             "SHELL": "/bin/sh",
             "LANG": "C.UTF-8",
             "TERM": "dumb",
-            **spec.env,
+            **basis.declared_env,
         },
     )
 
@@ -92,6 +89,12 @@ def check_user(user: str | None) -> None:
         raise UsageError(
             f"a bubblewrap bottle has one user, '{GUEST_USER}', not '{user}'", hint="Use --backend docker."
         )
+
+
+def _warnings() -> tuple[str, ...]:
+    if os.geteuid() == 0:
+        return ("this kernel runs as root, and so does the bottle for the host's files: an ordinary user is safer",)
+    return ()
 
 
 def _seccomp() -> str:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, no_progress
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
-from bb_jupyter.backend.copying import CopyPlan
 from bb_jupyter.backend.docker import endpoint
 from bb_jupyter.backend.docker.bottle_cleanup_plan import DockerBottleCleanupPlan
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.backend.plan import PlanBasis
 from bb_jupyter.errors import BottleError
 
 
@@ -38,12 +36,10 @@ class DockerBackend(BottleBackend[DockerBottlePlan, DockerBottleCleanupPlan]):
 
         return diagnose()
 
-    def _resolve_plan(
-        self, spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]
-    ) -> DockerBottlePlan:
+    def _resolve_plan(self, basis: PlanBasis) -> DockerBottlePlan:
         from bb_jupyter.backend.docker.prepare import resolve_plan
 
-        return resolve_plan(spec, slug, stage_dir, copies)
+        return resolve_plan(basis)
 
     def launch(
         self, plan: DockerBottlePlan, *, on_progress: OnProgress = no_progress

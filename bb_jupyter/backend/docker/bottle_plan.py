@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bb_jupyter.backend.plan import BottlePlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DockerBottlePlan(BottlePlan):
     """A launch in a container.
 
@@ -18,7 +18,6 @@ class DockerBottlePlan(BottlePlan):
         dockerfile: what to build on it; `None` to run it as it is.
         container: name of the container.
         container_user: `UID:GID` or a name that the image knows.
-        env: variables of every command.
     """
 
     image: str = ""
@@ -26,4 +25,3 @@ class DockerBottlePlan(BottlePlan):
     dockerfile: Path | None = None
     container: str = ""
     container_user: str = ""
-    env: dict[str, str] = field(default_factory=dict)

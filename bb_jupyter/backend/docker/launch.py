@@ -147,7 +147,4 @@ def _limits(plan: DockerBottlePlan) -> dict[str, Any]:
 
 def _remember_engine(plan: DockerBottlePlan) -> None:
     """Write down which engine has the bottle: seen from another one it must not look gone."""
-    url = endpoint.find().url
-    for record in state.records():
-        if record.slug == plan.slug:
-            record.with_details(engine=url)
+    state.add_details(plan.slug, engine=endpoint.find().url)

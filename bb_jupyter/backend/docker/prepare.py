@@ -9,11 +9,9 @@ from typing import Any
 
 import docker
 
-from bb_jupyter.backend.copying import CopyPlan
 from bb_jupyter.backend.docker import build, engine, image
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan
-from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import Limits, format_duration, format_size
 
@@ -22,32 +20,30 @@ _SIZED_DRIVERS = frozenset({"btrfs", "zfs", "windowsfilter"})
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
-def resolve_plan(spec: BottleSpec, slug: str, stage_dir: Path, copies: tuple[CopyPlan, ...]) -> DockerBottlePlan:
+def resolve_plan(basis: PlanBasis) -> DockerBottlePlan:
     """Make the plan.
 
     Raises:
         UsageError: the image's name, the Dockerfile or the user cannot be right.
         BackendUnavailable: the engine does not answer.
     """
+    spec = basis.spec
     client = engine.client()
     dockerfile = image.choose_dockerfile(spec)
     base = image.base_image(spec)
     found = image.inspect(client, base)
     image_id, root = _root(client, base, found, dockerfile)
     return DockerBottlePlan(
-        spec=spec,
-        slug=slug,
-        stage_dir=stage_dir,
+        **basis.fields(),
         root=root,
         user=user_in_words(spec.user),
         limits=plan_limits(spec.limits, engine.info()),
-        copies=copies,
         image=base,
         image_id=image_id,
         dockerfile=dockerfile,
-        container=container_name(slug),
+        container=container_name(basis.slug),
         container_user=user_in_container(spec.user),
-        env={"HOME": GUEST_HOME, **_login(spec.user), **spec.env},
+        env={"HOME": GUEST_HOME, **_login(spec.user), **basis.declared_env},
     )
 
 
