@@ -201,6 +201,7 @@ class _Tail:
         self._limit = limit
         self._blocks: deque[tuple[Stream, bytearray]] = deque()
         self.size = self.dropped = 0
+        self._cut_line = False
 
     def add(self, stream: Stream, data: bytes) -> None:
         last = self._blocks[-1] if self._blocks else None
@@ -214,7 +215,7 @@ class _Tail:
 
     def take(self) -> list[tuple[Stream, bytes]]:
         """Return what is kept, and forget it; after a gap it begins with a whole line or at least a whole character."""
-        if self.dropped and self._blocks:
+        if self._cut_line and self._blocks:
             first = self._blocks[0][1]
             start = first.find(b"\n", 0, self._LONGEST_LINE) + 1 or _first_character(first)
             del first[:start]
@@ -230,6 +231,7 @@ class _Tail:
         gone = min(excess, len(data))
         self.dropped += gone
         self.size -= gone
+        self._cut_line = not data.endswith(b"\n", 0, gone)
         if gone == len(data):
             self._blocks.popleft()
         else:
