@@ -1,0 +1,175 @@
+"""What a provider will put into a bottle, decided before anything starts: declarative, frozen, without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from bb_jupyter.errors import UsageError
+
+if TYPE_CHECKING:
+    from bb_jupyter.manifest import AgentManifest, AgentProviderRef, Route
+
+#: Stands in the bottle where an agent wants a credential; the gateway replaces what carries it.
+PLACEHOLDER = "placeholder-replaced-by-the-gateway"
+#: Folder in the bottle's home that holds what is ours: the CA bundle, a prompt, skills.
+BOTTLE_FOLDER = ".bottle"
+
+Origin = Literal["built-in", "home"]
+
+
+@dataclass(frozen=True)
+class AgentRequest:
+    """What a provider is asked to plan for.
+
+    Attributes:
+        agent: the agent as declared.
+        ref: what the bottle's manifest says of the provider.
+        env: the bottle's variables: a provider may follow such as `ANTHROPIC_BASE_URL`.
+        routed: hosts (or `*.suffix`) for which the bottle's manifest has a route.
+        guest_home: the agent's home in the bottle.
+        host_programs: the bottle runs this host's programs (bubblewrap) instead of an image.
+    """
+
+    agent: AgentManifest
+    ref: AgentProviderRef
+    env: Mapping[str, str] = field(default_factory=dict)
+    routed: frozenset[str] = frozenset()
+    guest_home: str = "/home/agent"
+    host_programs: bool = False
+
+    def has_route(self, host: str) -> bool:
+        """Whether the bottle's manifest has a route for *host*; a provider then brings none."""
+        return any(host == known or (known[0] == "*" and host.endswith(known[1:])) for known in self.routed)
+
+
+@dataclass(frozen=True)
+class GuestFile:
+    """A file to write into the bottle.
+
+    Attributes:
+        path: relative to the agent's home.
+        content: bytes, no secret.
+        mode: permission bits.
+
+    Raises:
+        UsageError: the path leaves the home.
+    """
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+
+    def __post_init__(self) -> None:
+        parts = PurePosixPath(self.path).parts
+        if not parts or self.path.startswith("/") or ".." in parts or "\0" in self.path:
+            raise UsageError(f"a provider's file must lie in the agent's home, not at {self.path!r}")
+
+
+@dataclass(frozen=True)
+class HostBind:
+    """A part of this host's file system that a bubblewrap bottle sees, read-only.
+
+    Attributes:
+        source: a file or directory of the host; for a link what it points to in the bottle.
+        target: path in the bottle.
+        link: it is a symbolic link.
+    """
+
+    source: str
+    target: str
+    link: bool = False
+
+
+@dataclass(frozen=True)
+class Skill:
+    """A skill's folder on the host.
+
+    Attributes:
+        name: its name.
+        source: the folder.
+        origin: `home` or `repository`.
+    """
+
+    name: str
+    source: Path
+    origin: str = "home"
+
+
+@dataclass(frozen=True)
+class AgentCommand:
+    """A headless run.
+
+    Attributes:
+        argv: program and arguments.
+        stdin: what it reads: the prompt, which may be too long for an argument and may begin with a dash.
+        env: variables beside those of the bottle.
+    """
+
+    argv: tuple[str, ...]
+    stdin: bytes = field(repr=False)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AgentProvisionPlan:
+    """What a provider will put into a bottle.
+
+    Attributes:
+        provider: name of the provider.
+        title: what people call it, such as `Claude Code`.
+        files: written into the home.
+        env: variables of every command; credentials are placeholders.
+        routes: hosts that the agent needs; the manifest's route for the same host replaces one.
+        commands: run in the bottle after the files are written, as the agent's user.
+        host_paths: what a bubblewrap bottle needs to see of this host.
+        warnings: what the person should know before it starts.
+        agent: name of the agent's manifest.
+        model: the model to ask for; empty for the agent's own.
+        prompt: standing instructions: the body of the agent's manifest.
+        skills: folders to copy in.
+        dockerfile: what to build the image with; `None` for none.
+        dockerfile_reason: why that one.
+        origin: whether the provider is built in or the user's own.
+        source: the provider's file, for one of the user's own.
+        replaces_built_in: the user's own has the name of a built-in provider.
+    """
+
+    provider: str
+    title: str = ""
+    files: tuple[GuestFile, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+    host_paths: tuple[HostBind, ...] = ()
+    warnings: tuple[str, ...] = ()
+    agent: str = ""
+    model: str = ""
+    prompt: str = ""
+    skills: tuple[Skill, ...] = ()
+    dockerfile: Path | None = None
+    dockerfile_reason: str = ""
+    origin: Origin = "built-in"
+    source: str = ""
+    replaces_built_in: bool = False
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what the preflight says of it, as (label, text) rows."""
+        facts = [self.title or self.provider, f"model {self.model}" if self.model else ""]
+        facts += [f"prompt of {len(self.prompt)} characters" if self.prompt else "", self._where()]
+        rows = [("agent", f"{self.agent}: " + ", ".join(filter(None, facts)))]
+        if self.skills:
+            rows.append(("skills", ", ".join(f"{skill.name} (from the {skill.origin})" for skill in self.skills)))
+        if self.dockerfile:
+            rows.append(("Dockerfile", f"{self.dockerfile} ({self.dockerfile_reason})"))
+        binds = [bind.source for bind in self.host_paths if not bind.link]
+        if binds:
+            rows.append(("seen of this host", ", ".join(binds) + " (read-only)"))
+        return rows + [("warning", warning) for warning in self.warnings]
+
+    def _where(self) -> str:
+        if self.origin == "built-in":
+            return ""
+        return f"your own provider {self.source}" + (", INSTEAD OF THE BUILT-IN ONE" if self.replaces_built_in else "")

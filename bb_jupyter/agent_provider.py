@@ -1,0 +1,46 @@
+"""How one kind of agent is put into a bottle, asked, and understood: the public names for writing a provider.
+
+A provider of your own is one class in `~/.bot-bottle/contrib/<name>/agent_provider.py`, with a `Dockerfile` beside it
+for Docker bottles.  Only `command` has to be written; `bb_jupyter.testing` checks that the whole keeps its promises:
+
+    from bb_jupyter.agent_provider import AgentCommand, AgentProvider
+
+    class Mine(AgentProvider):
+        title = "My agent"
+
+        def command(self, prompt, *, resume=""):
+            return AgentCommand(("my-agent", "--json"), stdin=prompt.encode())
+"""
+
+from bb_jupyter.agent.events import AgentEvent
+from bb_jupyter.agent.plan import (
+    BOTTLE_FOLDER,
+    PLACEHOLDER,
+    AgentCommand,
+    AgentProvisionPlan,
+    AgentRequest,
+    GuestFile,
+    HostBind,
+    Skill,
+)
+from bb_jupyter.agent.planning import plan_agent, resolve_token
+from bb_jupyter.agent.provider import AgentProvider
+from bb_jupyter.agent.registry import ProviderEntry, get_provider, list_providers
+
+__all__ = [
+    "BOTTLE_FOLDER",
+    "PLACEHOLDER",
+    "AgentCommand",
+    "AgentEvent",
+    "AgentProvider",
+    "AgentProvisionPlan",
+    "AgentRequest",
+    "GuestFile",
+    "HostBind",
+    "ProviderEntry",
+    "Skill",
+    "get_provider",
+    "list_providers",
+    "plan_agent",
+    "resolve_token",
+]

@@ -1,0 +1,1 @@
+"""The built-in agent providers, each in a folder of its own with its Dockerfile."""

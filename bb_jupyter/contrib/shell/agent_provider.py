@@ -1,0 +1,38 @@
+"""A scripted agent, for teaching and tests: the prompt is a list of steps, and no model is asked.
+
+    think The parser drops the last line.
+    run python -m pytest -q
+    write fix.py
+    | def last(lines):
+    |     return lines[-1]
+    done Fixed **fix.py**.
+
+`agent.sh`, which runs in the bottle, says what every step does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import ClassVar
+
+from bb_jupyter.agent.plan import BOTTLE_FOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
+from bb_jupyter.agent.provider import AgentProvider
+
+_PROGRAM = f"{BOTTLE_FOLDER}/agent.sh"
+
+
+class ShellProvider(AgentProvider):
+    """The scripted agent; its events are those of `bb_jupyter.agent.events`, as they are."""
+
+    title: ClassVar[str] = "scripted agent"
+
+    def provision_plan(self, request: AgentRequest) -> AgentProvisionPlan:
+        """Plan the program that does the steps."""
+        program = Path(__file__).with_name("agent.sh").read_bytes()
+        return AgentProvisionPlan(self.name, self.title, files=(GuestFile(_PROGRAM, program, 0o755),))
+
+    def command(self, prompt: str, *, resume: str = "") -> AgentCommand:
+        """Return the run of the steps in *prompt*; see `AgentProvider.command`."""
+        session = resume or str(uuid.uuid4())
+        return AgentCommand(("sh", "-c", f'exec sh "$HOME/{_PROGRAM}" "$1"', "agent", session), prompt.encode())
