@@ -46,6 +46,7 @@ class CellLog:
             self.full = self.written + len(data) > MAX_LOG
             if not self.full:
                 self._file.write(data)
+                self._file.flush()  # `%bottle logs` may read it while the command runs
                 self.written += len(data)
         except OSError:
             self.full = True

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import MutableMapping
 from dataclasses import fields
 
+from bb_jupyter.backend import state
 from bb_jupyter.errors import UsageError
 from bb_jupyter.notebook.background import BackgroundRun
 from bb_jupyter.notebook.display import say
@@ -66,11 +67,9 @@ def _in_background(held: HeldBottle, script: Script, args: Namespace, names: Mut
 def _find_or_launch(session: Session, args: Namespace) -> HeldBottle:
     options = launch_options(args)
     _refuse_agent(session, args.name, options)
-    running = any(held.name == args.name for held in session.held())
-    if running and args.fresh:
+    if args.fresh and any(record.name == args.name for record in state.records()):
         session.stop(args.name)
-        running = False
-    if not running:
+    if not any(held.name == args.name for held in session.held()):
         return launch(session, args.name, options)
     held = session.get(args.name)
     _check_same(held, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextvars import copy_context
 from threading import Thread
@@ -14,6 +15,8 @@ PLAIN = "BB_JUPYTER_PLAIN"
 
 def shell() -> Any:  # noqa: ANN401 -- a kernel's or a terminal's: what they have is asked for at run time
     """Return IPython's shell, `None` outside of IPython."""
+    if "IPython" not in sys.modules:
+        return None
     from IPython.core.getipython import get_ipython
 
     return get_ipython()

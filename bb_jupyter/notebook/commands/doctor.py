@@ -16,6 +16,7 @@ from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.notebook import kernel
 from bb_jupyter.notebook.commands.command import Command
 from bb_jupyter.notebook.display import show_table
+from bb_jupyter.session import current
 
 
 def _run(args: Namespace) -> None:
@@ -29,6 +30,8 @@ def _here() -> list[Check]:
 
 
 def _chosen() -> Check:
+    if configured := current().default_backend:
+        return Check("backend", "ok", f"{configured} (%config says so)")
     try:
         backend, reason = registry.choose()
     except BottleError as error:
