@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action=_Help, nargs=0, help="show this help")
 
     def read(self, words: Sequence[str], names: Mapping[str, object]) -> argparse.Namespace:
-        """Parse *words*, and look up `{name}` in the values of options.
+        """Parse *words*, and look up `{name}` in arguments and in the values of options.
 
         Raises:
             UsageError: the words are not what this magic takes.
@@ -46,8 +46,7 @@ class Parser(argparse.ArgumentParser):
         args, unknown = self.parse_known_args(words)
         if unknown:
             self._refuse(unknown[0])
-        with_value = {action.dest: option for option, action in self.options().items() if action.nargs != 0}
-        expand(args, names, with_value)
+        expand(args, names, {action.dest: _label(action) for action in self._actions if action.nargs != 0})
         return args
 
     def options(self) -> dict[str, argparse.Action]:
@@ -69,6 +68,10 @@ class Parser(argparse.ArgumentParser):
         near = did_you_mean(option, self.options())
         hint = near if near.startswith("Did") else f"`{self.prog} --help` lists them."
         raise UsageError(f"{self.prog}: there is no option '{option}'", hint=hint)
+
+
+def _label(action: argparse.Action) -> str:
+    return action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -1,4 +1,4 @@
-"""The line of a magic, as words: quoted like a shell's, `# comment` at the end, `{name}` in the values of options."""
+"""The line of a magic, as words: quoted like a shell's, `# comment` at the end, `{name}` in its arguments."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def split(line: str) -> list[str]:
 
 
 def expand(args: Namespace, names: Mapping[str, object], only: Mapping[str, str]) -> None:
-    """Look up `{name}` in the values of options; nothing is ever evaluated.
+    """Look up `{name}` in arguments and the values of options; nothing is ever evaluated.
 
     Args:
         args: changed in place.
         names: the user's variables.
-        only: option (as shown in an error) by its attribute of *args*.
+        only: argument or option (as shown in an error) by its attribute of *args*.
 
     Raises:
         UsageError: there is no such variable, or it is neither text, a number nor a path.
