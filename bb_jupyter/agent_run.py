@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +30,7 @@ class AgentResult:
         interrupted: the user ended it.
         timed_out: its time limit did.
         dropped: events that were left out of `events` because there were too many.
+        log: file with all that the agent printed, as it printed it; missing when that was nothing.
     """
 
     answer: str
@@ -41,6 +43,7 @@ class AgentResult:
     interrupted: bool = False
     timed_out: bool = False
     dropped: int = 0
+    log: Path = field(default_factory=Path, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -65,6 +68,7 @@ class AgentRun:
     Args:
         execution: the agent's command.
         provider: understands what it prints.
+        log: file that gets all of its output.
         changed: returns the changed files once the agent has ended.
         on_end: gets the result.
     """
@@ -74,11 +78,13 @@ class AgentRun:
         execution: Execution,
         provider: AgentProvider,
         *,
+        log: Path = Path(),
         changed: Callable[[], tuple[str, ...] | None] = lambda: None,
         on_end: Callable[[AgentResult], object] = lambda result: None,
     ) -> None:
         self._execution = execution
         self._provider = provider
+        self._log = log
         self._changed = changed
         self._on_end = on_end
         self._lines = Lines()
@@ -203,6 +209,7 @@ class AgentRun:
             interrupted=completed.killed and not completed.timed_out,
             timed_out=completed.timed_out,
             dropped=self._kept.dropped,
+            log=self._log,
         )
 
 

@@ -21,7 +21,12 @@ from types import TracebackType
 from typing import IO, Self, TypeVar
 
 from bb_jupyter import logs, manifest
+from bb_jupyter.agent.changes import changed, listing
 from bb_jupyter.agent.planning import load_agent
+from bb_jupyter.agent.prompt import prompt_text, session_name
+from bb_jupyter.agent.provider import AgentProvider
+from bb_jupyter.agent.registry import get_provider
+from bb_jupyter.agent_run import AgentResult, AgentRun
 from bb_jupyter.backend import registry, state
 from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.base import OnProgress, no_progress
@@ -85,6 +90,7 @@ class HeldBottle:
     Attributes:
         bottle: the backend's.
         options: how it was launched; `None` when it was attached to.
+        conversation: name of the agent's latest conversation; empty for none.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class HeldBottle:
     ) -> None:
         self.bottle = bottle
         self.options = options
+        self.conversation = ""
         self._stack = stack
         self._session = session
 
@@ -153,6 +160,66 @@ class HeldBottle:
         argv = ["sh", "-c", _CELL_SHELL, "cell", script]
         execution = self.bottle.exec(argv, env=env, cwd=cwd, user=user, timeout=timeout)
         return execution.tee(lambda chunk: log.write(chunk.data)), log
+
+    def ask(
+        self,
+        prompt: str | bytes,
+        *,
+        resume: bool | str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout: float | None = None,
+    ) -> AgentRun:
+        """Let the bottle's agent work on a prompt.
+
+        Args:
+            prompt: any text, or its UTF-8.
+            resume: whether the agent goes on with this bottle's conversation: `None` when there is one, `True` always,
+                `False` never; or the name of a conversation.
+            env: variables beside those of the bottle.
+            cwd: working directory.
+            timeout: seconds; `None` for the bottle's limit.
+
+        Returns:
+            The run: iterate it for `AgentEvent`s, or `wait` for its `AgentResult`.
+
+        Raises:
+            UsageError: the bottle has no agent, the prompt is not one, or there is no conversation yet.
+            BottleGone: the bottle died or was stopped.
+        """
+        provider = self._provider()
+        command = provider.command(prompt_text(prompt), resume=self._conversation(resume))
+        home, folder = self.plan.guest_home, cwd or self.plan.spec.cwd
+        before = listing(self.bottle, home, folder, provider.own_paths)
+        log = logs.new_log(self.bottle.slug)
+        execution = self.bottle.exec(
+            command.argv, stdin=command.stdin, env={**command.env, **(env or {})}, cwd=cwd, timeout=timeout
+        )
+
+        def end(result: AgentResult) -> None:
+            log.close()
+            self.conversation = result.session or self.conversation
+
+        return AgentRun(
+            execution.tee(lambda chunk: log.write(chunk.data)),
+            provider,
+            log=log.path,
+            changed=lambda: changed(before, listing(self.bottle, home, folder, provider.own_paths)),
+            on_end=end,
+        )
+
+    def _provider(self) -> AgentProvider:
+        declared = self.plan.agent_provision
+        if declared is None:
+            raise UsageError(f"bottle '{self.name}' has no agent", hint="Launch it with --agent NAME.")
+        return get_provider(declared.provider)
+
+    def _conversation(self, resume: bool | str | None) -> str:
+        if isinstance(resume, str):
+            return session_name(resume)
+        if resume and not self.conversation:
+            raise UsageError(f"bottle '{self.name}' has no conversation yet", hint="Leave --resume out.")
+        return "" if resume is False else self.conversation
 
     def cp_in(self, source: str | Path, target: str = "") -> CopyReport:
         """Copy a file or directory of the host into the bottle; see `Bottle.cp_in`."""

@@ -37,7 +37,7 @@ class AgentEvent:
     """
 
     kind: ClassVar[str] = ""
-    parent: str = field(default="", kw_only=True)
+    parent: str = field(default="", kw_only=True, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the event as plain values, as `from_line` reads them."""

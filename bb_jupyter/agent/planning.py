@@ -62,7 +62,21 @@ def plan_agent(
     plan = _ask(provider, entry, request)
     if plan.routes:
         _check_repository(agent, bottle, entry.name)
-    return _completed(plan, request, entry, provider, _skills(agent, project))
+    dockerfile, reason = _dockerfile(bottle, entry, provider) if not host_programs else (None, "")
+    return replace(
+        plan,
+        provider=entry.name,
+        title=plan.title or provider.title or entry.name,
+        agent=agent.name,
+        model=agent.model or "",
+        prompt=agent.prompt,
+        skills=_skills(agent, project),
+        dockerfile=dockerfile,
+        dockerfile_reason=reason,
+        origin=entry.origin,
+        source=str(entry.path) if entry.origin == "home" else "",
+        replaces_built_in=entry.replaces_built_in,
+    )
 
 
 def load_agent(name: str, project: Path) -> AgentManifest:
@@ -149,40 +163,19 @@ def _ask(provider: AgentProvider, entry: ProviderEntry, request: AgentRequest) -
         raise registry.explained(error, entry.path) from None
 
 
-def _completed(
-    plan: AgentProvisionPlan,
-    request: AgentRequest,
-    entry: ProviderEntry,
-    provider: AgentProvider,
-    skills: tuple[Skill, ...],
-) -> AgentProvisionPlan:
-    dockerfile, reason = _dockerfile(request, entry, provider)
-    return replace(
-        plan,
-        provider=entry.name,
-        title=plan.title or provider.title or entry.name,
-        agent=request.agent.name,
-        model=request.agent.model or "",
-        prompt=request.agent.prompt,
-        skills=skills,
-        dockerfile=dockerfile,
-        dockerfile_reason=reason,
-        origin=entry.origin,
-        source=str(entry.path) if entry.origin == "home" else "",
-        replaces_built_in=entry.replaces_built_in,
-    )
-
-
-def _dockerfile(request: AgentRequest, entry: ProviderEntry, provider: AgentProvider) -> tuple[Path | None, str]:
-    """Choose below a bottle's own override: the manifest's, the one beside a user's provider, the default."""
-    if request.host_programs:
-        return None, ""
-    if request.ref.dockerfile:
-        return Path(request.ref.dockerfile), "agent_provider.dockerfile of the bottle's manifest"
+def _dockerfile(bottle: BottleManifest, entry: ProviderEntry, provider: AgentProvider) -> tuple[Path | None, str]:
+    """Choose: this bottle's override, the manifest's provider's, the one beside a user's provider, the default."""
+    if bottle.dockerfile:
+        return Path(bottle.dockerfile), "the bottle's own"
+    if bottle.agent_provider.dockerfile:
+        return Path(bottle.agent_provider.dockerfile), "agent_provider.dockerfile of the bottle"
     found = provider.dockerfile
-    if found and found.parent == entry.path.parent and entry.origin == "home":
-        return found, "beside your own provider"
-    return found, "the provider's own" if found else ""
+    if found is None:
+        return None, ""
+    return (
+        found,
+        "beside your own provider" if found.parent == entry.path.parent and entry.origin == "home" else "default",
+    )
 
 
 def _skills(agent: AgentManifest, project: Path) -> tuple[Skill, ...]:

@@ -7,11 +7,14 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from bb_jupyter.agent.host_programs import GUEST_BIN
+from bb_jupyter.agent.plan import HostBind
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
 from bb_jupyter.errors import BackendUnavailable
 
@@ -118,13 +121,20 @@ def guest_python() -> Path:
 def search_path() -> str:
     """Return PATH for commands in the bottle."""
     own = guest_python().parent
-    return "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin" + (
+    return f"/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:{GUEST_BIN}" + (
         "" if own.is_relative_to("/usr") else f":{own}"
     )
 
 
 def sandbox(
-    hostname: str, *, disk: int | None, control: int, info: int, seccomp: int | None, rlimits: dict[str, int]
+    hostname: str,
+    *,
+    disk: int | None,
+    control: int,
+    info: int,
+    seccomp: int | None,
+    rlimits: dict[str, int],
+    binds: Iterable[HostBind] = (),
 ) -> list[str]:
     """Return the whole command line of a bottle.
 
@@ -135,6 +145,7 @@ def sandbox(
         info: descriptor to which bwrap writes the pid of the sandbox's PID 1, as JSON.
         seccomp: descriptor of the compiled filter; `None` for none.
         rlimits: what guest.py sets for itself and all commands: `RLIMIT_*` → value.
+        binds: what else of this host the bottle sees, read-only.
     """
     size = ["--size", str(disk)] if disk else []
     argv = [
@@ -147,6 +158,8 @@ def sandbox(
         "ALL",
     ]
     argv += ["--clearenv", "--hostname", hostname, *_programs(), *_etc(), *_proc(), "--dev", "/dev"]
+    for bind in binds:
+        argv += ["--symlink" if bind.link else "--ro-bind", bind.source, bind.target]
     argv += ["--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     argv += ["--perms", "1777", *size, "--tmpfs", "/tmp", "--symlink", "../tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108
     argv += ["--perms", "0700", *size, "--tmpfs", GUEST_HOME, "--ro-bind", str(_HERE / "guest.py"), GUEST_PROGRAM]

@@ -72,6 +72,7 @@ def _sandbox(stack: ExitStack, plan: BubblewrapBottlePlan, group: cgroup.Cgroup 
             info=write_info,
             seccomp=filter_fd,
             rlimits=plan.rlimits,
+            binds=plan.agent_provision.host_paths if plan.agent_provision else (),
         )
         fds = [guest.fileno(), write_info] + ([filter_fd] if filter_fd is not None else [])
         process = _spawn(argv, fds, complaints)

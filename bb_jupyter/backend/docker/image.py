@@ -9,6 +9,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, ImageNotFound
 
+from bb_jupyter.agent.plan import AgentProvisionPlan
 from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.backend.docker import build, engine
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
@@ -25,13 +26,14 @@ def base_image(spec: BottleSpec) -> str:
     return spec.image or spec.manifest.image or os.environ.get(VARIABLE) or DEFAULT_IMAGE
 
 
-def choose_dockerfile(spec: BottleSpec) -> Path | None:
+def choose_dockerfile(spec: BottleSpec, agent: AgentProvisionPlan | None = None) -> Path | None:
     """Return what to build on the base image: the bottle's override, else that of its provider; `None`: nothing.
 
     Raises:
         UsageError: the chosen file does not exist.
     """
-    chosen = spec.dockerfile or spec.manifest.dockerfile or spec.manifest.agent_provider.dockerfile
+    of_agent = agent.dockerfile if agent else spec.manifest.agent_provider.dockerfile
+    chosen = spec.dockerfile or spec.manifest.dockerfile or of_agent
     if not chosen:
         return None
     if not Path(chosen).is_file():

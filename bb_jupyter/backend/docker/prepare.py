@@ -29,7 +29,7 @@ def resolve_plan(basis: PlanBasis) -> DockerBottlePlan:
     """
     spec = basis.spec
     client = engine.client()
-    dockerfile = image.choose_dockerfile(spec)
+    dockerfile = image.choose_dockerfile(spec, basis.agent_provision)
     base = image.base_image(spec)
     found = image.inspect(client, base)
     image_id, root = _root(client, base, found, dockerfile)
