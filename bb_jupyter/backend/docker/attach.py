@@ -57,11 +57,11 @@ def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> Docke
         spec=spec,
         slug=slug,
         stage_dir=state.state_dir() / slug / "stage",
-        root=f"image {wanted['image']} ({found['Image'].removeprefix('sha256:')[:12]})",
+        root=f"image {wanted['image']} ({labels.get(told, 'base').removeprefix('sha256:')[:12]})",
         user=user_in_words(spec.user),
         limits=plan_limits(limits, engine.info()),
         image=wanted["image"],
-        image_id=found["Image"],
+        image_id=labels.get(told, "base"),
         container=container_name(slug),
         container_user=found["Config"]["User"],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import docker
 import requests
@@ -20,8 +20,12 @@ from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
 from bb_jupyter.backend.docker.prepare import user_in_container
 from bb_jupyter.backend.docker.stdin import Stdin
 from bb_jupyter.backend.docker.steps import to_its_end
+from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.spec import Copy
-from bb_jupyter.errors import UsageError
+from bb_jupyter.errors import BackendUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from bb_jupyter.gateway.client import GatewayClient
 
 
 class DockerBottle(Bottle):
@@ -35,6 +39,7 @@ class DockerBottle(Bottle):
     def __init__(self, plan: DockerBottlePlan, client: docker.APIClient) -> None:
         self.plan: DockerBottlePlan = plan
         self._client = client
+        self.network = Network(plan, _no_gateway)
 
     @property
     def alive(self) -> bool:
@@ -57,11 +62,13 @@ class DockerBottle(Bottle):
         who = user_in_container(user) if user else ""
         limit = self.plan.spec.limits.timeout if timeout is None else timeout
         folder = cwd or self.plan.spec.cwd
+        through_gateway = {**self.network.env, **self.plan.spec.env} if self.network.env else {}
+        variables = {**through_gateway, **(env or {})}
         command = [*HEADER, transfer.resolve(folder) if folder else "", *argv]
 
         def start() -> DockerExecution:
             created = self._client.exec_create(
-                self.plan.container, command, stdin=stdin is not None, environment=dict(env or {}), user=who
+                self.plan.container, command, stdin=stdin is not None, environment=variables, user=who
             )
             return DockerExecution(
                 self._client, self.plan.container, created["Id"], stdin=None if stdin is None else Stdin(stdin),
@@ -90,3 +97,7 @@ class DockerBottle(Bottle):
             if engine.is_gone(error) and not self.alive:
                 raise gone(self.name) from None
             raise engine.explain(error, doing) from None
+
+
+def _no_gateway(*_: object) -> GatewayClient:
+    raise BackendUnavailable("docker bottles have no gateway yet", hint="Use --backend bubblewrap for a network.")

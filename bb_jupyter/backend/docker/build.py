@@ -31,6 +31,8 @@ CA_FILE = "bb-ca.crt"
 #: Where a Dockerfile that copies it puts it.
 _CA_IN_IMAGE = f"/usr/local/share/ca-certificates/{CA_FILE}"
 _STEP = re.compile(r"Step (\d+)/(\d+) : ")
+#: The builder paints what a step writes to stderr red.
+_COLOUR = re.compile(r"\x1b\[(?:91|0)m")
 #: How many lines of the log an error shows.
 _LAST = 10
 
@@ -107,7 +109,7 @@ def _follow(dockerfile: Path, log: Iterable[dict[str, Any]], on_progress: OnProg
     last: deque[str] = deque(maxlen=_LAST)
     done = total = 0
     for message in log:
-        for line in str(message.get("stream", "")).splitlines():
+        for line in _COLOUR.sub("", str(message.get("stream", ""))).splitlines():
             if found := _STEP.match(line):
                 done, total = int(found[1]) - 1, int(found[2])
             if line.strip():

@@ -18,7 +18,7 @@ from bb_jupyter.backend.docker import engine
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER
 
 #: Version of the recipe below: a new one makes new layers.
-_RECIPE = "1"
+_RECIPE = "2"
 _REPOSITORY = "bb-jupyter/guest"
 _lock = threading.Lock()
 
@@ -42,14 +42,15 @@ def make(client: docker.APIClient, image_id: str) -> None:
         try:
             client.put_archive(scratch, "/", _layer(client, scratch))
             repository, name = tag(image_id).split(":")
-            client.commit(scratch, repository, name, changes=_changes(image["Config"] or {}))
+            client.commit(scratch, repository, name, changes=_changes(image_id, image["Config"] or {}))
         finally:
             client.remove_container(scratch, force=True, v=True)
 
 
-def _changes(config: dict[str, Any]) -> list[str]:
+def _changes(image_id: str, config: dict[str, Any]) -> list[str]:
     """Return what to change of the image's settings, as lines of a Dockerfile: what it runs is not for us."""
-    changes = ["LABEL bb-jupyter.image=guest", "ENTRYPOINT []", 'CMD ["/bin/sh"]', f"WORKDIR {GUEST_HOME}"]
+    base = f"LABEL bb-jupyter.image=guest bb-jupyter.base={image_id}"
+    changes = [base, "ENTRYPOINT []", 'CMD ["/bin/sh"]', f"WORKDIR {GUEST_HOME}"]
     known = {variable.partition("=")[0] for variable in config.get("Env") or ()}
     return changes + ([] if "LANG" in known else ["ENV LANG=C.UTF-8"])
 

@@ -1,0 +1,83 @@
+"""What only Docker has: its backend called directly, and the engine's own view of what it made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.bottle import Bottle
+from bb_jupyter.backend.docker.backend import DockerBackend
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.owner import Owner
+from bb_jupyter.backend.spec import BottleSpec
+from tests.leftovers import Engine
+
+Plan = Callable[..., DockerBottlePlan]
+Launch = Callable[..., Bottle]
+
+
+@pytest.fixture(autouse=True)
+def _base_image(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", engine.base_image)
+
+
+@pytest.fixture
+def backend() -> DockerBackend:
+    return DockerBackend()
+
+
+@pytest.fixture
+def api(engine: Engine) -> Iterator[docker.APIClient]:
+    with contextlib.closing(docker.APIClient(engine.address, version="auto")) as client:
+        yield client
+
+
+@pytest.fixture
+def prepare(backend: DockerBackend, bottle_name: str, tmp_path: Path) -> Plan:
+    def make(name: str = bottle_name, **spec: Any) -> DockerBottlePlan:
+        wanted = BottleSpec(name=name, backend="docker", project=tmp_path, **spec)
+        return backend.prepare(wanted, slug=state.new_slug(name), stage_dir=tmp_path / "stage")
+
+    return make
+
+
+@pytest.fixture
+def launch(backend: DockerBackend, prepare: Plan, nothing_left: None) -> Iterator[Launch]:
+    """Launch as a session does, and remove at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**spec: Any) -> Bottle:
+            plan = prepare(**spec)
+            stack.callback(claim(plan).remove)
+            stack.callback(backend.stop, plan.slug)
+            return stack.enter_context(backend.launch(plan))
+
+        yield start
+
+
+def claim(plan: DockerBottlePlan, owner: Owner | None = None) -> state.BottleRecord:
+    """Write the record of a bottle."""
+    record = state.BottleRecord(
+        plan.slug, plan.spec.name, "docker", owner or Owner.current(), created=1.0, keep=plan.spec.keep
+    )
+    state.claim(record)
+    return record
+
+
+def dead_owner() -> Owner:
+    """Return a process that certainly does not live."""
+    return Owner.from_dict({**Owner.current().to_dict(), "pid": os.getpid(), "start_time": 1})
+
+
+def out(bottle: Bottle, script: str, **options: Any) -> str:
+    """Run a script that must succeed and return what it printed."""
+    done = bottle.exec(["sh", "-c", script], **options).wait()
+    assert done.returncode == 0, done
+    return done.stdout.decode()
