@@ -77,7 +77,7 @@ class Screen:
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Take output; it is shown at once when the last message was long enough ago, else with the next `tick`."""
-        if self._room >= len(data):
+        if self._room > len(data):
             self._cell.add(stream, data)
             self._room -= len(data)
             return
