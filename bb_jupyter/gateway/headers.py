@@ -83,6 +83,7 @@ def to_upstream(headers: CIMultiDictProxy[str], route: RouteConfig, *, websocket
 def to_client(headers: CIMultiDictProxy[str], masker: Masker | None, *, drop: Iterable[str] = ()) -> CIMultiDict[str]:
     """Return what is sent back to the client, masked where the route has a credential."""
     kept = _end_to_end(headers, drop)
-    if masker is None:
+    joined = "\n".join(part for item in kept.items() for part in item)
+    if masker is None or not masker.finds(joined.encode("utf-8", "surrogateescape")):
         return kept
     return CIMultiDict((masker.mask_text(name), masker.mask_text(value)) for name, value in kept.items())

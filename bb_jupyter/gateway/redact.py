@@ -54,10 +54,13 @@ class Masker:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'active' if self._pattern else 'empty'})"
 
+    def finds(self, data: bytes) -> bool:
+        """Say whether a secret is in *data*; ten times as fast as the pattern, and nearly always all that is needed."""
+        return any(form in data for form in self._forms)
+
     def mask(self, data: bytes) -> bytes:
         """Return *data*, of the same length, with every secret in it replaced by asterisks."""
-        # A plain search for each form is ten times as fast as the pattern, and nearly always all that is needed.
-        if self._pattern is None or not any(form in data for form in self._forms):
+        if self._pattern is None or not self.finds(data):
             return data
         return self._pattern.sub(lambda m: b"*" * len(m[0]), data)
 

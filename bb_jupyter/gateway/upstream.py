@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from typing import Final
 
 import aiohttp
 from aiohappyeyeballs import start_connection
@@ -13,6 +14,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from bb_jupyter.gateway.config import Limits, RouteConfig
 from bb_jupyter.gateway.denied import UpstreamFailed
 from bb_jupyter.gateway.resolve import resolve
+
+_IN_WORDS: Final[dict[type[BaseException], str]] = {
+    aiohttp.ServerDisconnectedError: "it closed the connection",
+    aiohttp.ClientResponseError: "its answer is not HTTP",
+    aiohttp.ClientPayloadError: "its answer ended early",
+}
 
 
 class _CheckedResolver(AbstractResolver):
@@ -140,4 +147,4 @@ def describe(error: BaseException) -> str:
         return "it took too long"
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror.lower() if not inner.strerror.startswith("Connect call") else "connection refused"
-    return {"ServerDisconnectedError": "it closed the connection"}.get(type(inner).__name__, type(inner).__name__)
+    return _IN_WORDS.get(type(inner), type(inner).__name__)

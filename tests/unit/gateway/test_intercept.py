@@ -176,6 +176,7 @@ def test_expect_continue_and_empty_answers(proxy: Proxy) -> None:
         answer, body = proxy.get("any.test", f"/status/{status}")
         assert answer.status == status
     answer, body = proxy.get("any.test", "/big/1000", "HEAD")
+    assert answer.status == 200, proxy.event(event="egress-failed")
     assert (answer.headers["Content-Length"], body) == ("1000", b"")
 
 

@@ -112,7 +112,7 @@ class Upstream:
         reply = web.StreamResponse(headers={"Content-Length": str(size)})
         await reply.prepare(request)
         block = bytes(1 << 18)
-        while size > 0:
+        while size > 0 and request.method != "HEAD":
             await reply.write(block[:size])
             size -= len(block)
         await reply.write_eof()
