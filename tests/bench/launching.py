@@ -1,0 +1,124 @@
+"""Rows about time: load the extension, launch, exec, list, stop."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import docker
+
+from bb_jupyter.backend import registry
+from bb_jupyter.backend.bubblewrap import bwrap
+from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from tests.bench.measure import Row, alternately, timed
+from tests.leftovers import Engine
+
+_LOAD = """
+import time, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+start = time.perf_counter()
+if sys.argv[1] == "load": shell.run_line_magic("load_ext", "bb_jupyter")
+print((time.perf_counter() - start) * 1000)
+"""
+_names = (f"bench{number}" for number in itertools.count())
+
+
+def load_ext() -> Row:
+    """`%load_ext bb_jupyter` in a bare IPython, in a process of its own each time."""
+
+    def run(mode: str) -> float:
+        done = subprocess.run([sys.executable, "-c", _LOAD, mode], stdout=subprocess.PIPE, check=True)
+        return float(done.stdout)
+
+    run("load")
+    row = Row("%load_ext bb_jupyter", "an empty statement", "<= 60 ms more")
+    for _ in range(9):
+        row.ours.append(run("load"))
+    return row
+
+
+def bubblewrap_launch(session: Session) -> Row:
+    """From nothing to the first byte of output, against bwrap by hand with no more than it needs."""
+    program = [str(bwrap.find()[0]), "--ro-bind", "/", "/", "--unshare-all", "--proc", "/proc", "--dev", "/dev", "true"]
+    options = LaunchOptions(backend="bubblewrap")
+    row = Row("bubblewrap: launch to first output byte", "bwrap true", "<= 3x, <= 60 ms")
+    started: list[HeldBottle] = []
+
+    def ours() -> None:
+        held = session.launch(next(_names), options)
+        started.append(held)
+        next(iter(held.exec(["echo", "x"])))
+
+    row.ours, row.theirs = alternately(15, ours, lambda: subprocess.run(program, check=True))
+    session.stop_all()
+    return row
+
+
+def docker_launch(session: Session, engine: Engine) -> Row:
+    """From nothing to the first byte, against create, start and exec of the same container by the engine's API."""
+    options = LaunchOptions(backend="docker", image=engine.base_image)
+    api = docker.APIClient(engine.address)
+    made: list[str] = []
+
+    def ours() -> None:
+        next(iter(session.launch(next(_names), options).exec(["echo", "x"])))
+
+    def theirs() -> None:
+        host = api.create_host_config(network_mode="none", cap_drop=["ALL"], pids_limit=1024, mem_limit=4 << 30)
+        made.append(api.create_container(engine.base_image, ["sleep", "600"], user="1000", host_config=host)["Id"])
+        api.start(made[-1])
+        run = api.exec_create(made[-1], ["echo", "x"])["Id"]
+        next(api.exec_start(run, stream=True))
+
+    row = Row("docker: launch to first output byte", "API create+start+exec", "<= 1.25x")
+    row.ours, row.theirs = alternately(9, ours, theirs)
+    session.stop_all()
+    for container in made:
+        api.remove_container(container, force=True)
+    return row
+
+
+def exec_round_trip(session: Session, engine: Engine) -> Iterator[Row]:
+    """`true`, waited for, against the docker client's command line in the same container."""
+    boxed = session.launch(next(_names), LaunchOptions(backend="docker", image=engine.base_image))
+    light = session.launch(next(_names), LaunchOptions(backend="bubblewrap"))
+    command = ["docker", "-H", engine.address, "exec", f"bb-{boxed.plan.slug}", "true"]
+    for held, wanted in ((boxed, "<= 1x"), (light, "<= 0.1x")):
+        row = Row(f"{held.plan.spec.backend}: exec round trip", "docker exec", wanted)
+
+        def ours(held: HeldBottle = held) -> None:
+            held.exec(["true"]).wait()
+
+        row.ours, row.theirs = alternately(30, ours, lambda: subprocess.run(command, check=True))
+        yield row
+    session.stop_all()
+
+
+def listing(session: Session, engine: Engine) -> Row:
+    """All bottles of both backends, fifty of them, against one list call of the engine."""
+    api = docker.APIClient(engine.address)
+    for number in range(50):
+        backend = "docker" if number < 10 else "bubblewrap"
+        session.launch(next(_names), LaunchOptions(backend=backend, image=engine.base_image if number < 10 else ""))
+    row = Row("ls with 50 bottles", "one engine list call", "<= 2x")
+    row.ours, row.theirs = alternately(20, registry.enumerate_active, lambda: api.containers(all=True))
+    session.stop_all()
+    return row
+
+
+def stopping(session: Session, engine: Engine) -> Row:
+    """Twenty containers stopped together, against the engine's remove of as many, one after the other."""
+    api = docker.APIClient(engine.address)
+    options = LaunchOptions(backend="docker", image=engine.base_image)
+    row = Row("stop 20 docker bottles", "remove, one at a time", "<= 0.5x")
+    for _ in range(2):
+        for _ in range(20):
+            session.launch(next(_names), options)
+        row.ours.append(timed(session.stop_all))
+        slugs = [session.launch(next(_names), options).plan.slug for _ in range(20)]
+        row.theirs.append(timed(lambda slugs=slugs: [api.remove_container(f"bb-{slug}", force=True) for slug in slugs]))  # type: ignore[misc]
+        session.stop_all()
+    return row
