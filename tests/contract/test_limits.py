@@ -29,7 +29,7 @@ def test_a_fork_bomb_stays_in_its_bottle(launch: Launch) -> None:
     bottle = launch(limits=Limits(pids=64))
     if not enforced(bottle, "pids"):
         pytest.fail(f"nothing limits processes here: {bottle.plan.text()}")
-    bomb = bottle.exec(["sh", "-c", "f() { f | f & }; f; while :; do :; done"], timeout=3)
+    bomb = bottle.exec(["sh", "-c", "f() { f | f & }; (f); while :; do :; done"], timeout=3)
     assert bomb.wait().timed_out
     assert out(bottle, "ls / >/dev/null; echo usable") == "usable\n"
 

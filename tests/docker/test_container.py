@@ -120,7 +120,7 @@ def test_a_bottle_so_full_that_no_killer_starts_is_emptied(launch: Launch, monke
 
     bottle = launch(limits=Limits(pids=40))
     monkeypatch.setattr(kill, "_killed", lambda *_: False)
-    bomb = bottle.exec(["sh", "-c", "f() { f | f & }; f; while :; do :; done"], timeout=1)
+    bomb = bottle.exec(["sh", "-c", "f() { f | f & }; (f); while :; do :; done"], timeout=1)
     assert bomb.wait().timed_out
     assert out(bottle, "ls >/dev/null; echo usable") == "usable\n"
 

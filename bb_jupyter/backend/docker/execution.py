@@ -24,6 +24,10 @@ _T = TypeVar("_T")
 HEADER = ["/bin/sh", "-c", 'echo $$; [ -z "$1" ] || cd "$1" || exit 126; shift; exec "$@"', "sh"]
 #: Longest header: a pid and a newline.
 _MAX_HEADER = 12
+#: Most bytes of what the engine says instead.
+_MAX_COMPLAINT = 2000
+#: Seconds that a command may take to start, on an engine that has much else to do.
+_START = 120.0
 #: Seconds of silence after which the engine is asked whether the command has ended: what it started in the background
 #: may hold its output open.  Doubled each time it has not.
 _SILENCE, _MAX_SILENCE = 0.1, 3.2
@@ -75,14 +79,7 @@ class DockerExecution(Execution):
 
     def _read_header(self) -> int:
         """Read the first line of stdout, the pid, and keep what came with it."""
-        head = b""
-        while b"\n" not in head and len(head) <= _MAX_HEADER and not self._stream.ended:
-            self._stream.wait(None)
-            for chunk in self._stream.read():
-                if chunk.stream == "stdout" and b"\n" not in head:
-                    head += chunk.data
-                else:
-                    self._early.append(chunk)
+        head = self._read_head(lambda head: b"\n" in head or len(head) > _MAX_HEADER)
         line, _, rest = head.partition(b"\n")
         if not line.isdigit() or int(line) < 2:
             raise self._not_started(head)
@@ -90,13 +87,24 @@ class DockerExecution(Execution):
             self._early.insert(0, Chunk("stdout", rest))
         return int(line)
 
+    def _read_head(self, enough: Callable[[bytes], bool]) -> bytes:
+        """Read stdout until there is enough of it, not for ever: a bottle's shell may not be what it was."""
+        head = b""
+        deadline = time.monotonic() + _START
+        while not enough(head) and not self._stream.ended and (left := deadline - time.monotonic()) > 0:
+            self._stream.wait(left)
+            for chunk in self._stream.read():
+                if chunk.stream == "stdout" and not enough(head):
+                    head += chunk.data
+                else:
+                    self._early.append(chunk)
+        return head
+
     def _not_started(self, head: bytes) -> BottleError:
         """Return the error for an exec that told no pid: what came is the engine's complaint."""
-        while not self._stream.ended:
-            self._stream.wait(None)
-            head += b"".join(chunk.data for chunk in self._stream.read()[:_MAX_HEADER])
+        head += self._read_head(lambda more: len(more) >= _MAX_COMPLAINT)
         self._close()
-        text = " ".join(head.decode("utf-8", "replace").split())
+        text = " ".join(head[:_MAX_COMPLAINT].decode("utf-8", "replace").split())
         if "unable to find user" in text:
             return UsageError(f"the bottle has no user '{self._user}'", hint="Use a name of its image, or a number.")
         return self._gone() or UsageError(f"cannot start a command in bottle '{self._name}': {text or 'no answer'}")

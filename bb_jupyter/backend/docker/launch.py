@@ -113,6 +113,7 @@ def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str)
         environment=plan.env,
         working_dir=plan.guest_home,
         stop_signal="SIGKILL",
+        healthcheck={"test": ["NONE"]},
         labels=labels.of_plan(plan),
         host_config=client.create_host_config(
             network_mode="none",

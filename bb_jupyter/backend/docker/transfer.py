@@ -10,6 +10,7 @@ import os
 import posixpath
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,7 @@ def copy_in(client: docker.APIClient, container: str, user: str, plan: CopyPlan)
     if mode is not None and mode & _GO_DIRECTORY:
         target = posixpath.join(target, plan.copy.source.resolve().name)
     uid, gid = _numbers(user)
-    write = partial(_pack_at, plan, target, uid, gid)
+    write = partial(_pack_at, plan, target, _missing_parents(client, container, target), uid, gid)
     failed = f"cannot copy {plan.copy.source} to {plan.copy.target}"
     try:
         with _piped(write) as blocks:
@@ -117,12 +118,20 @@ def _numbers(user: str) -> tuple[int, int]:
     return int(uid), int(gid) if gid.isdigit() else int(uid)
 
 
-def _pack_at(plan: CopyPlan, target: str, uid: int, gid: int, file: IO[bytes]) -> None:
-    """Write the archive with its parents: what is missing below the home must not be root's."""
-    parents = [str(parent) for parent in reversed(Path(target).parents) if parent.is_relative_to(GUEST_HOME)]
-    for parent in parents[1:]:
+def _missing_parents(client: docker.APIClient, container: str, target: str) -> list[str]:
+    """Return the folders below the home that the engine would make as root's, outermost first."""
+    missing: list[str] = []
+    folder = posixpath.dirname(target)
+    while folder.startswith(f"{GUEST_HOME}/") and path_mode(client, container, folder) is None:
+        missing.insert(0, folder)
+        folder = posixpath.dirname(folder)
+    return missing
+
+
+def _pack_at(plan: CopyPlan, target: str, parents: list[str], uid: int, gid: int, file: IO[bytes]) -> None:
+    for parent in parents:
         info = tarfile.TarInfo(parent.lstrip("/"))
-        info.type, info.mode, info.uid, info.gid = tarfile.DIRTYPE, 0o755, uid, gid
+        info.type, info.mode, info.uid, info.gid, info.mtime = tarfile.DIRTYPE, 0o755, uid, gid, int(time.time())
         file.write(info.tobuf(tarfile.PAX_FORMAT))
     pack(plan, file, name=target.lstrip("/"), uid=uid, gid=gid)
 
