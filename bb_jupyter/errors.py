@@ -74,6 +74,10 @@ class PolicyDenied(BottleError):
     """The gateway's policy forbids what was asked; the message names the rule."""
 
 
+class PromiseBroken(BottleError):
+    """A self-test got through a wall of the bottle; the message says which."""
+
+
 class CommandFailed(BottleError):
     """A cell's body ended with a non-zero exit status (or its time limit); `returncode` holds it."""
 

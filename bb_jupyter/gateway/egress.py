@@ -14,6 +14,11 @@ import socket
 from typing import Any, Final, cast
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+from yarl import URL
 
 from bb_jupyter.gateway.config import RouteConfig
 from bb_jupyter.gateway.denied import Denied, UpstreamFailed
@@ -28,6 +33,19 @@ from bb_jupyter.gateway.tunnel import Relay
 
 _ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _ABSOLUTE: Final = re.compile(r"http://(?P<authority>[^/?#]*)(?P<target>/.*)?\Z", re.IGNORECASE | re.DOTALL)
+_NO_URL: Final = URL("/")
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    """Make a request whose target only `raw_path` tells: aiohttp reads URLs, too, and hangs at some (`xn--a`)."""
+    message = message._replace(url=_NO_URL)
+    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def _server_options(rooms: Rooms) -> dict[str, Any]:
@@ -42,6 +60,7 @@ def _server_options(rooms: Rooms) -> dict[str, Any]:
         "keepalive_timeout": min(75.0, rooms.limits.idle),
         "lingering_time": 5.0,
         "handler_cancellation": True,
+        "request_factory": _request,
     }
 
 

@@ -1,0 +1,36 @@
+"""`%bottle selftest`: try to break a bottle's promises from inside."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from contextlib import ExitStack
+
+from bb_jupyter.errors import UsageError
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import show_table
+from bb_jupyter.notebook.options import add_launch_options, launch_options
+from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.selftest import require, selftest
+from bb_jupyter.session import LaunchOptions, current
+
+
+def _arguments(parser: Parser) -> None:
+    add_launch_options(parser)
+    parser.add_argument("--new", action="store_true", help="launch NAME for the test, and remove it afterwards")
+
+
+def _run(args: Namespace) -> None:
+    options = launch_options(args)
+    if not args.new and options != LaunchOptions():
+        raise UsageError("%bottle selftest: options of a launch go with --new", hint="Or test a bottle that runs.")
+    with ExitStack() as stack:
+        launched = stack.enter_context(current().launch(args.name, options)) if args.new else None
+        verdicts = selftest(launched or current().get(args.name))
+    rows = [[verdict.promise, verdict.word, verdict.detail] for verdict in verdicts]
+    show_table(("promise", "verdict", "what was tried"), rows, empty="nothing was tried")
+    require(verdicts)
+
+
+command = Command(
+    "try to break a bottle's promises from inside; fails if one does not hold", _run, "NAME [--new options]", _arguments
+)
