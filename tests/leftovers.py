@@ -36,11 +36,12 @@ class Engine:
     def objects(self, name: str = "") -> list[str]:
         """Return containers, networks and volumes of bottles called *name* (any, when empty), as `kind id`."""
         wanted = {"label": SLUG_LABEL}
+        # By the low-level calls: the others inspect each object, and one may be gone by then.
         with self.client() as client:
             found = [
-                *(("container", c.short_id, c.labels) for c in client.containers.list(True, filters=wanted)),
-                *(("network", n.name, n.attrs["Labels"]) for n in client.networks.list(filters=wanted)),
-                *(("volume", v.name, v.attrs["Labels"]) for v in client.volumes.list(filters=wanted)),
+                *(("container", c["Id"][:12], c["Labels"]) for c in client.api.containers(all=True, filters=wanted)),
+                *(("network", n["Name"], n["Labels"]) for n in client.api.networks(filters=wanted)),
+                *(("volume", v["Name"], v["Labels"]) for v in client.api.volumes(filters=wanted)["Volumes"] or ()),
             ]
         return [f"{kind} {which}" for kind, which, labels in found if _is_of(labels[SLUG_LABEL], name)]
 
