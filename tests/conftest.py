@@ -10,10 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import notebooks
 from tests.leftovers import Engine, leftovers
+
+# No test asserts speed: a busy machine is no failure.
+hypothesis.settings.register_profile("bb", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("bb")
 
 
 def pytest_configure(config: pytest.Config) -> None:

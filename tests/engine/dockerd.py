@@ -152,7 +152,7 @@ def _wait_until_up(daemon: subprocess.Popen[bytes], address: str, log: Path) -> 
 def _sweep(address: str) -> None:
     """Remove what a killed run left in the cache, except images with a name."""
     with contextlib.closing(docker.DockerClient(address, timeout=_SECONDS)) as client:
-        for container in client.containers.list(all=True):
+        for container in client.containers.list(all=True, ignore_removed=True):
             container.remove(force=True, v=True)
         client.networks.prune()
         client.volumes.prune()
