@@ -12,7 +12,7 @@ from bb_jupyter.agent.events import AgentEvent, Failure, Final, Other, Usage
 from bb_jupyter.agent.provider import AgentProvider
 from bb_jupyter.agent.transcript import Lines, Transcript
 from bb_jupyter.backend.execution import Completed, Execution
-from bb_jupyter.errors import UsageError
+from bb_jupyter.errors import BottleError, UsageError
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class AgentRun:
         execution: the agent's command.
         provider: understands what it prints.
         log: file that gets all of its output.
+        interrupt: tells the agent to end, and returns when it has.
         changed: returns the changed files once the agent has ended.
         on_end: gets the result.
     """
@@ -79,12 +80,15 @@ class AgentRun:
         provider: AgentProvider,
         *,
         log: Path = Path(),
+        interrupt: Callable[[], object] = lambda: None,
         changed: Callable[[], tuple[str, ...] | None] = lambda: None,
         on_end: Callable[[AgentResult], object] = lambda result: None,
     ) -> None:
         self._execution = execution
         self._provider = provider
         self._log = log
+        self._interrupt = interrupt
+        self._interrupted = False
         self._changed = changed
         self._on_end = on_end
         self._lines = Lines()
@@ -107,7 +111,12 @@ class AgentRun:
         """
         if self._result is not None:
             return ()
-        chunks = self._execution.poll(timeout)
+        try:
+            chunks = self._execution.poll(timeout)
+        except BottleError as error:
+            self._kept.add(Failure(error.message))
+            self._end()
+            raise
         data = b"".join(chunk.data for chunk in chunks if chunk.stream == "stdout")
         found = [event for line in self._lines.feed(data) for event in self._parse(line)]
         if not self._execution.running:
@@ -145,14 +154,21 @@ class AgentRun:
 
     def kill(self) -> None:
         """End the agent and all it started; what it did so far can still be read.  Any thread may.  Idempotent."""
+        if self._result is None and not self._interrupted:
+            self._interrupted = True
+            self._interrupt()
         self._execution.kill()
 
     def close(self) -> None:
         """End the agent when it still works; its result then says `interrupted`.  Idempotent."""
-        if self._result is None:
-            self._execution.kill()
+        if self._result is not None:
+            return
+        try:
+            self.kill()
+            while self.running:
+                self.poll()
+        finally:
             self._execution.close()
-            self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -187,7 +203,7 @@ class AgentRun:
         end: AgentEvent | None = None
         if completed.timed_out:
             end = Failure(f"its time limit ended it after {completed.duration:.0f} s")
-        elif completed.killed:
+        elif self._interrupted:
             end = Failure(f"interrupted after {completed.duration:.0f} s")
         elif completed.returncode and not self._kept.failure:
             end = Failure(_last_line(completed.stderr) or f"exit status {completed.returncode}")
@@ -206,7 +222,7 @@ class AgentRun:
             duration=completed.duration,
             changed=self._changed(),
             session=self._kept.session,
-            interrupted=completed.killed and not completed.timed_out,
+            interrupted=self._interrupted and not completed.timed_out,
             timed_out=completed.timed_out,
             dropped=self._kept.dropped,
             log=self._log,

@@ -22,6 +22,7 @@ from typing import IO, Self, TypeVar
 
 from bb_jupyter import logs, manifest
 from bb_jupyter.agent.changes import changed, listing
+from bb_jupyter.agent.interrupt import interruptible
 from bb_jupyter.agent.planning import load_agent
 from bb_jupyter.agent.prompt import prompt_text, session_name
 from bb_jupyter.agent.provider import AgentProvider
@@ -191,9 +192,10 @@ class HeldBottle:
         command = provider.command(prompt_text(prompt), resume=self._conversation(resume))
         home, folder = self.plan.guest_home, cwd or self.plan.spec.cwd
         before = listing(self.bottle, home, folder, provider.own_paths)
+        argv, interrupt = interruptible(self.bottle, home, command.argv)
         log = logs.new_log(self.bottle.slug)
         execution = self.bottle.exec(
-            command.argv, stdin=command.stdin, env={**command.env, **(env or {})}, cwd=cwd, timeout=timeout
+            argv, stdin=command.stdin, env={**command.env, **(env or {})}, cwd=cwd, timeout=timeout
         )
 
         def end(result: AgentResult) -> None:
@@ -204,6 +206,7 @@ class HeldBottle:
             execution.tee(lambda chunk: log.write(chunk.data)),
             provider,
             log=log.path,
+            interrupt=interrupt,
             changed=lambda: changed(before, listing(self.bottle, home, folder, provider.own_paths)),
             on_end=end,
         )

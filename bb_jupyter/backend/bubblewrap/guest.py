@@ -112,10 +112,10 @@ class Guest:
                 os.close(fd)
 
     def kill(self, ident: int) -> None:
-        """Kill a command's whole session: stop all of it first, as what is stopped starts no more processes."""
+        """Kill a command and all it started: stop all of it first, as what is stopped starts no more processes."""
         for leader in [pid for pid, (known, _) in self.running.items() if known == ident]:
             stopped: set[int] = set()
-            while fresh := session_of(leader) - stopped:
+            while fresh := family_of({leader, *stopped}) - stopped:
                 signal_all(fresh, signal.SIGSTOP)
                 stopped |= fresh
             signal_all(stopped, signal.SIGKILL)
@@ -178,9 +178,9 @@ def write(fd: int, data: bytes) -> None:
         pass
 
 
-def session_of(leader: int) -> set[int]:
-    """Return the pids of the living processes of a session."""
-    found = set()
+def family_of(known: set[int]) -> set[int]:
+    """Return the pids of living processes that are of the session or group of a known one, or descend from it."""
+    relatives = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -189,10 +189,14 @@ def session_of(leader: int) -> set[int]:
                 stat = file.read()
         except OSError:
             continue
-        # The command name is in parentheses and may hold anything; after it: state, ppid, pgrp, session.
-        state, _, group, session = stat[stat.rindex(b")") + 2 :].split()[:4]
-        if state not in b"ZX" and leader in (int(group), int(session)):
-            found.add(int(name))
+        # The command name is in parentheses and may hold anything; after it: state, parent, group, session.
+        state, *others = stat[stat.rindex(b")") + 2 :].split()[:4]
+        if state not in b"ZX":
+            relatives[int(name)] = {int(name), *map(int, others)}
+    found: set[int] = set()
+    while fresh := {pid for pid in relatives.keys() - found if relatives[pid] & known}:
+        found |= fresh
+        known = known | fresh
     return found
 
 

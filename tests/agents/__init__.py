@@ -1,0 +1,1 @@
+"""The real agents, in real bottles, in front of a scripted model."""
