@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bb_jupyter.agent import steps
@@ -57,6 +58,11 @@ class Network:
         return self._routes
 
     @property
+    def generation(self) -> int:
+        """The number of the policy in force, which grows with each replacement; 0 when there is no network."""
+        return self._client.generation if self._client else 0
+
+    @property
     def state(self) -> str:
         """`none`, `open`, or `lost` when the gateway died: then nothing is reachable."""
         if self._client is None:
@@ -91,7 +97,7 @@ class Network:
         )
         with self._lock:
             self._client = self._start(config, self._on_event)
-            self._routes = routes
+            self._in_force(self._client, routes)
 
     def adopt(self, client: GatewayClient, routes: EgressPlan) -> None:
         """Take over a gateway that runs already, as after an attach."""
@@ -114,8 +120,18 @@ class Network:
             if self._client is None:
                 raise RuntimeError("there is no gateway yet")
             generation = self._client.replace_policy(route_configs(routes, resolve_token))
-            self._routes = routes
+            self._in_force(self._client, routes)
             return generation
+
+    def _in_force(self, client: GatewayClient, routes: EgressPlan) -> None:
+        """Remember the policy, and write it into the audit log: its events name only a generation."""
+        self._routes = routes
+        client.record("routes", routes=[asdict(route) for route in routes.routes])
+
+    def sync(self) -> None:
+        """Wait (1 s at most) until `events` have had everything that was decided so far."""
+        if self._client is not None:
+            self._client.sync()
 
     def close(self) -> None:
         """End the gateway, if there is one.  Idempotent."""
@@ -131,5 +147,5 @@ class Network:
                 self._client.detach()
 
     def _on_event(self, event: Event) -> None:
-        for hear in self.events:
+        for hear in [*self.events]:
             hear(event)

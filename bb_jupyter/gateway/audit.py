@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from bb_jupyter.errors import UsageError
+from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.home import bot_bottle_home, private_dir
 
 _ROTATED: Final = 4
 _SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _NAME_OF_SLUG: Final = re.compile(r"(?P<name>.+)-[0-9a-f]{8}\Z")
-_DECISIONS: Final = frozenset({"egress", "policy", "push", "proposal", "decision", "listener-lost", "gateway-died"})
+_DECISIONS: Final = frozenset({"egress", "policy", "push", "proposal", "decision", "listener-lost", "gateway-died", "routes"})
 """Events after which the log is forced to the disk; ends of flows and log lines may wait."""
 
 
@@ -96,19 +96,53 @@ def read(slug_or_name: str) -> list[dict[str, Any]]:
     Raises:
         UsageError: nothing was ever logged under that slug or name.
     """
-    folder = audit_dir()
-    slugs = {path.name.partition(".jsonl")[0] for path in folder.glob("*.jsonl*")} if folder.is_dir() else set()
-    wanted = [slug for slug in slugs if slug == slug_or_name]
-    wanted = wanted or [slug for slug in slugs if (m := _NAME_OF_SLUG.match(slug)) and m["name"] == slug_or_name]
-    if not wanted:
-        raise UsageError(f"no audit log of '{slug_or_name[:64]}'", hint=f"logs are in {folder}")
-    events = [event for slug in wanted for event in _read_slug(folder, slug)]
+    events = [event for slug in slugs_of(slug_or_name) for event in read_slug(slug)]
     return sorted(events, key=lambda event: float(event.get("time") or 0.0))
 
 
-def _read_slug(folder: Path, slug: str) -> Iterable[dict[str, Any]]:
+def slugs_of(slug_or_name: str) -> list[str]:
+    """Return the slugs of all bottles that had a name and have a log, the one written to last at the end.
+
+    Args:
+        slug_or_name: the name, or a slug, which is then the only one.
+
+    Raises:
+        UsageError: nothing was ever logged under that slug or name.
+    """
+    folder = audit_dir()
+    slugs = _logged(folder)
+    wanted = [slug for slug in slugs if slug == slug_or_name]
+    wanted = wanted or [slug for slug in slugs if _name_of(slug) == slug_or_name]
+    if not wanted:
+        near = did_you_mean(slug_or_name, map(_name_of, slugs))
+        hint = near if near.startswith("Did") else f"logs are in {folder}"
+        raise UsageError(f"no audit log of '{slug_or_name[:64]}'", hint=hint)
+    return wanted
+
+
+def names() -> set[str]:
+    """Return the names of all bottles that have a log."""
+    return {*map(_name_of, _logged(audit_dir()))} - {""}
+
+
+def _logged(folder: Path) -> list[str]:
+    """Return every slug that has a log, the one written to last at the end."""
+    newest: dict[str, float] = {}
+    for path in folder.glob("*.jsonl*") if folder.is_dir() else ():
+        slug = path.name.partition(".jsonl")[0]
+        newest[slug] = max(newest.get(slug, 0.0), path.stat().st_mtime)
+    return sorted(newest, key=lambda slug: newest[slug])
+
+
+def _name_of(slug: str) -> str:
+    match = _NAME_OF_SLUG.match(slug)
+    return match["name"] if match else ""
+
+
+def read_slug(slug: str) -> Iterable[dict[str, Any]]:
+    """Return the events of one bottle, oldest first; nothing when there is no log."""
     names = [*(f"{slug}.jsonl.{number}" for number in range(_ROTATED, 0, -1)), f"{slug}.jsonl"]
-    for path in (folder / name for name in names):
+    for path in (audit_dir() / name for name in names):
         if not path.is_file():
             continue
         for line in path.read_bytes().splitlines():

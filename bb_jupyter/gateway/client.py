@@ -131,6 +131,7 @@ class GatewayClient:
         self._listening: set[str] = set()
         self._ready: Event | None = None
         self._error, self._stopping, self._ended = "", False, False
+        self._asked = self._synced = 0
         self._policy_lock = threading.Lock()
         self._reader = threading.Thread(target=self._read, name="bottle-gateway", daemon=True)
 
@@ -272,6 +273,26 @@ class GatewayClient:
             raise ManifestError(f"the policy is unchanged: {answer.get('error', '')}")
         return number
 
+    def sync(self, *, timeout: float = 1.0) -> None:
+        """Wait until *on_event* has had everything that the gateway has decided so far.
+
+        Args:
+            timeout: seconds; a gateway that is gone or overloaded is not waited for longer.
+        """
+        with self._changed:
+            self._asked += 1
+            number = self._asked
+        with contextlib.suppress(OSError, ValueError):
+            self._send({"op": "sync", "number": number})
+            self._wait(lambda: self._synced >= number, timeout)
+
+    def record(self, event: str, **fields: object) -> None:
+        """Write what the host itself did into the audit log, with the time and the policy's generation."""
+        if self._audit is not None:
+            with contextlib.suppress(OSError):
+                about = {"event": event, "time": round(time.time(), 3), "generation": self.generation}
+                self._audit.append([{**about, **fields}])
+
     def _gone(self) -> BottleGone:
         return BottleGone("the bottle's gateway is gone, and with it the bottle's network", hint="start a fresh bottle")
 
@@ -310,6 +331,8 @@ class GatewayClient:
 
     def _take(self, events: list[Event]) -> None:
         """Record a batch, then act on it."""
+        answered = [int(event.get("number") or 0) for event in events if event.get("event") == "synced"]
+        events = [event for event in events if event.get("event") != "synced"]
         if self._audit is not None and events:
             with contextlib.suppress(OSError):
                 self._audit.append({k: v for k, v in event.items() if k != "ca_pem"} for event in events)
@@ -320,6 +343,10 @@ class GatewayClient:
         if self._on_event is not None:
             for event in events:
                 self._on_event(event)
+        if answered:
+            with self._changed:
+                self._synced = max(self._synced, *answered)
+                self._changed.notify_all()
 
     def _note(self, event: Event) -> None:
         kind = event.get("event")

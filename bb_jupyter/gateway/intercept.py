@@ -72,6 +72,7 @@ async def _forward(
 
     more = {"mode": "intercept", "rule": route.label, "injected": True if route.auth else None}
     with rooms.flows.open(allowed, task.cancel, **facts, **more) as flow:
+        facts["flow"] = flow.number  # so that a later refusal or failure is known as this one's
         url = URL(f"{origin.scheme}://{origin.host}:{origin.port}{target}", encoded=True)
         try:
             if _is_websocket(request):

@@ -1,8 +1,8 @@
 """The gateway process: configuration and control in, events out, listeners in between.
 
 Protocol: JSON objects, one a line, both ways.  In comes first the configuration (`config.GatewayConfig`), then
-``{"op": "policy", "generation": N, "routes": [...]}`` and ``{"op": "stop"}``; out go events, of which ``ready`` is the
-first.  The end of standard input stops the gateway, for its owner is dead; with ``keep`` it lives on and takes the same
+``{"op": "policy", "generation": N, "routes": [...]}``, ``{"op": "sync", "number": N}``, which is answered after
+everything that happened before it, and ``{"op": "stop"}``; out go events, of which ``ready`` is the first.  The end of standard input stops the gateway, for its owner is dead; with ``keep`` it lives on and takes the same
 messages on the control socket, whose every connection is greeted with ``ready`` and gets all later events.
 """
 
@@ -79,6 +79,8 @@ class Gateway:
             self.stopped.set()
         elif operation == "policy":
             self._policy(message)
+        elif operation == "sync":
+            self._events.emit("synced", number=message.get("number"))
         else:
             self._events.emit("error", error="a control message that is not understood")
 

@@ -98,6 +98,9 @@ def _entry(route: RoutePlan) -> dict[str, Any]:
 
 def _widen(entry: dict[str, Any], event: Mapping[str, Any]) -> None:
     """Add a denied method or path to a route that is limited by such."""
-    for limit, value in (("methods", event.get("method")), ("paths", event.get("path"))):
+    path = event.get("path")
+    # As a pattern these would allow far more than the one request that was denied.
+    path = None if path == "/" or "*" in str(path) else path
+    for limit, value in (("methods", event.get("method")), ("paths", path)):
         if limit in entry and value and value not in entry[limit] and event.get("rule") == limit[:-1]:
             entry[limit].append(str(value))
