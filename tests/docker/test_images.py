@@ -22,7 +22,7 @@ Write = Callable[[str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path, bottle_name: str, api: docker.APIClient) -> Iterator[Write]:
-    """Write a Dockerfile into a folder of the bottle's name; its images are removed at the end."""
+    """Write a Dockerfile into a folder of the bottle's name; its images go at the end: ask for it before `launch`."""
     folder = tmp_path / bottle_name
 
     def make(text: str) -> Path:
@@ -37,7 +37,7 @@ def write(tmp_path: Path, bottle_name: str, api: docker.APIClient) -> Iterator[W
                 api.remove_image(tag, force=True)
 
 
-def test_a_dockerfile_is_built_on_the_base_image(launch: Launch, write: Write, prepare: Plan, engine: Engine) -> None:
+def test_a_dockerfile_is_built_on_the_base_image(write: Write, launch: Launch, prepare: Plan, engine: Engine) -> None:
     dockerfile = write("RUN echo built > /built\n")
     assert "to be built" in prepare(dockerfile=dockerfile).root
     bottle = launch(dockerfile=dockerfile)
@@ -122,7 +122,7 @@ def test_the_bottles_own_dockerfile_wins_over_its_providers(tmp_path: Path) -> N
 
 
 def test_the_hosts_ca_bundle_is_trusted_in_builds_alone(
-    launch: Launch, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    write: Write, launch: Launch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for variable in build._CA_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
@@ -137,7 +137,7 @@ def test_the_hosts_ca_bundle_is_trusted_in_builds_alone(
 
 
 def test_without_a_ca_bundle_the_same_dockerfile_works(
-    launch: Launch, write: Write, monkeypatch: pytest.MonkeyPatch
+    write: Write, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in build._CA_VARIABLES:
         monkeypatch.delenv(variable, raising=False)

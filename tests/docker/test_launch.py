@@ -66,16 +66,19 @@ def test_an_interrupt_in_the_middle_of_a_request_leaves_nothing(
     nothing_left: None, backend: DockerBackend, prepare: Plan, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     real: Callable[..., Any] = getattr(launch_room, step)
-    interrupted = threading.Event()
+    answered = threading.Event()
 
     def slow(*args: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        interrupted.wait(1)  # the request is answered after the interrupt
-        return real(*args)
+        try:
+            return real(*args)  # answered after the interrupt
+        finally:
+            answered.set()
 
     monkeypatch.setattr(launch_room, step, slow)
     with pytest.raises(KeyboardInterrupt), backend.launch(prepare()):
         pytest.fail("it was launched")
+    assert answered.wait(60)
 
 
 def test_an_interrupt_while_a_command_starts_ends_the_command(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

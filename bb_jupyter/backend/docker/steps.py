@@ -15,6 +15,9 @@ class Steps:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "bb-docker-launch")
+        # The thread starts before anything matters: an executor that is interrupted meanwhile forgets its thread, and
+        # would start a second one that overtakes the first.
+        self.run(lambda: None)
 
     def run(self, step: Callable[[], _T]) -> _T:
         """Run *step* after all earlier ones and return its result.
@@ -22,8 +25,11 @@ class Steps:
         Raises:
             BaseException: what the step raised, or what interrupted the waiting.
         """
-        future = _submit(self._executor, step)
-        return step() if future is None else future.result()
+        try:
+            future = self._executor.submit(step)
+        except RuntimeError:
+            return step()  # the interpreter is about to end, and no thread starts any more
+        return future.result()
 
     def close(self) -> None:
         """Let the thread end after its last step."""
@@ -44,10 +50,12 @@ def to_its_end(call: Callable[[], _T], *, undo: Callable[[_T], object]) -> _T:
     """
     if threading.current_thread() is not threading.main_thread():
         return call()  # only the main thread is interrupted
-    future = _submit(_starters, call)
-    if future is None:
-        return call()
+    future: Future[_T] = Future()  # made first: an interrupt inside `submit` would leave us without one
     try:
+        try:
+            _starters.submit(_fulfil, future, call)
+        except RuntimeError:
+            return call()  # the interpreter is about to end, and no thread starts any more
         return future.result()
     except BaseException:
         future.add_done_callback(lambda done: _undo(done, undo))
@@ -57,12 +65,11 @@ def to_its_end(call: Callable[[], _T], *, undo: Callable[[_T], object]) -> _T:
 _starters = ThreadPoolExecutor(4, "bb-docker-exec")
 
 
-def _submit(executor: ThreadPoolExecutor, call: Callable[[], _T]) -> Future[_T] | None:
-    """Submit *call*; `None` when the interpreter is about to end and no thread starts any more."""
+def _fulfil(future: Future[_T], call: Callable[[], _T]) -> None:
     try:
-        return executor.submit(call)
-    except RuntimeError:
-        return None
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def _undo(done: Future[_T], undo: Callable[[_T], object]) -> None:
