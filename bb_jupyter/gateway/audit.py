@@ -16,7 +16,9 @@ from bb_jupyter.home import bot_bottle_home, private_dir
 _ROTATED: Final = 4
 _SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _NAME_OF_SLUG: Final = re.compile(r"(?P<name>.+)-[0-9a-f]{8}\Z")
-_DECISIONS: Final = frozenset({"egress", "policy", "push", "proposal", "decision", "listener-lost", "gateway-died", "routes"})
+_DECISIONS: Final = frozenset(
+    {"egress", "policy", "routes", "push", "proposal", "decision", "listener-lost", "gateway-died"}
+)
 """Events after which the log is forced to the disk; ends of flows and log lines may wait."""
 
 

@@ -2,8 +2,9 @@
 
 Protocol: JSON objects, one a line, both ways.  In comes first the configuration (`config.GatewayConfig`), then
 ``{"op": "policy", "generation": N, "routes": [...]}``, ``{"op": "sync", "number": N}``, which is answered after
-everything that happened before it, and ``{"op": "stop"}``; out go events, of which ``ready`` is the first.  The end of standard input stops the gateway, for its owner is dead; with ``keep`` it lives on and takes the same
-messages on the control socket, whose every connection is greeted with ``ready`` and gets all later events.
+everything that happened before it, and ``{"op": "stop"}``; out go events, of which ``ready`` is the first.  The end of
+standard input stops the gateway, for its owner is dead; with ``keep`` it lives on and takes the same messages on the
+control socket, whose every connection is greeted with ``ready`` and gets all later events.
 """
 
 from __future__ import annotations
