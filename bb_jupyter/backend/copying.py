@@ -18,7 +18,7 @@ import pathspec
 
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest import format_size
+from bb_jupyter.manifest import about_size
 
 #: Files whose lines keep other files out, in the syntax of gitignore.
 IGNORE_FILES = (".gitignore", ".bottleignore")
@@ -52,7 +52,7 @@ class CopyPlan:
 
     def __str__(self) -> str:
         what = f"{len(self.members)} entries, " if self.members else ""
-        text = f"{self.copy.source} → {self.copy.target} ({what}{format_size(self.size)}"
+        text = f"{self.copy.source} → {self.copy.target} ({what}{about_size(self.size)}"
         if self.ignored:
             text += f", {self.ignored} ignored"
         for label, names in (("left out as sensitive", self.sensitive), ("left out", self.special)):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bb_jupyter.manifest.names import validate_name
     from bb_jupyter.manifest.secrets import resolve_token
     from bb_jupyter.manifest.sources import Entry, Origin, check_repository
-    from bb_jupyter.manifest.units import format_duration, format_size, parse_duration, parse_size
+    from bb_jupyter.manifest.units import about_size, format_duration, format_size, parse_duration, parse_size
 
 __all__ = [
     "AgentManifest",
@@ -34,6 +34,7 @@ __all__ = [
     "Limits",
     "Origin",
     "Route",
+    "about_size",
     "allowed_route",
     "check_repository",
     "define_bottle",
@@ -61,7 +62,7 @@ _HOME_OF = {
     "names": ("validate_name",),
     "secrets": ("resolve_token",),
     "sources": ("Entry", "Origin", "check_repository"),
-    "units": ("format_duration", "format_size", "parse_duration", "parse_size"),
+    "units": ("about_size", "format_duration", "format_size", "parse_duration", "parse_size"),
 }
 
 

@@ -83,6 +83,15 @@ def format_size(size: int) -> str:
     return f"{size} B"
 
 
+def about_size(size: int) -> str:
+    """Return *size* bytes for people, rounded: `1023 B`, `1.5 KiB`, `2.0 GiB`."""
+    amount, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount /= 1024
+        del units[0]
+    return f"{amount:.1f} {units[0]}" if amount != size else f"{size} B"
+
+
 def format_duration(seconds: float) -> str:
     """Write seconds for people, such as ``1h30m`` or ``250ms``; a part below a millisecond is rounded.
 

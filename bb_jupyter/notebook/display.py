@@ -85,15 +85,6 @@ def escaped(text: str) -> str:
     return html.escape(one_line(text))
 
 
-def about(size: int) -> str:
-    """Return *size* bytes for people, rounded: `1023 B`, `1.5 KiB`, `2.0 GiB`."""
-    amount, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while amount >= 1024 and len(units) > 1:
-        amount /= 1024
-        del units[0]
-    return f"{amount:.1f} {units[0]}" if amount != size else f"{size} B"
-
-
 def _as_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bb_jupyter.backend.execution import Execution, Stream
-from bb_jupyter.notebook.display import about
+from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.visible import Visible
 
 #: Seconds between two messages of a busy command: 20 a second.
@@ -112,7 +112,7 @@ class Screen:
         tail = self._tail.take()
         if self._tail.dropped:
             self._cell.end_text()
-            self._say(f"{about(self._tail.dropped)} left out here")
+            self._say(f"{about_size(self._tail.dropped)} left out here")
         for stream, data in tail:
             self._cell.add(stream, data)
         self._cell.end_text()

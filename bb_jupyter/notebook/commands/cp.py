@@ -6,8 +6,9 @@ from argparse import Namespace
 
 from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.errors import UsageError
+from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import about, say
+from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
 from bb_jupyter.notebook.visible import one_line
 from bb_jupyter.session import current
@@ -45,7 +46,7 @@ def _place(text: str) -> tuple[str, str]:
 
 def _tell(report: CopyReport, args: Namespace) -> None:
     entries = "1 entry" if report.files == 1 else f"{report.files} entries"
-    say(f"copied {entries} ({about(report.size)}) from {one_line(args.source)} to {one_line(args.target)}")
+    say(f"copied {entries} ({about_size(report.size)}) from {one_line(args.source)} to {one_line(args.target)}")
     for name, why in report.refused[:_SHOWN]:
         say(f"  refused {one_line(name)}: {one_line(why)}")
     if len(report.refused) > _SHOWN:

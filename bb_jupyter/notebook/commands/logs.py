@@ -9,8 +9,9 @@ from pathlib import Path
 from bb_jupyter import logs
 from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.home import bot_bottle_home
+from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import about, say
+from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
 from bb_jupyter.session import current
 
@@ -33,9 +34,9 @@ def _run(args: Namespace) -> None:
     path = found[run - 1]
     size = path.stat().st_size
     text = _end_of(path)
-    say(f"{args.name}, run {run} of {len(found)}, {about(size)}: {path}")
+    say(f"{args.name}, run {run} of {len(found)}, {about_size(size)}: {path}")
     if size > _MOST and not lines:
-        say(f"⋯ only the last {about(_MOST)} are shown")
+        say(f"⋯ only the last {about_size(_MOST)} are shown")
     say("\n".join(text.splitlines()[-lines:] if lines else text.splitlines()))
 
 
