@@ -1,0 +1,120 @@
+"""Bottles with a policy worth attacking: one of each backend for a whole module, in front of a server of the test's."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bb_jupyter import manifest
+from bb_jupyter.backend.execution import Completed
+from bb_jupyter.selftest import Canary, Probe
+from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from tests.attack.service import Service
+from tests.contract.conftest import backend, launch, session  # noqa: F401 - the fixtures of single tests
+from tests.leftovers import Engine
+
+TOKEN_REF = "BB_ATTACK_TOKEN"
+#: With characters that URLs, JSON and HTML write differently.
+TOKEN = "sk-attack/" + secrets.token_hex(12) + "+=&"
+
+
+def yaml_of(*routes: dict[str, object]) -> str:
+    """Return a manifest with these routes (JSON is YAML)."""
+    return json.dumps({"egress": {"routes": routes}})
+
+
+def address_for(backend: str, request: pytest.FixtureRequest) -> str:  # noqa: F811
+    """Return an address of this host at which the gateways of a backend reach it."""
+    if backend != "docker":
+        return "127.0.0.1"
+    engine: Engine = request.getfixturevalue("engine")
+    with engine.client() as client:
+        config = client.networks.get("bridge").attrs["IPAM"]["Config"][0]
+    return str(config.get("Gateway") or config["Subnet"].rpartition(".")[0] + ".1")
+
+
+@pytest.fixture
+def service(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:  # noqa: F811
+    server = Service(address_for(backend, request), tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def canary() -> Iterator[Canary]:
+    with Canary() as canary:
+        yield canary
+
+
+@dataclass
+class Walled:
+    """A bottle that may reach some hosts, all of them the test's own server."""
+
+    held: HeldBottle
+    service: Service
+    canary: Canary
+    backend: str
+
+    @property
+    def probe(self) -> Probe:
+        return Probe(self.held, self.canary)
+
+    def curl(self, *arguments: str) -> Completed:
+        """Run curl, which finds the proxy and the gateway's CA by the bottle's variables."""
+        argv = ["curl", "-sS", "--max-time", "20", "-w", "\\n%{http_code}", *arguments]
+        return self.held.exec(argv, timeout=40).wait()
+
+    def end_to_end(self, *arguments: str) -> Completed:
+        """Run curl where the gateway only relays: the server's own certificate must be trusted."""
+        return self.curl("--cacert", "service-ca.pem", *arguments)
+
+    def python(self, program: str, *arguments: str) -> Completed:
+        """Run a Python program in the bottle."""
+        return self.held.exec(["python3", "-", *arguments], stdin=program.encode(), timeout=60).wait()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
+def walled(request: pytest.FixtureRequest) -> Iterator[Walled]:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="bb-") as folder, Canary() as canary:
+        patch.setenv("BOT_BOTTLE_HOME", folder)
+        patch.setenv(TOKEN_REF, TOKEN)
+        if request.param == "docker":
+            patch.setenv("BOT_BOTTLE_BASE_IMAGE", request.getfixturevalue("engine").base_image)
+        service = Service(address_for(request.param, request), Path(folder))
+        name = f"walled{secrets.token_hex(3)}"
+        manifest.define_bottle(name, yaml_of(*_routes(service, canary.port)))
+        session = Session()
+        try:
+            held = session.launch(name, LaunchOptions(backend=request.param, bottle=name))
+            held.cp_in(service.ca_file, "service-ca.pem")
+            yield Walled(held, service, canary, request.param)
+        finally:
+            session.stop_all()
+            service.close()
+
+
+def _routes(service: Service, canary_port: int) -> Iterator[dict[str, object]]:
+    bearer = {"scheme": "bearer", "token_ref": TOKEN_REF}
+    yield service.route("ok.test")
+    yield service.route("*.wild.test")
+    yield service.route("read.test", methods=["GET", "HEAD"])
+    yield service.route("paths.test", paths=["/api"])
+    yield service.route("post.test", methods=["GET", "HEAD", "POST"])
+    yield service.route("plain.test", scheme="http")
+    yield service.route("secret.test", auth=bearer)
+    yield service.route("key.test", auth={"scheme": "header", "header": "X-Api-Key", "token_ref": TOKEN_REF})
+    yield {"host": "localhost"}
+    yield {"host": "localhost", "port": canary_port}
+    yield {"host": "localhost", "port": canary_port, "scheme": "http"}

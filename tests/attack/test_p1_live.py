@@ -1,0 +1,120 @@
+"""P1 while the bottle lives: edits of its policy, and the death of its gateway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bb_jupyter import manifest
+from bb_jupyter.errors import BottleError, BottleGone, ManifestError, UsageError
+from bb_jupyter.gateway import audit
+from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
+from bb_jupyter.selftest import Canary, Probe, network, proxy, selftest
+from bb_jupyter.selftest.proxy import connect
+from bb_jupyter.session import HeldBottle, Session
+from tests.attack.conftest import yaml_of
+from tests.attack.service import Service
+from tests.contract.conftest import Launch
+from tests.leftovers import SLUG_LABEL
+
+
+@pytest.fixture
+def open_bottle(launch: Launch, service: Service, bottle_name: str) -> HeldBottle:
+    manifest.define_bottle(bottle_name, yaml_of(service.route("ok.test", methods=["GET"])))
+    return launch(bottle=bottle_name)
+
+
+def _reaches(held: HeldBottle) -> bool:
+    done = held.exec(["curl", "-sS", "--max-time", "20", "https://ok.test/echo"], timeout=40).wait()
+    return b"service" in done.stdout
+
+
+def _rule(held: HeldBottle, canary: Canary, authority: str) -> str:
+    probe = Probe(held, canary)
+    return probe.dial([probe.proxied(connect(authority))])[0].rule
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        RoutePlan("new.test", ca="/nonexistent/ca.pem"),
+        RoutePlan("new.test", paths=("/a/../b",)),
+        RoutePlan("new.test", auth_scheme="bearer", token_ref="BB_NOT_SET"),
+        RoutePlan("new.test", resolve="169.254.169.254"),
+        RoutePlan("*"),
+        RoutePlan("new.test", port=0),
+    ],
+    ids=["no-ca", "odd-path", "no-token", "metadata", "too-wide", "port-0"],
+)
+def test_an_edit_that_is_wrong_changes_nothing(open_bottle: HeldBottle, canary: Canary, bad: RoutePlan) -> None:
+    before = open_bottle.bottle.network.routes
+    assert before is not None
+    with pytest.raises(BottleError) as told:
+        open_bottle.bottle.allow(EgressPlan((RoutePlan("more.test"), bad)))
+    assert isinstance(told.value, ManifestError)
+    assert len(str(told.value)) > 10
+    assert open_bottle.bottle.network.routes == before
+    assert _reaches(open_bottle)
+    assert _rule(open_bottle, canary, "more.test:443") == "no-route"
+    assert _rule(open_bottle, canary, "new.test:443") == "no-route"
+
+
+def test_a_host_that_cannot_be_allowed_changes_nothing(open_bottle: HeldBottle, canary: Canary) -> None:
+    for host in ("*", "*.com", "https://new.test/", "127.0.0.1", "new.test:0", ""):
+        with pytest.raises(UsageError):
+            open_bottle.allow("more.test", host)
+    assert _reaches(open_bottle)
+    assert _rule(open_bottle, canary, "more.test:443") == "no-route"
+
+
+def test_a_right_edit_is_in_force_at_once(open_bottle: HeldBottle, canary: Canary) -> None:
+    assert _rule(open_bottle, canary, "localhost:9") == "no-route"
+    open_bottle.allow("localhost:9")
+    assert _rule(open_bottle, canary, "localhost:9") == "address"
+    assert _reaches(open_bottle)
+    open_bottle.bottle.allow(EgressPlan())
+    assert not _reaches(open_bottle)
+    assert _rule(open_bottle, canary, "ok.test:443") == "no-route"
+
+
+def test_without_its_gateway_a_bottle_has_no_network(
+    open_bottle: HeldBottle, session: Session, request: pytest.FixtureRequest
+) -> None:
+    told, died = [], threading.Event()
+
+    def hear(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event["event"] == "gateway-died":
+            died.set()
+
+    open_bottle.bottle.network.events.append(hear)
+    assert _reaches(open_bottle)
+    _kill_gateway(open_bottle, request)
+    assert died.wait(20), told
+    assert open_bottle.bottle.network.state == "lost"
+    assert not _reaches(open_bottle)
+    walls = [*(check for check in vars(network).values() if hasattr(check, "__wrapped__")), proxy.unlisted_hosts]
+    assert [str(verdict) for verdict in selftest(open_bottle, checks=walls) if verdict.ok is not True] == []
+    assert [bottle.state for bottle in session.active() if bottle.slug == open_bottle.plan.slug] == ["no gateway"]
+    assert audit.read(open_bottle.plan.slug)[-1]["event"] == "gateway-died"
+    with pytest.raises(BottleGone, match="gateway"):
+        open_bottle.allow("more.test")
+    assert open_bottle.exec(["echo", "alive"]).wait().stdout == b"alive\n"
+
+
+def _kill_gateway(held: HeldBottle, request: pytest.FixtureRequest) -> None:
+    if held.plan.spec.backend == "docker":
+        with request.getfixturevalue("engine").client() as client:
+            found = client.containers.list(filters={"label": f"{SLUG_LABEL}={held.plan.slug}"})
+            [gateway] = [container for container in found if "gateway" in container.name]
+            gateway.kill("SIGKILL")
+        return
+    tasks = Path("/proc/self/task").glob("*/children")
+    children = [int(pid) for task in tasks for pid in task.read_text().split()]
+    [gateway] = [pid for pid in children if b"bb_jupyter.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(gateway, signal.SIGKILL)
