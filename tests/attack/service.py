@@ -6,7 +6,6 @@ import asyncio
 import json
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,8 @@ class Arrived:
 class Service:
     """An HTTPS and an HTTP server, in a thread, that record every request and every TLS hello.
 
-    `/reflect` gives the credential back, `/moved` redirects, `/files/...` serves *folder*, the rest is an echo.
+    `/reflect` gives the credential back, `/moved` redirects, `/files/...` serves *folder*, `pages` has whole answers by
+    path (content type, body), the rest is an echo.
 
     Args:
         address: where to listen.
@@ -42,7 +42,7 @@ class Service:
         self.ca_file.write_text(self.authority.cert_pem)
         self.requests: list[Arrived] = []
         self.hellos: list[str | None] = []
-        self.extra: Callable[[web.BaseRequest], Awaitable[web.StreamResponse | None]] | None = None
+        self.pages: dict[str, tuple[str, bytes]] = {}
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
@@ -68,7 +68,7 @@ class Service:
         self.tls_port, self.plain_port = (s.sockets[0].getsockname()[1] for s in (secure, plain))
         self._started.set()
         await self._stop.wait()
-        await server.shutdown(0)
+        await server.shutdown(0.05)  # 0 would be for ever
 
     def _by_name(self, sock: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         self.hellos.append(name)
@@ -77,8 +77,9 @@ class Service:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(Arrived(request.method, request.raw_path, dict(request.headers), request.secure))
-        if self.extra is not None and (answer := await self.extra(request)) is not None:
-            return answer
+        if request.path in self.pages:
+            content_type, data = self.pages[request.path]
+            return web.Response(body=data, content_type=content_type)
         if request.path == "/moved":
             return web.Response(status=302, headers={"Location": "https://other.test/"})
         if request.path == "/reflect":
@@ -86,8 +87,8 @@ class Service:
             return web.Response(status=500, reason="Oops", text=f"error: bad credential {own}", headers={"X-Echo": own})
         if request.path.startswith("/files/"):
             return self._file(request.path.removeprefix("/files/"))
-        body = await request.read()
-        return web.Response(text=json.dumps({"target": request.raw_path, "body": len(body), "marker": "service"}))
+        size = sum([len(chunk) async for chunk in request.content.iter_any()])
+        return web.Response(text=json.dumps({"target": request.raw_path, "body": size, "marker": "service"}))
 
     def _file(self, name: str) -> web.StreamResponse:
         path = self.folder / name

@@ -225,6 +225,14 @@ def test_an_agent_cannot_find_its_gateways_memory_or_files(walled: Walled) -> No
         assert form not in found
 
 
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize("backend", ["bubblewrap"], indirect=True)
+def test_settings_of_the_machine_are_not_lent_with_its_programs(launch: Launch) -> None:
+    """A global npmrc or pip.conf below /usr may hold a registry's token."""
+    places = "/usr/etc /usr/local/etc /usr/pip.conf /usr/lib/node_modules/npm/npmrc"
+    assert out(launch(), f"find {places} -type f -size +0 2>/dev/null || :") == ""
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize("backend", ["docker"], indirect=True)
 def test_docker_shows_no_secret(engine: Engine, armed: Callable[[], HeldBottle]) -> None:

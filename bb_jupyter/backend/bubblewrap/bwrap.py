@@ -27,6 +27,14 @@ _ETC = (
     "ld.so.conf.d", "localtime", "magic", "mime.types", "os-release", "pki/ca-trust", "pki/tls/certs", "protocols",
     "services", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
+#: Settings for the whole machine below /usr, where administrators write tokens of package registries: npm's, pip's.
+_SETTINGS = tuple(
+    Path("/usr", *name.split("/"))
+    for name in (
+        "etc", "local/etc", "pip.conf", "local/pip.conf", "lib/node_modules/npm/npmrc",
+        "local/lib/node_modules/npm/npmrc",
+    )
+)  # fmt: skip
 #: Parts of an interpreter's prefix outside /usr that it needs; never etc, var or share, where secrets may lie.
 _PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "ssl")
 #: Parts of /proc that speak of the whole machine, read-only or hidden as Docker has them.  When root runs the kernel,
@@ -172,8 +180,11 @@ def sandbox(
 
 def _programs() -> list[str]:
     argv = ["--ro-bind", "/usr", "/usr", *_merged_usr()]
-    if Path("/usr/local/etc").is_dir():
-        argv += ["--tmpfs", "/usr/local/etc", "--remount-ro", "/usr/local/etc"]
+    for path in _SETTINGS:
+        if path.is_dir():
+            argv += ["--tmpfs", str(path), "--remount-ro", str(path)]
+        elif path.exists():
+            argv += ["--ro-bind", "/dev/null", str(path)]
     python = guest_python()
     if not python.is_relative_to("/usr"):
         prefix = python.parent.parent
