@@ -172,10 +172,8 @@ def _dockerfile(bottle: BottleManifest, entry: ProviderEntry, provider: AgentPro
     found = provider.dockerfile
     if found is None:
         return None, ""
-    return (
-        found,
-        "beside your own provider" if found.parent == entry.path.parent and entry.origin == "home" else "default",
-    )
+    is_own = entry.origin == "home" and found.parent == entry.path.parent
+    return found, "beside your own provider" if is_own else "the provider's own"
 
 
 def _skills(agent: AgentManifest, project: Path) -> tuple[Skill, ...]:

@@ -15,8 +15,9 @@
 # Without `done` the answer is the last thing said.  In commands $TURN counts the prompts of this conversation.
 set -u
 session=$1
-folder=${HOME:-/tmp}/.bottle/shell
-scratch=$(mktemp) || exit 1
+folder=$HOME/.bottle/shell
+scratch=$folder/output.$$ # not below /tmp, which the smallest images have not
+mkdir -p "$folder" && echo . >>"$folder/$session" || exit 1
 trap 'rm -f "$scratch"' EXIT
 newline='
 '
@@ -76,7 +77,6 @@ step() { # step NUMBER STEP
   esac
 }
 
-mkdir -p "$folder" && echo . >>"$folder/$session" || exit 1
 turn=$(($(wc -c <"$folder/$session") / 2))
 calls=0 last= number=0 current= started=0
 printf '{"type":"started","session":"%s","model":"script"}\n' "$session"
