@@ -97,6 +97,12 @@ def one_line(text: str) -> str:
     return re.sub(r"[\t\n\r]", lambda match: named(match[0]), _SUSPECT.sub(lambda match: named(match[0]), text))
 
 
+def block(text: str) -> str:
+    """Return *text* with every control and invisible character named but for line ends; tabs become spaces."""
+    lines = text.replace("\r\n", "\n").replace("\t", "    ").split("\n")
+    return "\n".join(map(one_line, lines))
+
+
 def named(character: str) -> str:
     """Return how a control or invisible *character* is shown, such as `␛`, `<U+202E>` or `<0xFF>`."""
     code = ord(character)
