@@ -28,7 +28,7 @@ class AgentRequest:
         agent: the agent as declared.
         ref: what the bottle's manifest says of the provider.
         env: the bottle's variables: a provider may follow such as `ANTHROPIC_BASE_URL`.
-        routed: hosts (or `*.suffix`) for which the bottle's manifest has a route.
+        routed: hosts (or `*.suffix`) for which the bottle's manifest has a route, with the `token_ref` of each.
         guest_home: the agent's home in the bottle.
         host_programs: the bottle runs this host's programs (bubblewrap) instead of an image.
     """
@@ -36,13 +36,21 @@ class AgentRequest:
     agent: AgentManifest
     ref: AgentProviderRef
     env: Mapping[str, str] = field(default_factory=dict)
-    routed: frozenset[str] = frozenset()
+    routed: Mapping[str, str] = field(default_factory=dict)
     guest_home: str = "/home/agent"
     host_programs: bool = False
 
     def has_route(self, host: str) -> bool:
         """Whether the bottle's manifest has a route for *host*; a provider then brings none."""
-        return any(host == known or (known[0] == "*" and host.endswith(known[1:])) for known in self.routed)
+        return bool(self._routes(host))
+
+    def token_ref(self, host: str) -> str:
+        """Return where the credential of the manifest's route for *host* is kept; empty when there is none."""
+        return next(iter(self._routes(host)), "")
+
+    def _routes(self, host: str) -> list[str]:
+        named = [ref for known, ref in self.routed.items() if host == known]
+        return named + [ref for known, ref in self.routed.items() if known[0] == "*" and host.endswith(known[1:])]
 
 
 @dataclass(frozen=True)

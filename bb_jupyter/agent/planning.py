@@ -55,7 +55,7 @@ def plan_agent(
         agent=agent,
         ref=bottle.agent_provider,
         env=env,
-        routed=frozenset(route.host for route in bottle.egress.routes),
+        routed={route.host: route.auth.token_ref if route.auth else "" for route in bottle.egress.routes},
         guest_home=guest_home,
         host_programs=host_programs,
     )

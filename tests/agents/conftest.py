@@ -16,6 +16,7 @@ from tests.agents.endpoint import ModelEndpoint
 SECRET = "sk-scripted-0123456789abcdef"
 _ROUTES = {
     "claude": "host: api.anthropic.com, auth: {scheme: header, header: x-api-key, token_ref: MODEL_KEY}",
+    "claude-oauth": "host: api.anthropic.com, auth: {scheme: bearer, token_ref: MODEL_KEY}",
     "codex": "host: api.openai.com, auth: {scheme: bearer, token_ref: MODEL_KEY}",
 }
 _BOTTLE = """\
@@ -67,15 +68,16 @@ def launch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Launch:
     """Launch a bottle of *agent* whose requests to its service come to *endpoint*, with the secret."""
-    monkeypatch.setenv("MODEL_KEY", SECRET)
+    monkeypatch.setenv("MODEL_KEY", SECRET.replace("sk-", "sk-ant-oat01-") if agent.endswith("oauth") else SECRET)
     ca = home / "model.pem"
     ca.write_text(endpoint.ca_pem)
     (home / "bottles").mkdir()
-    text = _BOTTLE.format(agent=agent, route=_ROUTES[agent], port=endpoint.port, ca=ca)
+    agent_name = agent.partition("-")[0]
+    text = _BOTTLE.format(agent=agent_name, route=_ROUTES[agent], port=endpoint.port, ca=ca)
     (home / "bottles" / "model.md").write_text(text)
 
     def start(**options: object) -> HeldBottle:
-        given = {"agent": agent, "bottle": "model", "backend": backend, **options}
+        given = {"agent": agent_name, "bottle": "model", "backend": backend, **options}
         return session.launch(bottle_name, LaunchOptions(**given))  # type: ignore[arg-type]
 
     return start

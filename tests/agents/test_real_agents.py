@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.agent.events import Failure, Final, Started, Text, Thinking, ToolCall, ToolResult
+from bb_jupyter.agent_provider import get_provider
 from bb_jupyter.session import HeldBottle
 from tests.agents.conftest import SECRET, Launch
 from tests.agents.endpoint import SAID, THOUGHT, Mode, ModelEndpoint
@@ -43,6 +44,23 @@ def test_the_service_gets_the_credential_that_nothing_in_the_bottle_holds(
     found = bottle.exec(["grep", "-rlaF", SECRET, "/home", "/tmp", "/etc", "/opt"]).wait()
     assert found.stdout == b""
     assert SECRET not in bottle.plan.text()
+
+
+@pytest.mark.parametrize("agent", ["claude-oauth"], indirect=True)
+def test_a_subscriptions_token_is_sent_as_a_bearer(bottle: HeldBottle, endpoint: ModelEndpoint) -> None:
+    result = bottle.ask("Hello.").wait()
+    assert result.ok, result.events
+    assert endpoint.credentials == {"Bearer sk-ant-oat01-scripted-0123456789abcdef"}
+    environment = bottle.exec(["env"]).wait().stdout
+    assert b"CLAUDE_CODE_OAUTH_TOKEN=placeholder" in environment and b"sk-ant-oat01" not in environment
+
+
+def test_the_humans_mcp_server_is_known_to_the_agent(bottle: HeldBottle, endpoint: ModelEndpoint, agent: str) -> None:
+    get_provider(agent).provision_supervise_mcp(bottle.plan, bottle.bottle, "http://supervise:9100/")
+    result = bottle.ask("Hello.").wait()
+    assert result.ok, result.events
+    listed = {"claude": ["claude", "mcp", "list"], "codex": ["codex", "mcp", "list"]}[agent]
+    assert b"http://supervise:9100/" in bottle.exec(listed).wait().stdout
 
 
 @pytest.mark.parametrize("mode", ["401", "429", "500", "drop"])

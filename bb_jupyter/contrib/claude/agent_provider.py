@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bb_jupyter.agent.credentials import host_of, token_ref
 from bb_jupyter.agent.events import (
@@ -28,12 +28,17 @@ from bb_jupyter.agent.events import (
 from bb_jupyter.agent.guest import Guest, GuestPlan, write_files
 from bb_jupyter.agent.host_programs import host_program
 from bb_jupyter.agent.plan import PLACEHOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
+from bb_jupyter.agent.planning import resolve_token
 from bb_jupyter.agent.provider import AgentProvider
 from bb_jupyter.agent.untrusted import at, count, dumped, json_object, number, objects, text
 from bb_jupyter.errors import UsageError
 
+if TYPE_CHECKING:
+    from bb_jupyter.manifest import Route
+
 #: How the tokens begin that `claude setup-token` and a login give; they are sent as bearer tokens, API keys are not.
 _OAUTH_PREFIX = "sk-ant-oat"
+_KEY_VARIABLE, _OAUTH_VARIABLE = "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"
 #: The bottle updates nothing, reports nothing, and has no background work to outlive the run; root may be its user.
 _QUIET = {
     "IS_SANDBOX": "1",
@@ -102,19 +107,23 @@ class ClaudeProvider(AgentProvider):
         return token
 
 
-def _route(request: AgentRequest) -> tuple[tuple[Any, ...], str]:
+def _route(request: AgentRequest) -> tuple[tuple[Route, ...], str]:
     """Return the route to the API, none where the manifest has its own, and the variable that wants the placeholder."""
-    from bb_jupyter.agent.planning import resolve_token
     from bb_jupyter.manifest import Auth, Route
 
     host, port = host_of(request.env.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com"), "ANTHROPIC_BASE_URL")
     if request.has_route(host):
-        return (), "ANTHROPIC_API_KEY"
-    ref = token_ref(request, provider="claude", usual=("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"))
-    if resolve_token(ref).startswith(_OAUTH_PREFIX):
-        return (Route(host=host, port=port, auth=Auth(scheme="bearer", token_ref=ref)),), "CLAUDE_CODE_OAUTH_TOKEN"
+        known = request.token_ref(host)
+        return (), _OAUTH_VARIABLE if known and _is_oauth(known) else _KEY_VARIABLE
+    ref = token_ref(request, provider="claude", usual=(_KEY_VARIABLE, _OAUTH_VARIABLE))
+    if _is_oauth(ref):
+        return (Route(host=host, port=port, auth=Auth(scheme="bearer", token_ref=ref)),), _OAUTH_VARIABLE
     auth = Auth(scheme="header", header="x-api-key", token_ref=ref)
-    return (Route(host=host, port=port, auth=auth),), "ANTHROPIC_API_KEY"
+    return (Route(host=host, port=port, auth=auth),), _KEY_VARIABLE
+
+
+def _is_oauth(ref: str) -> bool:
+    return resolve_token(ref).startswith(_OAUTH_PREFIX)
 
 
 def _state_file(home: str, mcp_servers: dict[str, Any]) -> GuestFile:

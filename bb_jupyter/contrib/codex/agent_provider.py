@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bb_jupyter.agent.credentials import host_of, token_ref
 from bb_jupyter.agent.events import (
@@ -27,9 +27,13 @@ from bb_jupyter.agent.events import (
 from bb_jupyter.agent.guest import Guest, GuestPlan, write_files
 from bb_jupyter.agent.host_programs import host_program
 from bb_jupyter.agent.plan import PLACEHOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
+from bb_jupyter.agent.planning import resolve_token
 from bb_jupyter.agent.provider import AgentProvider
 from bb_jupyter.agent.untrusted import at, count, dumped, json_object, number, objects, text
 from bb_jupyter.errors import UsageError
+
+if TYPE_CHECKING:
+    from bb_jupyter.manifest import Route
 
 _API = "https://api.openai.com/v1"
 _CONFIG = ".codex/config.toml"
@@ -127,8 +131,7 @@ class CodexProvider(AgentProvider):
         return key
 
 
-def _routes(request: AgentRequest, base_url: str) -> tuple[Any, ...]:
-    from bb_jupyter.agent.planning import resolve_token
+def _routes(request: AgentRequest, base_url: str) -> tuple[Route, ...]:
     from bb_jupyter.manifest import Auth, Route
 
     host, port = host_of(base_url, "OPENAI_BASE_URL")
