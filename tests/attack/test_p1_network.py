@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
 from bb_jupyter import manifest, selftest
@@ -171,3 +173,19 @@ def test_another_bottle_cannot_be_reached(launch: Launch, bottle_name: str, cana
         attempts += [Attempt("unix", "bb-neighbour", 0, (b"x",), 1.0)]
         assert [outcome.error for outcome in Probe(one, canary).dial(attempts[:1])] == ["timeout"]  # it does listen
         Probe(two, canary).blocked(attempts)
+
+
+_CALL_OF_32_BITS = r"""
+import ctypes, mmap
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(b"\xb8\x14\0\0\0\xcd\x80\xc3")  # mov eax, 20 (getpid); int 0x80; ret
+print("called", ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))())
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only here a process can make calls of 32 bits")
+def test_calls_of_32_bits_do_not_slip_past_the_filter(walled: Walled) -> None:
+    """`socketcall` would hide the address family, AF_VSOCK among them (moby #53551)."""
+    done = walled.python(_CALL_OF_32_BITS)
+    assert done.returncode != 0
+    assert b"called" not in done.stdout

@@ -21,7 +21,7 @@ _NR, _ARCH, _ARG0 = 0, 4, 16
 _CLONE_NEWUSER = 0x10000000
 _X32_BIT = 0x40000000
 #: AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: what a program without hardware needs.
-_FAMILIES = (1, 2, 10, 16)
+FAMILIES = (1, 2, 10, 16)
 
 _DENIED_X86_64 = {
     "syslog": 103, "quotactl": 179, "nfsservctl": 180, "_sysctl": 156, "acct": 163, "settimeofday": 164,
@@ -46,6 +46,8 @@ _DENIED_AARCH64 = {
     "move_pages": 239, "mbind": 235, "set_mempolicy": 237, "migrate_pages": 238, "fanotify_init": 262,
     "vhangup": 58,
 }  # fmt: skip
+#: The names of all denied calls; a processor may lack some.
+DENIED = frozenset({*_DENIED_X86_64, *_DENIED_AARCH64})
 # machine -> (AUDIT_ARCH_*, denied calls, clone, clone3, socket, socketpair)
 _MACHINES = {
     "x86_64": (0xC000003E, _DENIED_X86_64, 56, 435, 41, 53),
@@ -81,10 +83,10 @@ def _instructions(arch: int, denied: dict[str, int], clone: int, clone3: int, *s
     yield _op(_LOAD, _NR)
     for number in sockets:
         # not this call: over the load, one test a family, and the verdict
-        yield _op(_JEQ, number, 0, len(_FAMILIES) + 2)
+        yield _op(_JEQ, number, 0, len(FAMILIES) + 2)
         yield _op(_LOAD, _ARG0)
-        for index, family in enumerate(_FAMILIES):
-            yield _op(_JEQ, family, len(_FAMILIES) - index, 0)
+        for index, family in enumerate(FAMILIES):
+            yield _op(_JEQ, family, len(FAMILIES) - index, 0)
         yield _op(_RET, _ERRNO | errno.EAFNOSUPPORT)
         yield _op(_LOAD, _NR)
     yield _op(_RET, _ALLOW)

@@ -20,6 +20,7 @@ _PATIENCE = 5.0
 
 # Runs in the bottle with nothing but the builtins of a POSIX shell.  $1 is the command, which leads a session.
 # Doomed is whoever is of its session or group, or a child of a doomed one; SIGKILL all, until a look finds nobody new.
+# The leader comes first: a shell whose children die before it ends by itself, with their status or with 0.
 _GONE = b"gone\n"
 _SCRIPT = r"""
 exec 2>/dev/null
@@ -38,6 +39,7 @@ while [ $((round += 1)) -le 50 ]; do
     done
   done
   [ "$new" ] || { echo gone; exit 0; }
+  case $new in *" $1 "*) new="$1$new" ;; esac
   kill -9 $new
   killed="$killed$new"
 done
@@ -66,7 +68,7 @@ def _killed(client: docker.APIClient, container: str, pid: int, user: str) -> bo
     """Run the script; its word is taken, for the engine may tell of its end two seconds later."""
     try:
         killer = client.exec_create(container, ["/bin/sh", "-c", _SCRIPT, "kill", str(pid)], user=user)["Id"]
-        stream = RawStream(client, killer, None)
+        stream = RawStream.of_exec(client, killer)
     except APIError:
         return False
     said = b""

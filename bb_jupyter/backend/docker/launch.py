@@ -15,7 +15,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.docker import endpoint, engine, guest_image, image, labels, transfer
+from bb_jupyter.backend.docker import endpoint, engine, guest_image, image, labels, seccomp, transfer
 from bb_jupyter.backend.docker.bottle import DockerBottle
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.prepare import enforced
@@ -119,7 +119,7 @@ def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str)
             network_mode="none",
             extra_hosts=dict.fromkeys(_SERVICES, "127.0.0.1"),
             cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
+            security_opt=["no-new-privileges", *seccomp.options(engine.info())],
             ipc_mode="private",
             # PID 1's output is open to every process of the bottle: a log of it would fill the engine's disk.
             log_config={"Type": "none"},
