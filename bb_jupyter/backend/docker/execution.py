@@ -74,7 +74,7 @@ class DockerExecution(Execution):
         self._silence = _SILENCE
         self._dead = False
         self._early: list[Chunk] = []
-        self._stream = RawStream(client, exec_id, stdin)
+        self._stream = RawStream.of_exec(client, exec_id, stdin)
         self._pid = self._read_header()
 
     def _read_header(self) -> int:

@@ -69,13 +69,13 @@ def obtain(client: docker.APIClient, plan: DockerBottlePlan, on_progress: OnProg
     """
     if plan.image_id:
         return plan.image_id
-    found = inspect(client, plan.image) or _pull(client, plan.image, on_progress)
+    found = inspect(client, plan.image) or pull(client, plan.image, on_progress)
     if plan.dockerfile is None:
         return str(found["Id"])
     return build.build(client, plan.dockerfile, plan.image, str(found["Id"]), on_progress)
 
 
-def _pull(client: docker.APIClient, name: str, on_progress: OnProgress) -> dict[str, Any]:
+def pull(client: docker.APIClient, name: str, on_progress: OnProgress) -> dict[str, Any]:
     hint = f"Name an image that this engine has, or can pull: --image NAME, or {VARIABLE}."
     layers: dict[str, bool] = {}
     with engine.errors(f"pull image '{name}'"):

@@ -25,11 +25,16 @@ class Steps:
         Raises:
             BaseException: what the step raised, or what interrupted the waiting.
         """
+        return self.begin(step).result()
+
+    def begin(self, step: Callable[[], _T]) -> Future[_T]:
+        """Run *step* after all earlier ones; does not wait."""
         try:
-            future = self._executor.submit(step)
-        except RuntimeError:
-            return step()  # the interpreter is about to end, and no thread starts any more
-        return future.result()
+            return self._executor.submit(step)
+        except RuntimeError:  # the interpreter is about to end, and no thread starts any more
+            done: Future[_T] = Future()
+            _fulfil(done, step)
+            return done
 
     def close(self) -> None:
         """Let the thread end after its last step."""

@@ -1,4 +1,4 @@
-"""The raw stream of an exec: a hijacked HTTP connection, stdout and stderr in frames one way, stdin the other.
+"""The raw stream of an exec or of a container: a hijacked HTTP connection, output in frames one way, stdin the other.
 
 A frame is 8 bytes of header (stream number, three zeros, big-endian length) and its payload; see "Stream format" of
 `POST /containers/{id}/attach` in the Engine API's reference.
@@ -26,19 +26,14 @@ _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class RawStream:
-    """The host's end of an exec's connection.  Never blocks but in `wait`.
+    """The host's end of a connection.  Never blocks but in `wait`.
 
     Args:
-        client: the engine.
-        exec_id: an exec that was created and is started now.
-        stdin: what to send; `None` when the exec has no stdin.
-
-    Raises:
-        APIError: the engine refuses to start it.
+        raw: what docker-py's `exec_start(socket=True)` or `attach_socket` returned.
+        stdin: what to send; `None` when there is nothing.
     """
 
-    def __init__(self, client: docker.APIClient, exec_id: str, stdin: Stdin | None) -> None:
-        raw = client.exec_start(exec_id, socket=True)
+    def __init__(self, raw: Any, stdin: Stdin | None = None) -> None:  # noqa: ANN401 - docker-py has no types
         self._response = raw._response
         self._socket: Any = getattr(raw, "_sock", raw)
         self._socket.setblocking(False)
@@ -49,6 +44,15 @@ class RawStream:
         self._left = 0
         self.ended = False
         self._take_early(self._response.raw._fp.fp)
+
+    @classmethod
+    def of_exec(cls, client: docker.APIClient, exec_id: str, stdin: Stdin | None = None) -> RawStream:
+        """Start an exec that was created, and return its stream.
+
+        Raises:
+            APIError: the engine refuses to start it.
+        """
+        return cls(client.exec_start(exec_id, socket=True), stdin)
 
     def wait(self, timeout: float | None) -> None:
         """Wait up to *timeout* seconds (`None`: without limit) for output, or until a piece of input was passed on."""
@@ -75,6 +79,28 @@ class RawStream:
         except OSError:
             self.ended = True  # the engine or the connection died; its container tells which
         return self._parse()
+
+    def send(self, data: bytes) -> int:
+        """Send what goes out at once of *data*; return how many bytes that were, maybe none.
+
+        Raises:
+            OSError: nobody reads any more.
+        """
+        try:
+            return int(self._socket.send(data))
+        except _WOULD_BLOCK:
+            return 0
+
+    def wait_to_send(self, timeout: float) -> None:
+        """Wait up to *timeout* seconds until more can be sent."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        poll.poll(timeout * 1000)
+
+    def hang_up(self) -> None:
+        """End the connection both ways; whoever waits for output wakes up, and closes it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection.  Idempotent; the command is not told."""
