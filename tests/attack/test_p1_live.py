@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bb_jupyter import manifest
-from bb_jupyter.errors import BottleError, BottleGone, ManifestError, UsageError
+from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError, UsageError
 from bb_jupyter.gateway import audit
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 from bb_jupyter.selftest import Canary, Probe, network, proxy, selftest
@@ -102,9 +102,25 @@ def test_without_its_gateway_a_bottle_has_no_network(
     assert [str(verdict) for verdict in selftest(open_bottle, checks=walls) if verdict.ok is not True] == []
     assert [bottle.state for bottle in session.active() if bottle.slug == open_bottle.plan.slug] == ["no gateway"]
     assert audit.read(open_bottle.plan.slug)[-1]["event"] == "gateway-died"
-    with pytest.raises(BottleGone, match="gateway"):
-        open_bottle.allow("more.test")
     assert open_bottle.exec(["echo", "alive"]).wait().stdout == b"alive\n"
+    open_bottle.allow("more.test")  # the human's act, and nothing less, brings it back
+    assert open_bottle.bottle.network.state == "open"
+    assert _reaches(open_bottle)
+
+
+def test_a_program_on_the_gateways_port_harms_only_itself(launch: Launch, canary: Canary) -> None:
+    held = launch()
+    program = (
+        "import socket, time; s = socket.create_server(('127.0.0.1', 3128)); print('up', flush=True); time.sleep(99)"
+    )
+    with held.exec(["python3", "-c", program]) as squatter:
+        assert squatter.poll(30)
+        with pytest.raises(BackendUnavailable):
+            held.allow("ok.test")
+        assert held.bottle.network.state == "none"
+    assert held.exec(["echo", "alive"]).wait().stdout == b"alive\n"
+    held.allow("localhost:9")
+    assert _rule(held, canary, "localhost:9") == "address"
 
 
 def _kill_gateway(held: HeldBottle, request: pytest.FixtureRequest) -> None:

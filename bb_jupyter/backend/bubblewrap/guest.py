@@ -7,7 +7,8 @@ dict each:
     {"op": "exec", "id": N}  with fds: request, stdout, stderr, status[, stdin].  The request is a file that holds
         {"argv": […], "env": {…}, "cwd": "…"}; the exit status is written to `status` as a decimal line.
     {"op": "kill", "id": N}  SIGKILL to every process of that command's session.
-    {"op": "listen", "ports": […]}  answered by one byte, with one listening socket of 127.0.0.1 per port.
+    {"op": "listen", "ports": […]}  answered by one byte, with one listening socket of 127.0.0.1 per port; by "0" and
+        none when a port is taken.
 
 It sends one byte when it is ready.  The host believes none of what it says.
 
@@ -121,18 +122,21 @@ class Guest:
             signal_all(stopped, signal.SIGKILL)
 
     def listen(self, ports: list[int]) -> None:
-        """Bind ports of the bottle's own loopback and pass the sockets out."""
+        """Bind ports of the bottle's own loopback and pass the sockets out; none if a command holds one of them."""
         sockets = []
-        for port in ports:
-            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
-            listener.listen(512)
-            sockets.append(listener)
-        rights = array.array("i", [listener.fileno() for listener in sockets])
-        self.control.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-        for listener in sockets:
-            listener.close()
+        try:
+            for port in ports:
+                sockets.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sockets[-1].bind(("127.0.0.1", port))
+                sockets[-1].listen(512)
+            rights = array.array("i", [listener.fileno() for listener in sockets])
+            self.control.sendmsg([b"1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        except OSError:
+            self.control.send(b"0")
+        finally:
+            for listener in sockets:
+                listener.close()
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
