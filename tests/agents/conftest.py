@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bb_jupyter.agent_provider import get_provider
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 from tests.agents import cli
 from tests.agents.endpoint import ModelEndpoint
+from tests.attack.conftest import address_for
 
 #: What the gateway puts into requests, and what nothing in a bottle may hold.
 SECRET = "sk-scripted-0123456789abcdef"
@@ -21,11 +23,11 @@ _ROUTES = {
 }
 _BOTTLE = """\
 ---
-agent_provider: {{template: {agent}}}
+agent_provider: {{template: {agent}, dockerfile: "{dockerfile}"}}
 env: {{CLAUDE_CODE_MAX_RETRIES: "1"}}
 egress:
   routes:
-    - {{{route}, resolve: "127.0.0.1:{port}", ca: {ca}}}
+    - {{{route}, resolve: "{address}:{port}", ca: {ca}}}
 ---
 """
 
@@ -33,8 +35,8 @@ Launch = Callable[..., HeldBottle]
 
 
 @pytest.fixture
-def endpoint() -> Iterator[ModelEndpoint]:
-    model = ModelEndpoint()
+def endpoint(backend: str, request: pytest.FixtureRequest) -> Iterator[ModelEndpoint]:
+    model = ModelEndpoint(address_for(backend, request))
     yield model
     model.close()
 
@@ -44,9 +46,17 @@ def agent(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=[pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)])
+@pytest.fixture(
+    params=[
+        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ]
+)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("PATH", f"{cli.installed()}:{os.environ['PATH']}")
+    if request.param == "docker":
+        monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", request.getfixturevalue("engine").base_image)
+    else:
+        monkeypatch.setenv("PATH", f"{cli.installed()}:{os.environ['PATH']}")
     return str(request.param)
 
 
@@ -73,7 +83,15 @@ def launch(
     ca.write_text(endpoint.ca_pem)
     (home / "bottles").mkdir()
     agent_name = agent.partition("-")[0]
-    text = _BOTTLE.format(agent=agent_name, route=_ROUTES[agent], port=endpoint.port, ca=ca)
+    dockerfile = _pinned(agent_name, home / "image") if backend == "docker" else ""
+    text = _BOTTLE.format(
+        agent=agent_name,
+        dockerfile=dockerfile,
+        route=_ROUTES[agent],
+        address=endpoint.address,
+        port=endpoint.port,
+        ca=ca,
+    )
     (home / "bottles" / "model.md").write_text(text)
 
     def start(**options: object) -> HeldBottle:
@@ -81,6 +99,16 @@ def launch(
         return session.launch(bottle_name, LaunchOptions(**given))  # type: ignore[arg-type]
 
     return start
+
+
+def _pinned(agent: str, folder: Path) -> Path:
+    """Write the provider's own Dockerfile with the version that these tests know; the same text is the same image."""
+    default = get_provider(agent).dockerfile
+    assert default is not None
+    version = next(package.rpartition("@")[2] for package in cli.PACKAGES if agent in package)
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(default.read_text().replace("VERSION=latest", f"VERSION={version}"))
+    return folder / "Dockerfile"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A model that does as it is told: Anthropic's Messages and OpenAI's Responses, streamed over TLS on loopback.
+"""A model that does as it is told: Anthropic's Messages and OpenAI's Responses, streamed over TLS.
 
 Each prompt is answered by some thinking, then a tool call for each of `commands`, then a closing text.  A conversation
 is told by its history alone, as with the real services, so that resuming one shows.
@@ -27,6 +27,9 @@ THOUGHT, SAID = "let me think", "I will do it."
 class ModelEndpoint:
     """A server in a thread of its own.
 
+    Args:
+        address: of this host, where the bottles' gateways reach it.
+
     Attributes:
         mode: how it answers; `ok`, a status, or a way to fail.
         commands: the shell commands that the model wants to be run, for every prompt.
@@ -35,7 +38,8 @@ class ModelEndpoint:
         asked: set when a request has come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.mode: Mode = "ok"
         self.commands: list[str] = []
         self.requests: list[tuple[str, Json]] = []
@@ -67,7 +71,7 @@ class ModelEndpoint:
                 sock.context = self._authority.context(name)
 
         context.sni_callback = by_name
-        server = await self._loop.create_server(web.Server(self._handle, access_log=None), "127.0.0.1", 0, ssl=context)
+        server = await self._loop.create_server(web.Server(self._handle, access_log=None), self.address, 0, ssl=context)
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         await self._stop.wait()

@@ -11,6 +11,7 @@ from bb_jupyter.agent_provider import get_provider
 from bb_jupyter.session import HeldBottle
 from tests.agents.conftest import SECRET, Launch
 from tests.agents.endpoint import SAID, THOUGHT, Mode, ModelEndpoint
+from tests.leftovers import SLUG_LABEL, Engine
 
 
 def test_a_prompt_ends_in_an_answer_with_its_tool_call_done_in_the_bottle(
@@ -34,7 +35,7 @@ def test_a_prompt_ends_in_an_answer_with_its_tool_call_done_in_the_bottle(
 
 
 def test_the_service_gets_the_credential_that_nothing_in_the_bottle_holds(
-    bottle: HeldBottle, endpoint: ModelEndpoint
+    bottle: HeldBottle, endpoint: ModelEndpoint, backend: str, request: pytest.FixtureRequest
 ) -> None:
     endpoint.commands = ["env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'"]
     result = bottle.ask("Look around.").wait()
@@ -44,6 +45,16 @@ def test_the_service_gets_the_credential_that_nothing_in_the_bottle_holds(
     found = bottle.exec(["grep", "-rlaF", SECRET, "/home", "/tmp", "/etc", "/opt"]).wait()
     assert found.stdout == b""
     assert SECRET not in bottle.plan.text()
+    if backend == "docker":
+        assert SECRET not in known_to(request.getfixturevalue("engine"), bottle.plan.slug)
+
+
+def known_to(engine: Engine, slug: str) -> str:
+    """Return all that the engine tells of a bottle's containers and their images."""
+    with engine.client() as client:
+        containers = client.containers.list(all=True, filters={"label": f"{SLUG_LABEL}={slug}"})
+        assert containers
+        return str([(found.attrs, found.image.attrs, found.image.history()) for found in containers])
 
 
 @pytest.mark.parametrize("agent", ["claude-oauth"], indirect=True)
