@@ -32,7 +32,7 @@ class Bottle(ABC):
     network: Network
 
     def allow(self, routes: EgressPlan) -> int:
-        """Replace the policy by *routes*; a bottle that had no network gets its gateway now.
+        """Replace the policy by *routes*; a bottle without a gateway, or whose gateway died, gets one now.
 
         Returns:
             The policy's generation.
@@ -40,13 +40,17 @@ class Bottle(ABC):
         Raises:
             ManifestError: the policy is refused; nothing has changed.
             BackendUnavailable: the gateway does not start.
-            BottleGone: the bottle or its gateway died.
+            BottleGone: the bottle died.
         """
-        if self.network.state != "none":
+        if self.network.state == "open":
             return self.network.replace(routes)
         self.network.open(routes)
-        self.trust_gateway()
-        return 1
+        try:
+            self.trust_gateway()
+        except BaseException:
+            self.network.close()  # no network is better than one whose certificates nothing trusts
+            raise
+        return self.network.generation
 
     def trust_gateway(self) -> None:
         """Let programs in the bottle trust the certificates of its gateway, as the agent's provider does it."""

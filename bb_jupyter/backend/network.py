@@ -5,13 +5,15 @@ A bottle without routes has no gateway, and so no network at all; the first rout
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from bb_jupyter.agent import steps
 from bb_jupyter.agent.planning import resolve_token
+from bb_jupyter.backend import state
 from bb_jupyter.gateway import PORTS
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from bb_jupyter.gateway.config import GatewayConfig
     from bb_jupyter.gateway.plan import EgressPlan
 
+#: What `ls` says of a bottle whose gateway died: nothing is reachable from it.
+NO_GATEWAY = "no gateway"
 #: Starts a bottle's gateway: takes its configuration and what to call with each event.
 StartGateway = Callable[["GatewayConfig", Callable[["Event"], None]], "GatewayClient"]
 
@@ -65,14 +69,14 @@ class Network:
     @property
     def state(self) -> str:
         """`none`, `open`, or `lost` when the gateway died: then nothing is reachable."""
-        if self._client is None:
+        if self._routes is None:
             return "none"
-        return "open" if self._client.alive else "lost"
+        return "open" if self._client and self._client.alive else "lost"
 
     @property
     def env(self) -> dict[str, str]:
         """Variables by which commands find the gateway and trust its certificates."""
-        return {} if self._client is None else {**_PROXY_ENV, **steps.ca_env(self._plan.guest_home)}
+        return {} if self._routes is None else {**_PROXY_ENV, **steps.ca_env(self._plan.guest_home)}
 
     @property
     def ca_pem(self) -> str:
@@ -80,7 +84,7 @@ class Network:
         return self._client.ca_pem if self._client else ""
 
     def open(self, routes: EgressPlan) -> None:
-        """Start the gateway.
+        """Start the gateway, or a new one after the other died.
 
         Args:
             routes: what the bottle may reach.
@@ -96,13 +100,23 @@ class Network:
             routes, slug=self._plan.slug, name=spec.name, resolve_token=resolve_token, keep=spec.keep
         )
         with self._lock:
+            if self._client is not None:
+                config = replace(config, generation=self._client.generation + 1)
+                self._client.stop()
             self._client = self._start(config, self._on_event)
+            if self._routes is not None:  # there was one before, and `ls` says that it died
+                state.add_details(self._plan.slug, state="running")
             self._in_force(self._client, routes)
 
-    def adopt(self, client: GatewayClient, routes: EgressPlan) -> None:
-        """Take over a gateway that runs already, as after an attach."""
+    def adopt(self, find: Callable[[Callable[[Event], None]], GatewayClient | None], routes: EgressPlan) -> None:
+        """Take over a gateway that runs already, as after an attach.
+
+        Args:
+            find: returns it, given what to call with each event; `None` when it died meanwhile.
+            routes: the policy in force.
+        """
         with self._lock:
-            self._client, self._routes = client, routes
+            self._client, self._routes = find(self._on_event), routes
 
     def replace(self, routes: EgressPlan) -> int:
         """Replace the whole policy of a gateway that runs.
@@ -147,5 +161,8 @@ class Network:
                 self._client.detach()
 
     def _on_event(self, event: Event) -> None:
+        if event.get("event") == "gateway-died":
+            with contextlib.suppress(OSError):
+                state.add_details(self._plan.slug, state=NO_GATEWAY)
         for hear in [*self.events]:
             hear(event)

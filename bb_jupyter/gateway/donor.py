@@ -40,7 +40,7 @@ def _connected(path: str, patience: float) -> socket.socket:
             return sock
 
 
-def donate(path: str, ports: dict[str, int] = PORTS, *, patience: float = 10.0) -> str:
+def donate(path: str, ports: dict[str, int] = PORTS, *, patience: float = 60.0) -> str:
     """Bind, pass on, and wait for the gateway's word.
 
     Args:

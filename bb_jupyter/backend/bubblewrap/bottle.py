@@ -13,11 +13,9 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from bb_jupyter.backend import state
 from bb_jupyter.backend.archive import CopyReport, unpack
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import bwrap
@@ -29,7 +27,7 @@ from bb_jupyter.backend.copying import CopyPlan, pack, plan_copy
 from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.plan import GUEST_UID
 from bb_jupyter.backend.spec import Copy
-from bb_jupyter.errors import BottleGone, UsageError
+from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
 from bb_jupyter.gateway import PORTS
 
 if TYPE_CHECKING:
@@ -162,22 +160,29 @@ class BubblewrapBottle(Bottle):
             inside: whoever uses them checks what they are.
 
         Raises:
+            BackendUnavailable: a program in the bottle holds one of the ports.
             BottleGone: the bottle died.
         """
         with self._lock:
             self._send({"op": "listen", "ports": list(ports)}, [])
             self._control.settimeout(_ANSWER)
             try:
-                _, fds, _, _ = socket.recv_fds(self._control, 16, len(ports), socket.MSG_CMSG_CLOEXEC)
+                answer, fds, _, _ = socket.recv_fds(self._control, 16, len(ports), socket.MSG_CMSG_CLOEXEC)
             except OSError:
                 raise self._gone() from None
             finally:
                 self._control.settimeout(None)
-        if len(fds) != len(ports):
-            for fd in fds:
-                os.close(fd)
-            raise self._gone()
-        return fds
+        if len(fds) == len(ports):
+            return fds
+        for fd in fds:
+            os.close(fd)
+        if answer:
+            taken = " or ".join(map(str, ports))
+            raise BackendUnavailable(
+                f"the gateway of '{self.name}' cannot start: a program in the bottle holds port {taken}",
+                hint="Stop that program, or start a fresh bottle.",
+            )
+        raise self._gone()
 
     def _start_gateway(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
         from bb_jupyter.gateway.audit import AuditLog
@@ -185,16 +190,9 @@ class BubblewrapBottle(Bottle):
 
         fds = self.listen([PORTS["egress"]])
         try:
-            return GatewayClient.spawn(
-                config, {"egress": fds[0]}, audit=AuditLog(self.slug), on_event=partial(self._hear, on_event)
-            )
+            return GatewayClient.spawn(config, {"egress": fds[0]}, audit=AuditLog(self.slug), on_event=on_event)
         finally:
             os.close(fds[0])
-
-    def _hear(self, on_event: Callable[[Event], None], event: Event) -> None:
-        if event.get("event") == "gateway-died":
-            state.add_details(self.slug, state="no gateway")
-        on_event(event)
 
     def _start(
         self,

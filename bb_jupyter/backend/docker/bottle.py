@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import docker
 import requests
@@ -17,15 +17,13 @@ from bb_jupyter.backend.copying import plan_copy
 from bb_jupyter.backend.docker import engine, transfer
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
+from bb_jupyter.backend.docker.gateways import Gateways
 from bb_jupyter.backend.docker.prepare import user_in_container
 from bb_jupyter.backend.docker.stdin import Stdin
 from bb_jupyter.backend.docker.steps import to_its_end
 from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.spec import Copy
-from bb_jupyter.errors import BackendUnavailable, UsageError
-
-if TYPE_CHECKING:
-    from bb_jupyter.gateway.client import GatewayClient
+from bb_jupyter.errors import UsageError
 
 
 class DockerBottle(Bottle):
@@ -34,17 +32,26 @@ class DockerBottle(Bottle):
     Args:
         plan: what was launched.
         client: the engine.
+
+    Attributes:
+        gateways: what its network starts gateways by.
     """
 
     def __init__(self, plan: DockerBottlePlan, client: docker.APIClient) -> None:
         self.plan: DockerBottlePlan = plan
         self._client = client
-        self.network = Network(plan, _no_gateway)
+        self.gateways = Gateways(client, plan)
+        self.network = Network(plan, self.gateways.open)
 
     @property
     def alive(self) -> bool:
         """Whether its container runs."""
         return engine.is_running(self._client, self.plan.container)
+
+    def trust_gateway(self) -> None:
+        """See `Bottle.trust_gateway`; meanwhile the gateway gets the bottle's sockets, which are waited for, too."""
+        super().trust_gateway()
+        self.gateways.wait_served()
 
     def exec(
         self,
@@ -97,7 +104,3 @@ class DockerBottle(Bottle):
             if engine.is_gone(error) and not self.alive:
                 raise gone(self.name) from None
             raise engine.explain(error, doing) from None
-
-
-def _no_gateway(*_: object) -> GatewayClient:
-    raise BackendUnavailable("docker bottles have no gateway yet", hint="Use --backend bubblewrap for a network.")

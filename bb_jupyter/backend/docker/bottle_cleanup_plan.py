@@ -9,4 +9,4 @@ from bb_jupyter.backend.plan import BottleCleanupPlan
 
 @dataclass(frozen=True)
 class DockerBottleCleanupPlan(BottleCleanupPlan):
-    """Orphans of kind `container` (its id) and `state` (its directory)."""
+    """Orphans of kind `container` (its id), `volume` (its name) and `state` (its directory)."""

@@ -43,16 +43,19 @@ def tag(dockerfile: Path, base: str, base_id: str) -> str:
     Raises:
         UsageError: the build context cannot be read.
     """
-    digest = hashlib.sha256(base_id.encode())
-    for name, value in sorted(_build_args(base).items()):
-        digest.update(f"\0{name}={value}".encode())
-    digest.update(ca_bundle().encode())
+    digest = hashlib.sha256(settings(base, base_id))
     try:
         for path in _context(dockerfile):
             digest.update(_fingerprint(dockerfile.parent, path))
     except OSError as error:
         raise UsageError(f"cannot read {error.filename} of the build context: {error.strerror}") from None
     return f"bb-jupyter/{_slug(dockerfile.parent.name)}:{digest.hexdigest()[:16]}"
+
+
+def settings(base: str, base_id: str) -> bytes:
+    """Return what goes into an image beside its build context: the base, and what the host says of certificates."""
+    args = "".join(f"\0{name}={value}" for name, value in sorted(_build_args(base).items()))
+    return f"{base_id}{args}{ca_bundle()}".encode()
 
 
 def build(client: docker.APIClient, dockerfile: Path, base: str, base_id: str, on_progress: OnProgress) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import docker
+
 from bb_jupyter.backend import state
-from bb_jupyter.backend.docker import endpoint, engine
+from bb_jupyter.backend.docker import endpoint, engine, labels
 from bb_jupyter.backend.docker.bottle_cleanup_plan import DockerBottleCleanupPlan
-from bb_jupyter.backend.docker.enumerate import containers
-from bb_jupyter.backend.docker.launch import remove
+from bb_jupyter.backend.docker.enumerate import containers, volumes
+from bb_jupyter.backend.docker.labels import Labelled
+from bb_jupyter.backend.docker.removal import remove, remove_volume
 from bb_jupyter.backend.plan import Orphan
 
 #: Removals at a time.
@@ -24,13 +27,12 @@ def prepare_cleanup() -> DockerBottleCleanupPlan:
     """
     # Records first: a launch writes its record before its container, and removes it after.
     records = [record for record in state.records() if record.backend == "docker" and not record.owner.alive]
-    found = list(containers())
-    orphans = [
-        Orphan(container.slug, "container", container.container)
-        for container in found
-        if not container.keep and not container.owner.alive
-    ]
-    kept = {container.slug for container in found} - {orphan.slug for orphan in orphans}
+    found = containers()
+    bottles = {container.slug for container in found if container.role == labels.BOTTLE}
+    left = list(_orphans(found, bottles))
+    orphans = [Orphan(container.slug, "container", container.container) for container in left]
+    orphans += [Orphan(volume.slug, "volume", volume.container) for volume in _orphans(volumes(), bottles)]
+    kept = {container.slug for container in found if container not in left}
     here = endpoint.find().url
     orphans += [
         Orphan(record.slug, "state", str(record.directory))
@@ -40,13 +42,22 @@ def prepare_cleanup() -> DockerBottleCleanupPlan:
     return DockerBottleCleanupPlan(tuple(orphans))
 
 
+def _orphans(found: Iterable[Labelled], bottles: set[str]) -> Iterator[Labelled]:
+    """Yield what a dead owner left.  A kept bottle's gateway stays with its bottle; a donor is needed for a moment."""
+    for each in found:
+        kept = each.keep and each.role != labels.DONOR and each.slug in bottles
+        if not kept and not each.owner.alive:
+            yield each
+
+
 def cleanup(plan: DockerBottleCleanupPlan) -> None:
-    """Remove what *plan* lists; its containers before its state.  Idempotent.
+    """Remove what *plan* lists; its containers before its volumes, and those before its state.  Idempotent.
 
     Raises:
         BackendUnavailable: the engine does not answer.
     """
-    _remove_all(orphan.what for orphan in plan.orphans if orphan.kind == "container")
+    for kind, act in (("container", remove), ("volume", remove_volume)):
+        _all(act, [orphan.what for orphan in plan.orphans if orphan.kind == kind])
     gone = {orphan.slug for orphan in plan.orphans if orphan.kind == "state"}
     for record in state.records():
         if record.slug in gone and not record.owner.alive:
@@ -54,18 +65,19 @@ def cleanup(plan: DockerBottleCleanupPlan) -> None:
 
 
 def stop(slug: str) -> None:
-    """Remove the containers of one bottle, whoever owns it.  Idempotent.
+    """Remove the containers and volumes of one bottle, whoever owns it.  Idempotent.
 
     Raises:
         BackendUnavailable: the engine does not answer.
     """
-    _remove_all(container.container for container in containers(slug))
+    _all(remove, [container.container for container in containers(slug)])
+    _all(remove_volume, [volume.container for volume in volumes(slug)])
 
 
-def _remove_all(ids: Iterable[str]) -> None:
+def _all(act: Callable[[docker.APIClient, str], None], names: list[str]) -> None:
     client = engine.client()
-    doomed = list(ids)
-    if len(doomed) == 1:
-        return remove(client, doomed[0])
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(lambda container: remove(client, container), doomed))
+    if len(names) == 1:
+        act(client, names[0])
+    elif names:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda name: act(client, name), names))

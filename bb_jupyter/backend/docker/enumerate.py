@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import ActiveAgent
 from bb_jupyter.backend.docker import engine, labels
 from bb_jupyter.backend.docker.labels import Labelled
+from bb_jupyter.backend.network import NO_GATEWAY
+
+#: How the engine calls a container whose process has ended.
+_ENDED = frozenset({"exited", "dead"})
 
 
-def containers(slug: str = "") -> Iterator[Labelled]:
-    """Yield this user's containers, running or not: those of one bottle or all.
+def containers(slug: str = "") -> list[Labelled]:
+    """Return this user's containers, running or not: those of one bottle or all.
 
     A kept bottle's owner is the process that attached to it last, which its record tells, not its label.
 
@@ -21,11 +26,19 @@ def containers(slug: str = "") -> Iterator[Labelled]:
     """
     client = engine.client()
     with engine.errors("list containers"):
-        found = client.containers(all=True, filters=labels.mine(slug))
-    known = [container for container in map(Labelled.read, found) if container]
-    owners = {record.slug: record.owner for record in state.records()} if any(c.keep for c in known) else {}
-    for container in known:
-        yield replace(container, owner=owners.get(container.slug, container.owner))
+        return list(_known(client.containers(all=True, filters=labels.mine(slug))))
+
+
+def volumes(slug: str = "") -> list[Labelled]:
+    """Return this user's volumes, as `containers` does those.
+
+    Raises:
+        BackendUnavailable: the engine does not answer.
+    """
+    client = engine.client()
+    with engine.errors("list volumes"):
+        found = client.volumes(filters=labels.mine(slug))["Volumes"] or ()
+    return list(_known({"Id": volume["Name"], "State": "", "Labels": volume["Labels"]} for volume in found))
 
 
 def enumerate_active() -> list[ActiveAgent]:
@@ -34,18 +47,34 @@ def enumerate_active() -> list[ActiveAgent]:
     Raises:
         BackendUnavailable: the engine does not answer.
     """
-    active = [_agent(container) for container in containers() if container.running]
+    found = containers()
+    states = {record.slug: str(record.details.get("state", "")) for record in state.records()}
+    gateways = [container for container in found if container.role == labels.GATEWAY]
+    lost = {each.slug for each in gateways if each.status in _ENDED} - {each.slug for each in gateways if each.running}
+    states |= dict.fromkeys(lost, NO_GATEWAY)
+    active = [
+        _agent(container, states.get(container.slug) or "running")
+        for container in found
+        if container.role == labels.BOTTLE and container.running
+    ]
     return sorted(active, key=lambda agent: agent.created)
 
 
-def _agent(container: Labelled) -> ActiveAgent:
+def _known(summaries: Iterable[Mapping[str, Any]]) -> Iterator[Labelled]:
+    known = [container for container in map(Labelled.read, summaries) if container]
+    owners = {record.slug: record.owner for record in state.records()} if any(c.keep for c in known) else {}
+    for container in known:
+        yield replace(container, owner=owners.get(container.slug, container.owner))
+
+
+def _agent(container: Labelled, state_in_words: str) -> ActiveAgent:
     return ActiveAgent(
         slug=container.slug,
         name=container.name,
         backend="docker",
         agent=container.agent,
         bottle=container.bottle,
-        state="running",
+        state=state_in_words,
         created=container.created,
         owner=container.owner,
         keep=container.keep,

@@ -76,6 +76,11 @@ def obtain(client: docker.APIClient, plan: DockerBottlePlan, on_progress: OnProg
 
 
 def pull(client: docker.APIClient, name: str, on_progress: OnProgress) -> dict[str, Any]:
+    """Pull an image and return what the engine knows of it.
+
+    Raises:
+        BackendUnavailable: it cannot be pulled.
+    """
     hint = f"Name an image that this engine has, or can pull: --image NAME, or {VARIABLE}."
     layers: dict[str, bool] = {}
     with engine.errors(f"pull image '{name}'"):

@@ -18,6 +18,10 @@ from bb_jupyter.home import bot_bottle_home
 _PREFIX = "bb-jupyter."
 #: Version of this set of labels.
 _VERSION = "1"
+#: Roles of containers: the bottle itself, its gateway, and who brings that the bottle's sockets.
+BOTTLE, GATEWAY, DONOR = "bottle", "gateway", "donor"
+#: Role of the volume where gateway and donor meet.
+VOLUME = "volume"
 
 
 def home_scope() -> str:
@@ -26,13 +30,14 @@ def home_scope() -> str:
     return hashlib.sha256(whose.encode()).hexdigest()[:24]
 
 
-def of_plan(plan: DockerBottlePlan) -> dict[str, str]:
-    """Return the labels of a bottle that is about to start."""
+def of_plan(plan: DockerBottlePlan, role: str = BOTTLE) -> dict[str, str]:
+    """Return the labels of a bottle that is about to start, or of what it has beside its own container."""
     spec = plan.spec
     values = {
         "backend-version": _VERSION,
         "home": home_scope(),
         "slug": plan.slug,
+        "role": role,
         "name": spec.name,
         "owner": json.dumps(Owner.current().to_dict()),
         "created": f"{time.time():.3f}",
@@ -73,11 +78,12 @@ def mine(slug: str = "") -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A container of this user's, as one line of the engine's list tells it.
+    """A container (or volume) of this user's, as one line of the engine's list tells it.
 
     Attributes:
-        container: its id.
-        running: whether it runs.
+        container: its id; of a volume, its name.
+        status: as the engine names it, such as `running`; empty for a volume.
+        role: `bottle`, `gateway`, `donor` or `volume`.
         slug: its bottle's identity.
         name: its bottle's name.
         owner: the process that launched it.
@@ -88,7 +94,8 @@ class Labelled:
     """
 
     container: str
-    running: bool
+    status: str
+    role: str
     slug: str
     name: str
     owner: Owner
@@ -97,6 +104,11 @@ class Labelled:
     agent: str
     bottle: str
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self.status == "running"
+
     @classmethod
     def read(cls, summary: Mapping[str, Any]) -> Labelled | None:
         """Read an entry of the engine's list; `None` when its labels are not ours."""
@@ -104,7 +116,8 @@ class Labelled:
         try:
             return cls(
                 container=summary["Id"],
-                running=summary["State"] == "running",
+                status=summary["State"],
+                role=labels.get(_PREFIX + "role", BOTTLE),
                 slug=labels[_PREFIX + "slug"],
                 name=labels[_PREFIX + "name"],
                 owner=Owner.from_dict(json.loads(labels[_PREFIX + "owner"])),

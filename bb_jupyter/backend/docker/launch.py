@@ -7,18 +7,19 @@ request half-way, and the removal comes after it.  So nothing is left, whatever 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import docker
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.docker import endpoint, engine, guest_image, image, labels, seccomp, transfer
+from bb_jupyter.backend.docker import endpoint, engine, gateway_image, guest_image, image, labels, seccomp, transfer
 from bb_jupyter.backend.docker.bottle import DockerBottle
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.prepare import enforced
+from bb_jupyter.backend.docker.removal import remove
 from bb_jupyter.backend.docker.steps import Steps
 from bb_jupyter.errors import UsageError
 
@@ -43,39 +44,29 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
     client = engine.client()
     _remember_engine(plan)
     image_id = image.obtain(client, plan, on_progress)
+    gateway_id = gateway_image.obtain(client, on_progress) if plan.egress_plan is not None else ""
     with ExitStack() as stack:
         steps = stack.enter_context(Steps())
         on_progress(Progress("start"))
+        bottle = DockerBottle(plan, client)
+        stack.callback(bottle.gateways.wait_removed)
         stack.callback(lambda: steps.run(lambda: remove(client, plan.container)))
+        stack.callback(bottle.gateways.begin_removal)  # at the same time as the bottle's own
+        stack.callback(bottle.network.close)
+        if gateway_id:
+            bottle.gateways.prepare(gateway_id)
         steps.run(lambda: _create(client, plan, image_id))
         for copy in plan.copies:
             on_progress(Progress("copy in", line=str(copy)))
             transfer.copy_in(client, plan.container, plan.container_user, copy)
         steps.run(lambda: _start(client, plan))
-        bottle = DockerBottle(plan, client)
+        bottle.gateways.donate()
         provision(bottle)
         if plan.spec.keep:
             stack.pop_all()
             steps.close()
+            stack.callback(bottle.network.release)
         yield bottle
-
-
-def remove(client: docker.APIClient, container: str) -> None:
-    """Kill and remove a container with its anonymous volumes; one that is gone, or about to go, is no error.
-
-    Raises:
-        BackendUnavailable: the engine does not answer.
-    """
-    with engine.errors(f"remove container {container}"):
-        try:
-            client.remove_container(container, force=True, v=True)
-        except NotFound:
-            return
-        except APIError as error:
-            if error.status_code != 409:
-                raise
-            with suppress(NotFound):  # somebody else removes it just now
-                client.wait(container, condition="removed")
 
 
 def _create(client: docker.APIClient, plan: DockerBottlePlan, image_id: str) -> None:
