@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import docker
+from docker.types import Mount
 
 from bb_jupyter.backend import registry
+from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.bubblewrap import bwrap
+from bb_jupyter.backend.docker import gateway_image
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 from tests.bench.measure import Row, alternately, timed
 from tests.leftovers import Engine
@@ -79,6 +85,54 @@ def docker_launch(session: Session, engine: Engine) -> Row:
     for container in made:
         api.remove_container(container, force=True)
     return row
+
+
+def docker_launch_with_gateway(session: Session, engine: Engine) -> Row:
+    """From nothing to the first byte, against create and start alone of the same three containers, one by one."""
+    options = LaunchOptions(backend="docker", image=engine.base_image, allow=("example.org",))
+    row = Row("docker with gateway: launch to first byte", "API create+start of the three", "<= 1x")
+
+    def ours() -> None:
+        next(iter(session.launch(next(_names), options).exec(["echo", "x"])))
+
+    base = patch.dict(os.environ, BOT_BOTTLE_BASE_IMAGE=engine.base_image)
+    with base, contextlib.closing(docker.APIClient(engine.address)) as api:
+        three = ThreeContainers(api, engine.base_image, gateway_image.obtain(api, no_progress))
+        for number in range(10):
+            samples = timed(ours), timed(three.start)
+            session.stop_all()
+            three.remove()
+            if number:  # the first pair warms up
+                row.ours.append(samples[0])
+                row.theirs.append(samples[1])
+    return row
+
+
+class ThreeContainers:
+    """A bottle, its gateway and its donor by the engine's API: started one after the other, and not waited for."""
+
+    def __init__(self, api: docker.APIClient, bottle: str, gateway: str) -> None:
+        self._api, self._bottle, self._gateway = api, bottle, gateway
+        self._made: list[str] = []
+
+    def start(self) -> None:
+        meeting = [Mount(gateway_image.MEETING, "bb-bench", type="volume")]
+        python = [gateway_image.PYTHON, "-m"]
+        agent = self._start(self._bottle, ["sleep", "600"], network_mode="none")
+        self._start(self._gateway, [*python, "bb_jupyter.gateway"], network_mode="bridge", mounts=meeting)
+        donor = [*python, "bb_jupyter.gateway.donor", f"{gateway_image.MEETING}/donate"]
+        self._start(self._gateway, donor, network_mode=f"container:{agent}", mounts=meeting)
+
+    def remove(self) -> None:
+        while self._made:
+            self._api.remove_container(self._made.pop(), force=True)
+        self._api.remove_volume("bb-bench")
+
+    def _start(self, image: str, command: list[str], **host: object) -> str:
+        config = self._api.create_host_config(cap_drop=["ALL"], mem_limit=512 << 20, pids_limit=128, **host)
+        self._made.append(self._api.create_container(image, command, stdin_open=True, host_config=config)["Id"])
+        self._api.start(self._made[-1])
+        return self._made[-1]
 
 
 def exec_round_trip(session: Session, engine: Engine) -> Iterator[Row]:
