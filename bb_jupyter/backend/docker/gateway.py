@@ -177,9 +177,11 @@ class Gateway:
             status = self._client.wait(self._donor)["StatusCode"]
             remove(self._client, self._donor)
             if status:
-                port = PORTS["egress"]
-                hint = f"Does a program in the bottle listen on port {port}?  That is the gateway's."
-                raise BackendUnavailable(_NO_SOCKETS, hint=hint)
+                raise BackendUnavailable(
+                    f"the gateway of '{self._plan.spec.name}' cannot start: a program in the bottle holds port "
+                    + " or ".join(map(str, PORTS.values())),
+                    hint="Stop that program, or start a fresh bottle.",
+                )
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import docker
 
-import bb_jupyter
 from bb_jupyter.backend.base import OnProgress
 from bb_jupyter.backend.docker import build, image
 from bb_jupyter.errors import BuildFailed
@@ -30,7 +29,7 @@ USER = "65532:65532"
 MEETING = "/run/gateway"
 PYTHON = "/opt/gateway/bin/python"
 
-_PACKAGE = Path(bb_jupyter.__file__).parent
+_PACKAGE = Path(__file__).parents[2]
 #: What the gateway needs of other projects, in the versions that are tried and tested on this host.
 _REQUIREMENTS = ("aiohttp", "cryptography")
 #: What else goes into the image → its tag: the files of a running package do not change.
