@@ -21,12 +21,16 @@ IMMEDIATE: Final = 3.0
 #: Seconds that a program in the bottle gets to start, beside its attempts.
 _START: Final = 20.0
 _NO_TOOL: Final = 127
+NO_PYTHON: Final = "the image has no python3"
+# nc hangs up when its input ends, which a server takes for the end of the whole talk: so it must not end.
 _WITHOUT_PYTHON = """
 if command -v bash >/dev/null 2>&1; then
   exec bash -c 'exec 3<>"/dev/tcp/$0/$1" || exit 1; cat >&3; cat <&3' "$1" "$2"
 fi
 command -v nc >/dev/null 2>&1 || exit 127
-exec nc -w 3 "$1" "$2"
+folder=$(mktemp -d -p "$HOME") && mkfifo "$folder/in" && exec 3<>"$folder/in" && rm -r "$folder" || exit 127
+cat >&3
+exec nc -w 3 "$1" "$2" <&3
 """
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3}) ")
 _RULE = re.compile(rb"\r\nX-Bottle-Denied: ([a-z-]+)", re.IGNORECASE)
@@ -65,12 +69,14 @@ class Outcome:
         error: symbolic errno such as `ECONNREFUSED`, `timeout`, or another word; empty when all went through.
         answers: what was answered, one for each thing said.
         seconds: how long it took.
+        not_tried: why it was not even tried; empty when it was.
     """
 
     attempt: Attempt
     error: str = ""
     answers: tuple[bytes, ...] = ()
     seconds: float = 0.0
+    not_tried: str = ""
 
     @property
     def status(self) -> int:
@@ -126,7 +132,7 @@ def _outcome(attempt: Attempt, answer: dict[str, object]) -> Outcome:
 
 def _by_shell(held: HeldBottle, attempt: Attempt) -> Outcome:
     if attempt.kind != "tcp" or len(attempt.say) != 1:
-        return Outcome(attempt, "not tried: the image has no python3")
+        return Outcome(attempt, not_tried=NO_PYTHON)
     argv = ["sh", "-c", _WITHOUT_PYTHON, "sh", attempt.address, str(attempt.port)]
     done = held.exec(argv, stdin=attempt.say[0], timeout=attempt.limit).wait()
     if done.returncode == _NO_TOOL:

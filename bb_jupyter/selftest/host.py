@@ -20,7 +20,7 @@ from bb_jupyter.selftest.verdict import Broken, NotRun, check
 _SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")
 _LOOK = 'for path; do if [ -e "$path" ]; then printf "%s\\n" "$path"; fi; done; cat "$1" 2>/dev/null; :'
 _ARGUMENTS = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
-_PLANT = 'folder=$(mktemp -d) && ln -s "$1" "$folder/link" && ln -s "$2" "$folder/up" && echo "$folder"'
+_PLANT = 'folder=$(mktemp -d -p "$HOME") && ln -s "$1" "$folder/link" && ln -s "$2" "$folder/up" && echo "$folder"'
 _CAPABILITIES: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
@@ -52,9 +52,7 @@ def copies_out(probe: Probe) -> str:
     with tempfile.TemporaryDirectory(prefix="bb-selftest-") as folder:
         secret, target = Path(folder, "secret"), Path(folder, "copied")
         secret.write_text(word)
-        made = probe.sh(
-            'd=$(mktemp -d) && ln -s "$1" "$d/link" && ln -s "$2" "$d/up" && echo "$d"', str(secret), folder
-        )
+        made = probe.sh(_PLANT, str(secret), folder)
         planted = made.stdout.decode("utf-8", "replace").strip()
         if made.returncode or not planted:
             raise NotRun("the bottle cannot make a folder with a link")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from bb_jupyter.gateway import PORTS
-from bb_jupyter.selftest.dial import IMMEDIATE, Attempt, Outcome, dial
+from bb_jupyter.selftest.dial import IMMEDIATE, NO_PYTHON, Attempt, Outcome, dial
 from bb_jupyter.selftest.verdict import Broken, NotRun
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ class Probe:
             Broken: something answered, hung, or came to the canary.
             NotRun: the image has nothing to try it with.
         """
-        outcomes = self._tried(self.dial(attempts))
+        outcomes, note = self._tried(attempts)
         for outcome in outcomes:
             if outcome.answers or not outcome.error:
                 raise Broken(f"{outcome.attempt} answered: {b''.join(outcome.answers)[:80]!r}")
         self._judge_time_and_canary(outcomes)
         kinds = ", ".join(dict.fromkeys(f"{outcome.attempt.kind}: {outcome.error}" for outcome in outcomes))
-        return f"{len(outcomes)} attempts, nothing arrived ({kinds})"
+        return f"{len(outcomes)} attempts, nothing arrived ({kinds}){note}"
 
     def denied(self, requests: Iterable[bytes | tuple[bytes, ...]], rules: Collection[str]) -> str:
         """Ask the gateway for what it must refuse; where there is none, nothing may answer.
@@ -91,20 +91,23 @@ class Probe:
         attempts = [self.proxied(*((words,) if isinstance(words, bytes) else words)) for words in requests]
         if not self.has_gateway:
             return self.blocked(attempts)
-        outcomes = self._tried(self.dial(attempts))
+        outcomes, note = self._tried(attempts)
         for outcome in outcomes:
             unnamed = outcome.status != 400 and not outcome.rule
             if outcome.status not in (400, 403) or unnamed or (rules and outcome.rule not in rules):
                 raise Broken(f"{_said(outcome)}: {_shown(outcome)}, not a denial by {' or '.join(rules) or 'any rule'}")
         self._judge_time_and_canary(outcomes)
         named = ", ".join(dict.fromkeys(outcome.rule or str(outcome.status) for outcome in outcomes))
-        return f"{len(outcomes)} requests refused ({named}), nothing arrived"
+        return f"{len(outcomes)} requests refused ({named}), nothing arrived{note}"
 
-    def _tried(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        tried = [outcome for outcome in outcomes if not outcome.error.startswith("not tried")]
+    def _tried(self, attempts: Sequence[Attempt]) -> tuple[list[Outcome], str]:
+        """Try connections; return what came of those that could be tried, and a note about the others."""
+        outcomes = self.dial(attempts)
+        tried = [outcome for outcome in outcomes if not outcome.not_tried]
         if not tried:
-            raise NotRun(outcomes[0].error.partition(": ")[2] if outcomes else "there is nothing to try here")
-        return tried
+            raise NotRun(outcomes[0].not_tried)
+        left = len(outcomes) - len(tried)
+        return tried, f"; {left} not tried: {NO_PYTHON}" if left else ""
 
     def _judge_time_and_canary(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:

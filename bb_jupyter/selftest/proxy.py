@@ -119,8 +119,8 @@ def tls_names(probe: Probe) -> str:
     hellos = (client_hello(f"{probe.canary.token}.invalid"), client_hello(None), probe.hello)
     outcomes = probe.dial([probe.proxied(connect(authority), hello) for hello in hellos])
     for outcome in outcomes:
-        if outcome.error.startswith("not tried"):
-            raise NotRun(outcome.error.partition(": ")[2])
+        if outcome.not_tried:
+            raise NotRun(outcome.not_tried)
         if b" 502 " in outcome.answers[0][:16]:
             raise NotRun(f"{authority} cannot be reached just now")
         if any(answer and answer[:1] != b"\x15" for answer in outcome.answers[1:]):  # 21: a TLS alert

@@ -244,8 +244,9 @@ def test_docker_shows_no_secret(engine: Engine, armed: Callable[[], HeldBottle])
     held = armed()
     with engine.client() as client:
         mine = {"label": f"{SLUG_LABEL}={held.plan.slug}"}
-        containers = client.containers.list(all=True, filters=mine)
-        assert len(containers) >= 2
+        containers = client.containers.list(filters=mine)
+        containers = [container for container in containers if "donor" not in container.name]  # it may go any time
+        assert len(containers) == 2
         shown = [json.dumps(container.attrs) for container in containers]
         shown += [json.dumps(volume.attrs) for volume in client.volumes.list(filters=mine)]
         images = {container.image.id: container.image for container in containers}
