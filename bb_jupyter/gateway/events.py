@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,6 +17,8 @@ from bb_jupyter.gateway.redact import Masker
 
 _HIGH_WATER: Final = 1 << 20
 _LONGEST_TEXT: Final = 512
+#: Events that wait at most for somebody to hear them: some 4 MB.
+_MOST_MISSED: Final = 8192
 _END_WAITS: Final = 0.02
 
 
@@ -23,13 +26,16 @@ class Events:
     """Writes events to all sinks.
 
     A full standard output holds new requests back (`ready`), so that nothing happens unseen; a full control
-    connection is dropped instead, since anybody may have walked away from it.
+    connection is dropped instead, since anybody may have walked away from it.  Events of a time without any sink wait
+    for the next one, the latest of them.
     """
 
     def __init__(self) -> None:
         self._main: asyncio.StreamWriter | None = None
         self._extra: set[asyncio.StreamWriter] = set()
         self._waiting: list[bytes] = []
+        self._missed: deque[bytes] = deque(maxlen=_MOST_MISSED)
+        self._dropped = 0
         self._soon = False
         self._masker = Masker(())
         self.generation = 0
@@ -43,8 +49,14 @@ class Events:
         self._main = writer
 
     def add(self, writer: asyncio.StreamWriter) -> None:
-        """Add a sink that may fall behind and be dropped."""
+        """Add a sink that may fall behind and be dropped; it gets first what nobody heard."""
         self._extra.add(writer)
+        if self._missed:
+            writer.write(b"".join(self._missed))
+            if self._dropped:
+                writer.write(self.line("events-lost", count=self._dropped))
+            self._missed.clear()
+            self._dropped = 0
 
     def drop(self, writer: asyncio.StreamWriter) -> None:
         """Forget a sink."""
@@ -73,6 +85,11 @@ class Events:
         """Write everything that was reported, in one piece."""
         self._soon = False
         if not self._waiting:
+            return
+        if self._main is None and not self._extra:
+            self._dropped += max(0, len(self._missed) + len(self._waiting) - _MOST_MISSED)
+            self._missed += self._waiting
+            self._waiting.clear()
             return
         data = b"".join(self._waiting)
         self._waiting.clear()

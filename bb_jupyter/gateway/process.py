@@ -127,7 +127,9 @@ async def _obey(reader: asyncio.StreamReader, command: Callable[[bytes], None], 
 async def _owner(reader: asyncio.StreamReader, gateway: Gateway, events: Events) -> None:
     """Obey the owner; its death ends the gateway, unless that is meant to be kept."""
     await _obey(reader, gateway.command, events)
-    if not gateway.config.keep:
+    if gateway.config.keep:
+        events.set_main(None)
+    else:
         gateway.stopped.set()
 
 

@@ -184,19 +184,27 @@ def test_shut_down_listener_is_given_up() -> None:
 
 def test_kept_gateway_outlives_its_owner_and_is_controlled_by_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "control")
-    process = _own_process("--control", path)
+    donations = str(tmp_path / "d")
+    process = _own_process("--control", path, "--donate-socket", donations)
     owner = GatewayClient(PipeChannel(process))
     owner.start(GatewayConfig("x", keep=True), timeout=60)
     owner.detach()
     while not Path(path).exists():
         assert process.poll() is None
+    port = _free_port()
+    assert donate(donations, {"egress": port}) == "ok"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        sock.sendall(b"CONNECT unheard.test:443 HTTP/1.1\r\nHost: unheard.test:443\r\n\r\n")
+        assert b"403" in sock.recv(1000)
     bridge = subprocess.Popen(
         [sys.executable, "-P", "-m", "bb_jupyter.gateway.control", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    second = GatewayClient(PipeChannel(bridge), process=bridge)
+    heard: list[dict[str, object]] = []
+    second = GatewayClient(PipeChannel(bridge), process=bridge, on_event=heard.append)
     second.start(None, timeout=60)
     assert second.ca_pem == owner.ca_pem
     assert second.replace_policy([RouteConfig("a.test")]) == 2
+    assert [event["host"] for event in heard if event["event"] == "egress"] == ["unheard.test"]
     second.stop()
     assert process.wait(20) == 0
 
