@@ -130,6 +130,7 @@ class GatewayClient:
         self._answers: dict[int, Event] = {}
         self._listening: set[str] = set()
         self._ready: Event | None = None
+        self._ca_pem, self._generation = "", 0
         self._error, self._stopping, self._ended = "", False, False
         self._asked = self._synced = 0
         self._policy_lock = threading.Lock()
@@ -196,11 +197,12 @@ class GatewayClient:
         """
         self._reader.start()
         if config is not None:
+            self._generation = config.generation
             with contextlib.suppress(OSError):  # if it is dead, the reader says so
                 self._send(config.to_json())
 
     def wait_ready(self, timeout: float = 15.0) -> None:
-        """Wait until the gateway is ready and `ca_pem` is known.
+        """Wait until the gateway is ready.
 
         Args:
             timeout: seconds.
@@ -209,10 +211,17 @@ class GatewayClient:
             BackendUnavailable: it ended, or was not ready in time.
             ManifestError: it refused the configuration.
         """
-        if not self._wait(lambda: self._ready is not None or self._error, timeout):
+        self._wait_start(lambda: self._ready is not None, timeout)
+
+    def wait_ca(self, timeout: float = 15.0) -> None:
+        """Wait until `ca_pem` is known, which is before the gateway is ready; see `wait_ready`."""
+        self._wait_start(lambda: bool(self.ca_pem), timeout)
+
+    def _wait_start(self, condition: Callable[[], bool], timeout: float) -> None:
+        if not self._wait(lambda: condition() or self._error, timeout):
             state = "ended" if self._ended else f"was not ready within {timeout:g} s"
             raise BackendUnavailable(f"the bottle's gateway {state}", hint="%bottle doctor checks what it needs")
-        if self._ready is None:
+        if not condition():
             raise ManifestError(f"the gateway refused its configuration: {self._error}")
 
     def _wait(self, condition: Callable[[], object], timeout: float) -> bool:
@@ -225,12 +234,12 @@ class GatewayClient:
     @property
     def ca_pem(self) -> str:
         """The certificate that the bottle must trust, in PEM."""
-        return str((self._ready or {}).get("ca_pem", ""))
+        return self._ca_pem
 
     @property
     def generation(self) -> int:
         """The number of the policy in force."""
-        return int((self._ready or {}).get("generation", 0))
+        return self._generation
 
     @property
     def alive(self) -> bool:
@@ -333,15 +342,16 @@ class GatewayClient:
         """Record a batch, then act on it."""
         answered = [int(event.get("number") or 0) for event in events if event.get("event") == "synced"]
         events = [event for event in events if event.get("event") != "synced"]
-        if self._audit is not None and events:
+        told = [event for event in events if event.get("event") != "ca"]  # `ready` says it again
+        if self._audit is not None and told:
             with contextlib.suppress(OSError):
-                self._audit.append({k: v for k, v in event.items() if k != "ca_pem"} for event in events)
+                self._audit.append({k: v for k, v in event.items() if k != "ca_pem"} for event in told)
         with self._changed:
             for event in events:
                 self._note(event)
             self._changed.notify_all()
         if self._on_event is not None:
-            for event in events:
+            for event in told:
                 self._on_event(event)
         if answered:
             with self._changed:
@@ -352,14 +362,17 @@ class GatewayClient:
         kind = event.get("event")
         if kind == "ready":
             self._ready = event
+            self._ca_pem, self._generation = str(event.get("ca_pem")), int(event["generation"])
+        elif kind == "ca":
+            self._ca_pem = str(event.get("ca_pem"))
         elif kind == "listening":
             self._listening.add(str(event.get("name")))
         elif kind == "error":
             self._error = str(event.get("error"))
         elif kind == "policy":
             self._answers[int(event.get("requested") or 0)] = event
-            if event.get("ok") and self._ready is not None:
-                self._ready = {**self._ready, "generation": event["generation"]}
+            if event.get("ok"):
+                self._generation = int(event["generation"])
 
 
 def _parse(line: bytes) -> Event | None:

@@ -2,9 +2,10 @@
 
 Protocol: JSON objects, one a line, both ways.  In comes first the configuration (`config.GatewayConfig`), then
 ``{"op": "policy", "generation": N, "routes": [...]}``, ``{"op": "sync", "number": N}``, which is answered after
-everything that happened before it, and ``{"op": "stop"}``; out go events, of which ``ready`` is the first.  The end of
-standard input stops the gateway, for its owner is dead; with ``keep`` it lives on and takes the same messages on the
-control socket, whose every connection is greeted with ``ready`` and gets all later events.
+everything that happened before it, and ``{"op": "stop"}``; out go events, the first of which are ``ca``, while the
+gateway still gets ready, and ``ready``.  The end of standard input stops the gateway, for its owner is dead; with
+``keep`` it lives on and takes the same messages on the control socket, whose every connection is greeted with ``ready``
+and gets all later events.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from bb_jupyter.errors import BottleError, ManifestError
+from bb_jupyter.gateway.ca import LeafAuthority
 from bb_jupyter.gateway.config import GatewayConfig, routes_from_json
-from bb_jupyter.gateway.egress import Egress
 from bb_jupyter.gateway.events import EventLog, Events
 from bb_jupyter.gateway.listeners import Listener, adopt, donations
-from bb_jupyter.gateway.rooms import Rooms
 
 _LONGEST_LINE: Final = 16 * 1024 * 1024
 
@@ -36,14 +38,18 @@ class Gateway:
     Args:
         config: what the host sent.
         events: where everything is reported.
+        ca: certifies intercepted hosts.
 
     Raises:
         ManifestError: the configuration cannot be put in force.
     """
 
-    def __init__(self, config: GatewayConfig, events: Events) -> None:
+    def __init__(self, config: GatewayConfig, events: Events, ca: LeafAuthority) -> None:
+        from bb_jupyter.gateway.egress import Egress
+        from bb_jupyter.gateway.rooms import Rooms
+
         self.config, self._events = config, events
-        self.rooms = Rooms(config, events)
+        self.rooms = Rooms(config, events, ca)
         self.stopped = asyncio.Event()
         egress = Egress(self.rooms).server
         most = config.limits.connections
@@ -152,11 +158,50 @@ async def _control_server(path: Path, gateway: Gateway, events: Events) -> None:
 
 async def _configured(reader: asyncio.StreamReader, events: Events) -> Gateway:
     """Read the configuration and build the gateway; raises ManifestError."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(usual / 10)  # the CA goes before
+    loading = asyncio.create_task(asyncio.to_thread(_load))
     try:
         data = json.loads(await reader.readline())
     except ValueError:
         raise ManifestError("the first line is not one JSON object", key="gateway") from None
-    return Gateway(GatewayConfig.from_json(data), events)
+    config = GatewayConfig.from_json(data)
+    ca = _authority(config)
+    events.emit("ca", ca_pem=ca.cert_pem)  # the bottle can be told whom to trust meanwhile
+    events.flush()
+    await loading
+    sys.setswitchinterval(usual)
+    return Gateway(config, events, ca)
+
+
+def _load() -> None:
+    """Import what serves: most of the time that a gateway takes to start."""
+    with _no_system_cas():
+        import bb_jupyter.gateway.egress  # noqa: F401
+
+
+@contextmanager
+def _no_system_cas() -> Iterator[None]:
+    """Spare aiohttp, while it is imported, the reading of system CAs for contexts never used here: 50 ms."""
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _authority(config: GatewayConfig) -> LeafAuthority:
+    given = config.ca
+    try:
+        return LeafAuthority(config.slug, given.cert_pem if given else "", given.key_pem if given else "")
+    except ValueError:
+        raise ManifestError("the CA's certificate or key cannot be read", key="gateway.ca") from None
 
 
 async def run(options: argparse.Namespace) -> int:

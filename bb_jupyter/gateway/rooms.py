@@ -36,22 +36,19 @@ class Rooms:
     Args:
         config: what the host sent.
         events: where everything is reported.
+        ca: certifies intercepted hosts.
 
     Raises:
-        ManifestError: the CA, the trust bundle or a route's CA cannot be read.
+        ManifestError: the trust bundle or a route's CA cannot be read.
     """
 
-    def __init__(self, config: GatewayConfig, events: Events) -> None:
+    def __init__(self, config: GatewayConfig, events: Events, ca: LeafAuthority) -> None:
         self.name, self.limits, self.events = config.name, config.limits, events
         self.flows = Flows(events, config.limits)
         self.upstreams = Upstreams(config.trust_pem, config.limits)
         self.policy = Policy(generation=0)
         self.masker = Masker(())
-        try:
-            given = config.ca
-            self.ca = LeafAuthority(config.slug, given.cert_pem if given else "", given.key_pem if given else "")
-        except ValueError:
-            raise ManifestError("the CA's certificate or key cannot be read", key="gateway.ca") from None
+        self.ca = ca
         self.replace_policy(config.routes, config.generation)
 
     def replace_policy(self, routes: tuple[RouteConfig, ...], generation: int) -> int:

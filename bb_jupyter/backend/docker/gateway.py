@@ -92,7 +92,7 @@ class Gateway:
         self._steps, self._donor_steps = Steps(), Steps()
         self._stream: Future[RawStream] = Future()
         self._served: Future[None] = Future()
-        self._opened = False
+        self._opened: GatewayClient | None = None
         self._removal: Future[None] | None = None
 
     def start(self) -> None:
@@ -105,7 +105,7 @@ class Gateway:
         self._donor_steps.begin(self._donate)
 
     def open(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
-        """Configure it and wait until it is ready.
+        """Configure it and wait until its CA is known; `wait_served` waits for the rest.
 
         Args:
             config: what it shall do, secrets included: they travel over the attached connection alone.
@@ -124,22 +124,25 @@ class Gateway:
             on_event(event)
 
         channel = GatewayChannel(self._stream.result())
-        self._opened = True
         client = GatewayClient(channel, audit=AuditLog(self._plan.slug), on_event=hear)
         try:
             client.begin(config)
-            client.wait_ready(_START)
+            client.wait_ca(_START)
         except BaseException:
             client.stop()
             raise
+        self._opened = client
         return client
 
     def wait_served(self) -> None:
         """Wait until the bottle reaches it.
 
         Raises:
-            BackendUnavailable: its sockets did not come.
+            BackendUnavailable: it ended, or its sockets did not come.
+            ManifestError: it refused the configuration.
         """
+        if self._opened is not None:
+            self._opened.wait_ready(_START)
         try:
             self._served.result(_START)
         except NotInTime:
@@ -201,7 +204,7 @@ class Gateway:
         remove(self._client, self._donor)  # one that waits for a gateway ends
         self._donor_steps.run(lambda: remove(self._client, self._donor))  # one that was just being made
         remove_volume(self._client, self.name)
-        if not self._opened and self._stream.done() and not self._stream.exception():
+        if self._opened is None and self._stream.done() and not self._stream.exception():
             self._stream.result().close()
         self._donor_steps.close()
         self._steps.close()
