@@ -162,7 +162,8 @@ def test_only_listed_paths_are_ever_allowed(parts: list[str]) -> None:
         return
     path = target.partition("?")[0]
     assert path == "/a" or path.startswith("/a/")
-    assert not any(bad in path.lower() for bad in ("..", "//", "/./", "%2e%2e", "%2f", "%5c", "\\"))
+    assert ".." not in path.split("/")
+    assert not any(bad in path.lower() for bad in ("//", "/./", "%2e%2e", "%2f", "%5c", "\\"))
 
 
 @pytest.mark.parametrize(
