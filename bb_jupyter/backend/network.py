@@ -138,8 +138,10 @@ class Network:
             return generation
 
     def _in_force(self, client: GatewayClient, routes: EgressPlan) -> None:
-        """Remember the policy, and write it into the audit log: its events name only a generation."""
+        """Remember the policy, for who attaches as well, and tell the audit log: its events name only a generation."""
         self._routes = routes
+        if self._plan.spec.keep:
+            state.add_details(self._plan.slug, egress=asdict(routes))
         client.record("routes", routes=[asdict(route) for route in routes.routes])
 
     def sync(self) -> None:

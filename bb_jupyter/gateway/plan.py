@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bb_jupyter.errors import ManifestError
 from bb_jupyter.gateway.config import (
@@ -117,6 +117,14 @@ class EgressPlan:
 
     routes: tuple[RoutePlan, ...] = ()
     git_hosts: tuple[str, ...] = FORGES
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> EgressPlan:
+        """Build a plan of what `dataclasses.asdict` made of one, also after a way through JSON."""
+        routes = (
+            {**route, "methods": tuple(route["methods"]), "paths": tuple(route["paths"])} for route in data["routes"]
+        )
+        return cls(tuple(RoutePlan(**route) for route in routes), tuple(data["git_hosts"]))
 
     def summary(self) -> str:
         """Return the routes in one line, for the preflight."""

@@ -16,6 +16,7 @@ from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.execution import gone
 from bb_jupyter.backend.docker.prepare import container_name, plan_limits, user_in_words
 from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.gateway.plan import EgressPlan
 from bb_jupyter.manifest import BottleManifest, Limits
 
 
@@ -36,11 +37,18 @@ def attach(slug: str) -> Iterator[DockerBottle]:
     told = found["Config"]["Labels"]
     if not found["State"]["Running"] or not labels.is_mine(told):
         raise gone(slug)
-    yield DockerBottle(_plan(slug, found, told), client)
+    bottle = DockerBottle(_plan(slug, found, told), client)
+    if bottle.plan.egress_plan is not None:
+        bottle.network.adopt(bottle.gateways.find, bottle.plan.egress_plan)
+    try:
+        yield bottle
+    finally:
+        bottle.network.release()
 
 
 def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> DockerBottlePlan:
     wanted = json.loads(labels.get(told, "spec"))
+    details = next((record.details for record in state.records() if record.slug == slug), {})
     limits = Limits(**wanted["limits"])
     spec = BottleSpec(
         name=labels.get(told, "name"),
@@ -64,4 +72,5 @@ def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> Docke
         image_id=labels.get(told, "base"),
         container=container_name(slug),
         container_user=found["Config"]["User"],
+        egress_plan=EgressPlan.from_dict(details["egress"]) if "egress" in details else None,
     )
