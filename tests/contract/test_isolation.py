@@ -104,7 +104,8 @@ def test_no_file_of_the_machine_can_be_written(bottle: HeldBottle) -> None:
         "find /proc -path '/proc/[0-9]*' -prune -o -writable -exec test -f {} \\; -print 2>/dev/null;"
         " find /sys -type f -writable -print 2>/dev/null; find / -xdev -type f -writable -print 2>/dev/null; :",
     )
-    home = ("/home/agent", "/tmp", "/var/tmp", "/proc/pressure")  # the last is everybody's, and writing needs a capability
+    # The last is everybody's, and to write there needs a capability.
+    home = ("/home/agent", "/tmp", "/var/tmp", "/proc/pressure")
     assert [line for line in found.splitlines() if not line.startswith(home)] == []
 
 
