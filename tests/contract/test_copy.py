@@ -117,7 +117,8 @@ def test_links_and_special_files_of_the_bottle_stay_inside(bottle: HeldBottle, t
     out(
         bottle,
         "mkdir -p t/sub && cd t && ln -s /etc/passwd absolute && ln -s ../../../../etc up && ln -s sub dir"
-        " && mkfifo fifo && echo x > plain && ln plain hard && cp /bin/true suid && chmod 4755 suid && ln -s plain good",
+        " && mkfifo fifo && echo x > plain && ln plain hard && cp /bin/true suid && chmod 4755 suid"
+        " && ln -s plain good",
     )
     target = tmp_path / "target"
     report = bottle.cp_out("t", target)
