@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from bb_jupyter.api import active, attach, cleanup, doctor, get, launch, stop
+    from bb_jupyter.api import active, attach, audit, cleanup, doctor, get, launch, stop
     from bb_jupyter.backend import ActiveAgent, Bottle, Check, Chunk, Completed, CopyReport, Execution
     from bb_jupyter.errors import (
         BackendUnavailable,
@@ -45,6 +45,7 @@ __all__ = [
     "UsageError",
     "active",
     "attach",
+    "audit",
     "cleanup",
     "doctor",
     "get",
@@ -54,7 +55,7 @@ __all__ = [
 
 #: Public name → module; a module is imported when one of its names is first asked for, which keeps `%load_ext` quick.
 _HOME_OF = {
-    "api": ("active", "attach", "cleanup", "doctor", "get", "launch", "stop"),
+    "api": ("active", "attach", "audit", "cleanup", "doctor", "get", "launch", "stop"),
     "backend": ("ActiveAgent", "Bottle", "Check", "Chunk", "Completed", "CopyReport", "Execution"),
     "session": ("HeldBottle",),
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import Check
@@ -10,6 +13,11 @@ from bb_jupyter.backend.bottle import ActiveAgent
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import Limits
 from bb_jupyter.session import HeldBottle, LaunchOptions, current
+
+if TYPE_CHECKING:
+    import pandas
+
+    from bb_jupyter.gateway.history import Record
 
 
 def launch(
@@ -133,6 +141,51 @@ def doctor() -> dict[str, list[Check]]:
         What was found, by the name of the backend.
     """
     return {name: registry.get(name).diagnose() for name in registry.names()}
+
+
+def audit(name: str) -> pandas.DataFrame | list[dict[str, object]]:
+    """Return what every bottle of a name did through its gateway, oldest first; bottles that ended too.
+
+    One row is one request or tunnel (`event` is `egress`), or another event of the gateway or of the human's, such as
+    `policy`, `routes` or `gateway-died`.  Columns:
+
+    * `time`: when it began, in UTC;
+    * `bottle`: the bottle's slug; `generation`: number of the policy that was in force;
+    * `event`; `verdict`: `allowed`, `denied` or `failed`, empty for what is no request;
+    * `method`, `scheme`, `host`, `port`, `path`: what was asked for, without a query; `path` is empty for a tunnel;
+    * `rule`: the route that allowed it or the rule that denied it; `reason`: why it was denied or failed;
+    * `mode`: `tunnel` or `intercept`; `injected`: whether a credential was put in;
+    * `status`: of the answer; `up`, `down`: bytes to the server and to the bottle; `seconds`: how long it took.
+
+    A number that is not known is missing (`None`, or pandas' `NA`).
+
+    Args:
+        name: what the bottle was called, or a slug for that one alone.
+
+    Returns:
+        A table where pandas is installed, else a list of rows.
+
+    Raises:
+        UsageError: nothing was ever logged under that name.
+    """
+    from bb_jupyter.gateway.audit import slugs_of
+    from bb_jupyter.gateway.history import COLUMNS, history
+
+    records = sorted((record for slug in slugs_of(name) for record in history(slug)), key=lambda record: record.time)
+    rows: list[dict[str, object]] = [_row(record) for record in records]
+    try:
+        import pandas
+    except ImportError:
+        return rows
+    kinds = {"port": "Int64", "status": "Int64", "seconds": "Float64", "time": "datetime64[ms, UTC]"}
+    return pandas.DataFrame(rows, columns=COLUMNS).astype(kinds)
+
+
+def _row(record: Record) -> dict[str, object]:
+    row = asdict(record)
+    row["time"] = datetime.fromtimestamp(record.time, UTC)
+    row["port"], row["status"] = record.port or None, record.status or None
+    return row
 
 
 def limits_of(**values: str | float | None) -> Limits:

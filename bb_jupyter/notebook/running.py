@@ -6,12 +6,15 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.errors import CommandFailed
-from bb_jupyter.logs import CellLog
+from bb_jupyter.notebook.notices import Notices
 from bb_jupyter.notebook.result import CellResult
 from bb_jupyter.notebook.streaming import Screen, pump
+from bb_jupyter.notebook.visible import one_line
 from bb_jupyter.session import HeldBottle
 
 
@@ -50,9 +53,14 @@ class Running:
 
     def __init__(self, held: HeldBottle, script: Script) -> None:
         self.name = held.name
-        self._execution, self._log = held.run(
-            script.body, env=script.env, cwd=script.cwd or None, user=script.user or None, timeout=script.timeout
-        )
+        self._notices = Notices(held)
+        try:
+            self._execution, self._log = held.run(
+                script.body, env=script.env, cwd=script.cwd or None, user=script.user or None, timeout=script.timeout
+            )
+        except BaseException:
+            self._notices.finish()
+            raise
         self._screen = Screen(sys.stdout, sys.stderr, cap=script.cap, log=self._log.path)
 
     def show(self) -> CellResult:
@@ -67,7 +75,8 @@ class Running:
             try:
                 self._pump(execution)
             finally:
-                _finish(self._screen, self._log)
+                self._log.close()
+                self._screen.finish(self._notices.finish())
             return CellResult.of(execution.wait(), self._log.path)
 
     def kill(self) -> None:
@@ -76,14 +85,26 @@ class Running:
 
     def _pump(self, execution: Execution) -> None:
         try:
-            pump(execution, self._screen)
+            pump(execution, self._screen, self._notices)
         except KeyboardInterrupt:
             execution.kill()
-            pump(execution, self._screen)
+            pump(execution, self._screen, self._notices)
 
 
-def check(name: str, result: CellResult) -> None:
-    """Raise when a script did not end well.
+class Work(Protocol):
+    """What a cell started in a bottle: a script, or an agent at a prompt."""
+
+    name: str
+
+    def show(self) -> CellResult | AgentResult:
+        """Show it until it ends."""
+
+    def kill(self) -> None:
+        """End it, and nothing else."""
+
+
+def check(name: str, result: CellResult | AgentResult) -> None:
+    """Raise when a cell's work did not end well.
 
     Raises:
         KeyboardInterrupt: the user interrupted it.
@@ -95,7 +116,8 @@ def check(name: str, result: CellResult) -> None:
     if result.timed_out:
         raise CommandFailed(f"{name}: timed out {after}; the bottle runs on", returncode=result.returncode)
     if not result.ok:
-        raise CommandFailed(f"{name}: {_status(result.returncode)} {after}", returncode=result.returncode)
+        why = one_line(result.failure) if isinstance(result, AgentResult) else _status(result.returncode)
+        raise CommandFailed(f"{name}: {why} {after}", returncode=result.returncode)
 
 
 def _status(returncode: int) -> str:
@@ -103,8 +125,3 @@ def _status(returncode: int) -> str:
         return f"exit status {returncode} ({signal.Signals(returncode - 128).name})"
     except ValueError:
         return f"exit status {returncode}"
-
-
-def _finish(screen: Screen, log: CellLog) -> None:
-    log.close()
-    screen.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -33,16 +33,37 @@ class Writer(Protocol):
         """Send it."""
 
 
-def pump(execution: Execution, screen: Screen) -> None:
+class News(Protocol):
+    """Lines of ours that a cell shows while its command runs."""
+
+    def take(self) -> Sequence[str]:
+        """Return those that have not been shown yet."""
+
+    def patience(self) -> float | None:
+        """Return after how many seconds to look again; `None` when nothing is to be expected."""
+
+
+def pump(execution: Execution, screen: Screen, news: News | None = None) -> None:
     """Show the output of *execution* on *screen* until it ends.
+
+    Args:
+        execution: the command.
+        screen: where it is shown.
+        news: what else to tell meanwhile.
 
     Raises:
         BottleGone: the bottle died or was stopped while the command ran.
     """
     while execution.running:
-        for chunk in execution.poll(screen.patience()):
+        for chunk in execution.poll(_sooner(screen.patience(), news.patience() if news else None)):
             screen.write(chunk.stream, chunk.data)
+        for line in news.take() if news else ():
+            screen.note(line)
         screen.tick()
+
+
+def _sooner(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 class Screen:
@@ -107,8 +128,12 @@ class Screen:
             due.append(self._held_since + _PATIENCE)
         return max(0.0, min(due) - self._clock()) if due else None
 
-    def finish(self) -> None:
-        """Show all that waits, the end of what was capped, and what was left out."""
+    def note(self, line: str) -> None:
+        """Take a line of our own, fit to be shown; it comes whatever was left out of the output."""
+        self._cell.note(line)
+
+    def finish(self, notes: Iterable[str] = ()) -> None:
+        """Show all that waits, the end of what was capped, what was left out, and *notes*."""
         tail = self._tail.take()
         if self._tail.dropped:
             self._cell.end_text()
@@ -118,10 +143,12 @@ class Screen:
         self._cell.end_text()
         if self._tail.dropped:
             self._say(f"all of the output is in {self._log}")
+        for line in notes:
+            self.note(line)
         self._cell.send()
 
     def _say(self, text: str) -> None:
-        self._cell.note(f"⋯ {text}")
+        self.note(f"⋯ {text}")
         self._cell.send()
 
 
@@ -140,9 +167,10 @@ class _Cell:
         self._append(stream, self._texts[stream].feed(data))
 
     def note(self, line: str) -> None:
-        """Add a line of our own, on a line of its own."""
+        """Add a line of our own, on a line of its own, in no colour of the bottle's."""
+        plain = "".join(text.plain() for text in self._texts.values()) + line
         last = next((text for _, text in reversed(self.pending) if text), self._last)
-        self._append("stderr", line + "\n" if last.endswith("\n") else f"\n{line}\n")
+        self._append("stderr", f"{plain}\n" if last.endswith("\n") else f"\n{plain}\n")
 
     def end_text(self) -> None:
         """Show unfinished characters and end colours that were left on."""
@@ -183,6 +211,9 @@ class _Text:
 
     def feed(self, data: bytes) -> str:
         return self._visible.feed(self._decoder.decode(data))
+
+    def plain(self) -> str:
+        return self._visible.plain()
 
     def finish(self) -> str:
         text = self._visible.feed(self._decoder.decode(b"", final=True)) + self._visible.finish()

@@ -49,9 +49,12 @@ class Visible:
     def finish(self) -> str:
         """Return what still waits, and end a colour that was left on."""
         held, self._held = self._held, ""
-        text = self._convert(held) + ("\x1b[0m" if self._coloured else "")
-        self._coloured = False
-        return text
+        return self._convert(held) + self.plain()
+
+    def plain(self) -> str:
+        """Return what ends a colour that was left on; nothing when there is none."""
+        coloured, self._coloured = self._coloured, False
+        return "\x1b[0m" if coloured else ""
 
     def _convert(self, text: str) -> str:
         shown = _TOKEN.sub(self._token, text) if _SUSPECT.search(text) else text

@@ -1,0 +1,67 @@
+"""`%bottle egress`: what a bottle asked its gateway for, and the routes that it would have needed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from bb_jupyter.gateway import audit
+from bb_jupyter.gateway.history import history, last_policy
+from bb_jupyter.gateway.plan import RoutePlan
+from bb_jupyter.gateway.suggest import suggest
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import say, show_table
+from bb_jupyter.notebook.egress import HEAD, folded, policy_line
+from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.session import HeldBottle, current
+
+#: Most rows to show: the latest.
+_SHOWN = 200
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a bottle, running or ended")
+    parser.add_argument("--denied", action="store_true", help="only what was denied or failed")
+    parser.add_argument(
+        "--suggest", action="store_true", help="print the smallest routes that fit: what was used and what was denied"
+    )
+
+
+def _run(args: Namespace) -> None:
+    held = next((held for held in current().held() if held.name == args.name), None)
+    slug = held.bottle.slug if held else audit.slugs_of(args.name)[-1]
+    if held:
+        held.bottle.network.sync()
+    if args.suggest:
+        say(suggest(audit.read_slug(slug), last_policy(slug)[1]).rstrip())
+        return
+    if held:
+        say(f"{held.name}: {_network(held)}")
+    _show(slug, only_denied=args.denied)
+
+
+def _network(held: HeldBottle) -> str:
+    network = held.bottle.network
+    if network.state == "none":
+        return f"no network; `%bottle allow {held.name} HOST` gives it one"
+    if network.state == "lost":
+        return "the gateway died, nothing is reachable"
+    routes: Sequence[RoutePlan] = network.routes.routes if network.routes else ()
+    return policy_line(network.generation, routes)
+
+
+def _show(slug: str, *, only_denied: bool) -> None:
+    rows = folded(record for record in history(slug) if record.is_request)
+    rows = [row for row in rows if not only_denied or row.record.verdict != "allowed"]
+    if len(rows) > _SHOWN:
+        say(f"⋯ only the latest {_SHOWN} of {len(rows)} rows are shown: bb_jupyter.audit({slug!r}) has all of it")
+    empty = "nothing was denied" if only_denied else "nothing was asked for"
+    show_table(HEAD, [row.cells() for row in rows[-_SHOWN:]], empty=empty)
+
+
+command = Command(
+    "show what a bottle asked its gateway for, of an ended bottle too",
+    _run,
+    "NAME [--denied | --suggest]",
+    _arguments,
+)
