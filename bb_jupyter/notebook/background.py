@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.errors import BottleError
 from bb_jupyter.notebook.errors import message
 from bb_jupyter.notebook.kernel import start_thread
 from bb_jupyter.notebook.result import CellResult
-from bb_jupyter.notebook.running import Running, check
+from bb_jupyter.notebook.running import Work, check
 
 
 class BackgroundRun:
@@ -21,10 +22,10 @@ class BackgroundRun:
         after: called when it ended, whichever way.
     """
 
-    def __init__(self, running: Running, *, tell: bool, after: Callable[[], object]) -> None:
+    def __init__(self, running: Work, *, tell: bool, after: Callable[[], object]) -> None:
         self._running = running
         self._tell, self._after = tell, after
-        self._result: CellResult | None = None
+        self._result: CellResult | AgentResult | None = None
         self._error: BaseException | None = None
         self._thread = start_thread(self._show, f"bottle {running.name}")
 
@@ -38,7 +39,7 @@ class BackgroundRun:
         """Whether it has ended."""
         return not self._thread.is_alive()
 
-    def wait(self, timeout: float | None = None) -> CellResult:
+    def wait(self, timeout: float | None = None) -> CellResult | AgentResult:
         """Wait for its end.
 
         Args:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from argparse import Namespace
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import fields
+from functools import partial
 
 from bb_jupyter.backend import state
 from bb_jupyter.errors import UsageError
@@ -13,7 +14,7 @@ from bb_jupyter.notebook.background import BackgroundRun
 from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.launching import launch
 from bb_jupyter.notebook.options import duration, environment, launch_options
-from bb_jupyter.notebook.running import Running, Script, check
+from bb_jupyter.notebook.running import Running, Script, Work, check
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 
 #: Launch options that a later cell may give too: they then hold for that cell.
@@ -35,29 +36,47 @@ def run_cell(session: Session, args: Namespace, body: str, names: MutableMapping
         BottleError: the bottle cannot be launched, died, or the script failed.
         KeyboardInterrupt: the user interrupted it.
     """
-    script = Script(body, environment(args.env), args.cwd, args.user, duration(args.timeout), cap)
+    work = _work(args, body, cap)
     _check_variable(args.out)
     held = _find_or_launch(session, args)
     if args.bg and body.strip():
-        _in_background(held, script, args, names)
+        _in_background(work(held), held, args, names)
         return
     with contextlib.ExitStack() as stack:
         if args.rm:
             stack.callback(held.stop)
         if body.strip():
-            _run(held, script, args, names)
+            _run(work(held), args, names)
 
 
-def _run(held: HeldBottle, script: Script, args: Namespace, names: MutableMapping[str, object]) -> None:
-    result = Running(held, script).show()
+def _work(args: Namespace, body: str, cap: int) -> Callable[[HeldBottle], Work]:
+    """Return what starts the body in a bottle: a prompt for its agent, or a script; wrong options are told at once."""
+    env, timeout = environment(args.env), duration(args.timeout)
+    if args.resume and args.new:
+        raise UsageError("--resume and --new are two different things")
+    if not (args.agent or args.resume or args.new):
+        return partial(_running, Script(body, env, args.cwd, args.user, timeout, cap))
+    if args.user:
+        raise UsageError("--user is for scripts; an agent is the bottle's own user")
+    from bb_jupyter.notebook.asking import Asking, Prompt
+
+    prompt = Prompt(body, True if args.resume else False if args.new else None, env, args.cwd, timeout)
+    return lambda held: Asking(held, prompt)
+
+
+def _running(script: Script, held: HeldBottle) -> Running:
+    return Running(held, script)
+
+
+def _run(work: Work, args: Namespace, names: MutableMapping[str, object]) -> None:
+    result = work.show()
     if args.out:
         names[args.out] = result
     if result.interrupted or not args.no_raise_error:
-        check(held.name, result)
+        check(work.name, result)
 
 
-def _in_background(held: HeldBottle, script: Script, args: Namespace, names: MutableMapping[str, object]) -> None:
-    running = Running(held, script)
+def _in_background(running: Work, held: HeldBottle, args: Namespace, names: MutableMapping[str, object]) -> None:
     say(f"{held.name}: running in the background")
     handle = BackgroundRun(running, tell=not args.no_raise_error, after=held.stop if args.rm else _nothing)
     if args.out:
@@ -66,7 +85,6 @@ def _in_background(held: HeldBottle, script: Script, args: Namespace, names: Mut
 
 def _find_or_launch(session: Session, args: Namespace) -> HeldBottle:
     options = launch_options(args)
-    _refuse_agent(session, args.name, options)
     if args.fresh and any(record.name == args.name for record in state.records()):
         session.stop(args.name)
     if not any(held.name == args.name for held in session.held()):
@@ -74,13 +92,6 @@ def _find_or_launch(session: Session, args: Namespace) -> HeldBottle:
     held = session.get(args.name)
     _check_same(held, options)
     return held
-
-
-def _refuse_agent(session: Session, name: str, options: LaunchOptions) -> None:
-    """The one place where a cell's body will become an agent's prompt."""
-    if options.agent:
-        session.plan(name, options)  # a wrong name is told first
-        raise UsageError("cells cannot run agents yet", hint="Without --agent the cell is a shell script.")
 
 
 def _check_same(held: HeldBottle, given: LaunchOptions) -> None:

@@ -17,14 +17,17 @@ T = TypeVar("T")
 
 _EXAMPLES = """\
 The lines below the magic are a script for `bash -e` where the bottle has bash, else for `sh -e`;
-without any the bottle is only launched.  A cell with the name of a running bottle runs in it;
---env, --cwd and --user then hold for that cell, while the cell that launches sets them for all.
+with --agent, --resume or --new they are a prompt for the bottle's agent, which goes on with its
+conversation if there is one.  Without any lines the bottle is only launched.
+A cell with the name of a running bottle runs in it; --env, --cwd and --user then hold for that
+cell, while the cell that launches sets them for all.
 {name} in the value of an option is the notebook's variable of that name.
 
 examples:
   %%bottle demo
   %%bottle demo --copy src --env LANG=C.UTF-8 --timeout 5m   # launch with files
   %%bottle demo --bg --out run
+  %%bottle fix --agent claude --copy src --out r             # the body is a prompt
 """
 
 
@@ -42,6 +45,8 @@ def cell_parser() -> Parser:
     cell.add_argument(
         "--out", default="", metavar="VAR", help="store the result in VAR (with --bg: a handle to wait for)"
     )
+    cell.add_argument("--resume", action="store_true", help="the body is a prompt that goes on with the conversation")
+    cell.add_argument("--new", action="store_true", help="the body is a prompt that begins a new conversation")
     cell.add_argument("--fresh", action="store_true", help="stop a running bottle of that name first")
     cell.add_argument("--rm", action="store_true", help="stop the bottle after the script")
     cell.add_argument("--no-raise-error", action="store_true", help="let the cell succeed when the script fails")

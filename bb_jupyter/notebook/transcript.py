@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Other, Text, Thinking, ToolCall, ToolResult, Usage
 from bb_jupyter.agent_run import AgentResult, AgentRun
-from bb_jupyter.errors import CommandFailed
 from bb_jupyter.manifest import format_duration
 from bb_jupyter.notebook import kernel
 from bb_jupyter.notebook.display import escaped, publish, say
@@ -68,26 +67,12 @@ def show(name: str, run: AgentRun) -> AgentResult:
     return run.result
 
 
-def check(name: str, result: AgentResult) -> None:
-    """Raise when a run did not end well.
-
-    Raises:
-        KeyboardInterrupt: the user interrupted it.
-        CommandFailed: it failed, or its time limit ended it.
-    """
-    if result.interrupted:
-        raise KeyboardInterrupt(f"{name}: interrupted after {result.duration:.1f} s; the bottle runs on")
-    if not result.ok:
-        why = one_line(result.failure or f"exit status {result.returncode}")
-        raise CommandFailed(f"{name}: {why}", returncode=result.returncode)
-
-
 def summary(result: AgentResult) -> str:
     """Return how a run went, in one line: duration, turns, tokens, cost, changed files."""
     used = result.usage
-    parts = ["done" if result.ok else "failed", f"in {_seconds(result.duration)}"]
-    facts = [" ".join(parts)]
-    facts += [f"{used.turns} turns"] if used.turns else []
+    how = "done" if result.ok else "interrupted" if result.interrupted else "failed"
+    facts = [f"{how} in {_seconds(result.duration)}"]
+    facts += [f"{used.turns} turn{'s' if used.turns > 1 else ''}"] if used.turns else []
     if used.input_tokens or used.output_tokens:
         cached = f" ({used.cached_tokens:,} cached)" if used.cached_tokens else ""
         facts.append(f"{used.input_tokens:,} tokens in{cached}, {used.output_tokens:,} out")

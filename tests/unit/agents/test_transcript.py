@@ -18,6 +18,7 @@ from bb_jupyter.agent_run import AgentResult, AgentRun
 from bb_jupyter.backend.execution import Chunk, Execution
 from bb_jupyter.errors import BottleGone, CommandFailed
 from bb_jupyter.notebook import kernel, transcript
+from bb_jupyter.notebook.running import check
 
 
 class Local(Execution):
@@ -178,8 +179,8 @@ def test_plain_output(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_failed_run_raises_in_its_cell() -> None:
     result = run_of(Failure("no credit\x1b")).wait()
     with pytest.raises(CommandFailed, match="demo: no credit␛"):
-        transcript.check("demo", result)
-    transcript.check("demo", run_of(Final("x")).wait())
+        check("demo", result)
+    check("demo", run_of(Final("x")).wait())
 
 
 def test_the_summary_names_changed_files(tmp_path: Path) -> None:
