@@ -8,6 +8,7 @@ that lead inside.  See CVE-2018-15664, CVE-2025-4517, CVE-2026-39861 for how eac
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tarfile
@@ -30,6 +31,8 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+#: What is wrong with the target and not with one member.
+_TARGET_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -138,7 +141,7 @@ class _Unpacking:
             with self._open_dir(path):
                 self.report.files += 1
         except OSError as error:
-            self._refuse(name, error.strerror or "cannot be made")
+            self._cannot_make(name, error)
 
     def _make_file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: PurePosixPath) -> None:
         content = archive.extractfile(member)
@@ -167,8 +170,8 @@ class _Unpacking:
                     os.unlink(path.name, dir_fd=folder)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 file = os.open(path.name, flags, 0o755 if executable else 0o644, dir_fd=folder)
-        except (IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError) as error:
-            return self._refuse(name, error.strerror or "cannot be made")
+        except OSError as error:
+            return self._cannot_make(name, error)
         with os.fdopen(file, "wb") as out:
             shutil.copyfileobj(content, out, 1 << 20)
         self.made[path] = size
@@ -201,7 +204,7 @@ class _Unpacking:
                     os.symlink(target, path.name, dir_fd=folder)
                 made.append((path, target))
             except OSError as error:
-                self._refuse(str(path), error.strerror or "cannot be made")
+                self._cannot_make(str(path), error)
         inside = self.root.resolve()
         while leaving := [link for link in made if not _leads_inside(inside / link[0], inside)]:
             for path, target in leaving:
@@ -209,6 +212,11 @@ class _Unpacking:
                 made.remove((path, target))
                 self._refuse(str(path), "link out of the copy")
         self.report.files += len(made)
+
+    def _cannot_make(self, name: str, error: OSError) -> None:
+        if error.errno in _TARGET_FAILS:
+            raise error
+        self._refuse(name, error.strerror or "cannot be made")
 
     def _refuse(self, name: str, why: str) -> None:
         self.report.refused.append((name, why))
