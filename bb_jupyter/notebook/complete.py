@@ -81,9 +81,10 @@ def _of_parser(parser: Parser, before: list[str]) -> list[str]:
         return _values(options[before[-1]].dest)
     named = [word for word in before if not word.startswith("-")]
     wanted = [action.dest for action in parser.positionals()]
-    takes_name = wanted and wanted[0] in ("name", "names") and (not named or wanted[0] == "names")
     flags = sorted(option for option in options if option.startswith("--"))
-    return [*(_values("name") if takes_name else []), *flags]
+    if wanted[:1] == ["names"] or (wanted and not named):
+        return [*_values("name" if wanted[0] == "names" else wanted[0]), *flags]
+    return [*(_denied_hosts(named[0]) if "hosts" in wanted else []), *flags]
 
 
 def _values(dest: str) -> list[str]:
@@ -103,6 +104,22 @@ def _bottles() -> Iterable[str]:
     return {record.name for record in state.records()}
 
 
+def _past_bottles() -> Iterable[str]:
+    from bb_jupyter.gateway import audit
+
+    return {*_bottles(), *audit.names()}
+
+
+def _denied_hosts(name: str) -> list[str]:
+    """Return what `%bottle allow` may be for: the hosts that a bottle was refused."""
+    from bb_jupyter.backend import state
+    from bb_jupyter.gateway.history import history
+
+    slugs = [record.slug for record in state.records() if record.name == name]
+    records = [record for slug in slugs for record in history(slug)]
+    return sorted({record.host for record in records if record.verdict == "denied" and record.host})
+
+
 def _agent_manifests() -> Iterable[str]:
     from bb_jupyter.manifest import list_agents
 
@@ -118,6 +135,7 @@ def _bottle_manifests() -> Iterable[str]:
 #: Where the values of an option or argument come from; what is missing here has none to offer.
 _SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "name": _bottles,
+    "past_name": _past_bottles,
     "backend": _backends,
     "agent": _agent_manifests,
     "bottle": _bottle_manifests,

@@ -20,7 +20,7 @@ _SHOWN = 200
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a bottle, running or ended")
+    parser.add_argument("past_name", metavar="NAME", help="a bottle, running or ended")
     parser.add_argument("--denied", action="store_true", help="only what was denied or failed")
     parser.add_argument(
         "--suggest", action="store_true", help="print the smallest routes that fit: what was used and what was denied"
@@ -28,15 +28,16 @@ def _arguments(parser: Parser) -> None:
 
 
 def _run(args: Namespace) -> None:
-    held = next((held for held in current().held() if held.name == args.name), None)
-    slug = held.bottle.slug if held else audit.slugs_of(args.name)[-1]
+    name = args.past_name
+    held = next((held for held in current().held() if held.name == name), None)
+    slug = held.bottle.slug if held else audit.slugs_of(name)[-1]
     if held:
         held.bottle.network.sync()
+    generation, routes = last_policy(slug)
     if args.suggest:
-        say(suggest(audit.read_slug(slug), last_policy(slug)[1]).rstrip())
+        say(suggest(audit.read_slug(slug), routes).rstrip())
         return
-    if held:
-        say(f"{held.name}: {_network(held)}")
+    say(f"{name}: {_network(held)}" if held else f"{name} is not held here; its last {policy_line(generation, routes)}")
     _show(slug, only_denied=args.denied)
 
 
