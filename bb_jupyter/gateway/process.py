@@ -18,18 +18,17 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from bb_jupyter.errors import BottleError, ManifestError
 from bb_jupyter.gateway.ca import LeafAuthority
 from bb_jupyter.gateway.config import GatewayConfig, routes_from_json
 from bb_jupyter.gateway.events import EventLog, Events
+from bb_jupyter.gateway.lines import control_server, obey, standard_streams
 from bb_jupyter.gateway.listeners import Listener, adopt, donations
-
-_LONGEST_LINE: Final = 16 * 1024 * 1024
 
 
 class Gateway:
@@ -111,49 +110,13 @@ class Gateway:
         await self.rooms.upstreams.close()
 
 
-async def _standard_streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(_LONGEST_LINE)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    flow = asyncio.streams.FlowControlMixin(loop)
-    transport, protocol = await loop.connect_write_pipe(lambda: flow, sys.stdout)
-    transport.set_write_buffer_limits(1 << 20)
-    return reader, asyncio.StreamWriter(transport, protocol, None, loop)
-
-
-async def _obey(reader: asyncio.StreamReader, command: Callable[[bytes], None], events: Events) -> None:
-    """Pass control messages on until the stream ends."""
-    try:
-        while line := await reader.readline():
-            command(line)
-    except (ValueError, ConnectionError):
-        events.emit("error", error="a control message that is too long, or a broken control connection")
-
-
 async def _owner(reader: asyncio.StreamReader, gateway: Gateway, events: Events) -> None:
     """Obey the owner; its death ends the gateway, unless that is meant to be kept."""
-    await _obey(reader, gateway.command, events)
+    await obey(reader, gateway.command, events)
     if gateway.config.keep:
         events.set_main(None)
     else:
         gateway.stopped.set()
-
-
-async def _control_server(path: Path, gateway: Gateway, events: Events) -> None:
-    """Take control connections at *path*, for ever."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(gateway.greeting())
-        events.add(writer)
-        await _obey(reader, gateway.command, events)
-        events.drop(writer)
-        writer.close()
-
-    path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(serve, path, limit=_LONGEST_LINE)
-    path.chmod(0o600)
-    async with server:
-        await server.serve_forever()
 
 
 async def _configured(reader: asyncio.StreamReader, events: Events) -> Gateway:
@@ -213,7 +176,7 @@ async def run(options: argparse.Namespace) -> int:
     Returns:
         Exit status: 0 after a stop, 2 when the configuration or a socket is wrong.
     """
-    reader, writer = await _standard_streams()
+    reader, writer = await standard_streams()
     events = Events()
     events.set_main(writer)
     logging.basicConfig(handlers=[EventLog(events)], level=logging.WARNING)
@@ -233,7 +196,7 @@ async def run(options: argparse.Namespace) -> int:
     if options.donate_socket:
         jobs.append(donations(options.donate_socket, gateway.take))
     if options.control:
-        jobs.append(_control_server(options.control, gateway, events))
+        jobs.append(control_server(options.control, gateway.greeting, gateway.command, events))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gateway.stopped.set)
     tasks = [asyncio.create_task(job) for job in jobs]
 

@@ -1,0 +1,258 @@
+"""The desk: where a bottle meets its human.  Git gate and supervise, one process on this host for every backend.
+
+``python -m bb_jupyter.gateway.desk`` is started for a bottle that has repositories or is supervised.  It holds the
+host's git credentials and writes the approval queue, so it lives outside every container; it is reached from inside as
+``http://git-gate:9418/`` and ``http://supervise:9100/``, by listening sockets of the bottle's own network
+(``--listen-fd``) or through a `relay` there.
+
+JSON lines, both ways (`lines`).  In: the configuration (`desk_config.DeskConfig`), then ``{"op": "serve"}`` (the relay
+is there), ``{"op": "applied", "id": N, "generation": G | "error": TEXT}`` and ``{"op": "stop"}``.  Out: ``desk-ready``,
+then what the rooms `Desk.emit`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Coroutine
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bb_jupyter.errors import BottleError
+from bb_jupyter.gateway import PORTS
+from bb_jupyter.gateway.audit import AuditLog
+from bb_jupyter.gateway.desk_config import DeskConfig
+from bb_jupyter.gateway.events import EventLog, Events
+from bb_jupyter.gateway.lines import control_server, obey, standard_streams
+from bb_jupyter.gateway.listeners import Listener, adopt
+
+if TYPE_CHECKING:
+    from bb_jupyter.approvals import Queue
+    from bb_jupyter.gateway.asgi import Room
+
+_MOST_CONNECTIONS: Final = 128
+"""Open connections of one room."""
+
+
+class _Audited(Events):
+    """Events that are written to the bottle's audit log as well."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        super().__init__()
+        self._audit = audit
+
+    def emit(self, event: str, **fields: object) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not end the desk
+            self._audit.append([json.loads(self.line(event, **fields))])
+        super().emit(event, **fields)
+
+
+class Desk:
+    """What the rooms of one desk share, handed to each as it is made.
+
+    Args:
+        config: what the host sent.
+        events: where everything is reported.
+
+    Attributes:
+        slug: the bottle's slug.
+        name: what the user calls the bottle.
+        keep: the bottle outlives its owner.
+    """
+
+    def __init__(self, config: DeskConfig, events: Events) -> None:
+        self.slug, self.name, self.keep = config.slug, config.name, config.keep
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+
+    @cached_property
+    def queue(self) -> Queue:
+        """The bottle's approval queue."""
+        from bb_jupyter.approvals import Queue
+
+        return Queue(self.slug, self.name)
+
+    def emit(self, event: str, **fields: object) -> None:
+        """Write an event to the audit log and tell the owner, if there is one.  From any thread.
+
+        Args:
+            event: its name, such as ``proposal``.
+            fields: plain JSON values; texts are cut at 512 characters and secrets masked.
+        """
+        self._loop.call_soon_threadsafe(lambda: self._events.emit(event, **fields))
+
+    async def applied(self, number: int) -> dict[str, Any]:
+        """Wait for the owner's word on what was approved and only it can put in force: a wider policy.
+
+        The room says first what, by ``emit("apply", id=number, routes=[ROUTE, …])``, each route with the keys of a
+        manifest's: ``host``, and maybe ``port``, ``methods``, ``paths``.  Without an owner this waits until one
+        attaches: use a timeout.
+
+        Returns:
+            ``{"generation": G}``, or ``{"error": TEXT}`` when it was refused.
+        """
+        return await asyncio.shield(self._answer(number))
+
+    def take_answer(self, number: int, answer: dict[str, Any]) -> None:
+        """Give `applied` its answer."""
+        future = self._answer(number)
+        if not future.done():
+            future.set_result(answer)
+
+    def _answer(self, number: int) -> asyncio.Future[dict[str, Any]]:
+        return self._answers.setdefault(number, self._loop.create_future())
+
+
+def _apps(config: DeskConfig, desk: Desk) -> dict[str, Any]:
+    """Return the application of each room that is configured; no other room's code is loaded."""
+    apps: dict[str, Any] = {}
+    if config.git is not None:
+        from bb_jupyter.gateway.git import app as git_gate
+
+        apps["git-gate"] = git_gate(config.git, desk)
+    if config.supervise is not None:
+        from bb_jupyter.gateway.supervise import app as supervise
+
+        apps["supervise"] = supervise(config.supervise, desk)
+    return apps
+
+
+class Process:
+    """One desk at work.
+
+    Args:
+        config: what the host sent.
+        events: where everything is reported.
+    """
+
+    def __init__(self, config: DeskConfig, events: Events) -> None:
+        from bb_jupyter.gateway.asgi import Room
+
+        self.config, self._events = config, events
+        self.desk = Desk(config, events)
+        self.rooms: dict[str, Room] = {name: Room(app) for name, app in _apps(config, self.desk).items()}
+        self.stopped, self.served = asyncio.Event(), asyncio.Event()
+        self._listeners: list[Listener] = []
+
+    async def start(self, descriptors: list[tuple[str, int]]) -> None:
+        """Run the rooms, on the listening sockets that were passed.
+
+        Raises:
+            BottleError: a descriptor is no listening TCP socket.
+            RuntimeError: a room does not start.
+        """
+        for room in self.rooms.values():
+            await room.start()
+        for name, descriptor in descriptors:
+            sock, room = adopt(descriptor), self.rooms[name]
+            listener = Listener(
+                name, room.protocol, lambda room=room: room.connections, _MOST_CONNECTIONS, self._events
+            )
+            listener.use(sock)
+            self._listeners.append(listener)
+
+    def greeting(self) -> bytes:
+        """Return the ``desk-ready`` line."""
+        return self._events.line("desk-ready", slug=self.config.slug, rooms=sorted(self.rooms))
+
+    def command(self, line: bytes) -> None:
+        """Obey one control message."""
+        try:
+            message = json.loads(line)
+            operation = message.pop("op") if isinstance(message, dict) else None
+        except (ValueError, KeyError):
+            operation = None
+        if operation == "stop":
+            self.stopped.set()
+        elif operation == "serve":
+            self.served.set()
+        elif operation == "applied" and type(number := message.pop("id", None)) is int:
+            self.desk.take_answer(number, message)
+        else:
+            self._events.emit("error", error="a control message that is not understood")
+
+    async def close(self) -> None:
+        """Stop listening and end the rooms."""
+        for listener in self._listeners:
+            listener.close()
+        await asyncio.gather(*(room.stop() for room in self.rooms.values()))
+
+
+async def _owner(reader: asyncio.StreamReader, process: Process, events: Events) -> None:
+    """Obey the owner; its death ends the desk, unless that is meant to be kept."""
+    await obey(reader, process.command, events)
+    if process.config.keep:
+        events.set_main(None)
+    else:
+        process.stopped.set()
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Run one desk to its end.
+
+    Args:
+        options: as parsed by `main`.
+
+    Returns:
+        Exit status: 0 after a stop, 2 when the configuration, a room or a socket is wrong.
+    """
+    reader, writer = await standard_streams()
+    try:
+        config = DeskConfig.from_json(await reader.readline())
+        events = _Audited(AuditLog(config.slug))
+        events.set_main(writer)
+        events.set_secrets(config.secrets)
+        logging.basicConfig(handlers=[EventLog(events)], level=logging.WARNING)
+        process = Process(config, events)
+        await process.start(options.listen_fd)
+    except (BottleError, RuntimeError, OSError) as error:
+        writer.write(json.dumps({"event": "error", "error": str(error)}).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+        return 2
+    writer.write(process.greeting())
+    jobs: list[Coroutine[Any, Any, None]] = [_owner(reader, process, events)]
+    if options.control:
+        jobs.append(control_server(options.control, process.greeting, process.command, events))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.stopped.set)
+    tasks = [asyncio.create_task(job) for job in jobs]
+    await process.stopped.wait()
+    for task in tasks:
+        task.cancel()
+    await process.close()
+    events.emit("desk-stopped")
+    events.flush()
+    await events.ready()
+    writer.close()
+    return 0
+
+
+def _descriptor(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name not in PORTS:
+        raise ValueError(f"no room: {name}")
+    return name, int(number)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the desk as the command line says; no secret is ever on it."""
+    parser = argparse.ArgumentParser("python -m bb_jupyter.gateway.desk", allow_abbrev=False)
+    parser.add_argument("--listen-fd", metavar="ROOM=FD", type=_descriptor, action="append", default=[])
+    parser.add_argument("--control", metavar="PATH", type=Path)
+    options = parser.parse_args(arguments)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secrets
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the notebook's interrupt is not for the desk
+    return asyncio.run(run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
