@@ -74,6 +74,22 @@ class PolicyDenied(BottleError):
     """The gateway's policy forbids what was asked; the message names the rule."""
 
 
+class UnknownProposal(UsageError):
+    """There is no proposal of that number in the approval queue."""
+
+
+class AlreadyDecided(UsageError):
+    """A proposal was decided before, or its time is over."""
+
+
+class TokenMismatch(UsageError):
+    """A decision names another content than the proposal has: what was shown is not what would be decided."""
+
+
+class Flood(BottleError):
+    """A bottle asks its human for too much; the hint says when it may ask again."""
+
+
 class PromiseBroken(BottleError):
     """A self-test got through a wall of the bottle; the message says which."""
 

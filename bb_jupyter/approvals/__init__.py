@@ -1,0 +1,68 @@
+"""The approval queue: what bottles ask of their human, kept in files; decided once, by any process of the user.
+
+This is the interface for everything that shows or decides proposals (magics, the lab panel's server, widgets): it needs
+no kernel and no bottle, and imports nothing but files.  Effects (a push goes upstream, a host is allowed) are not its
+business: decide with `bb_jupyter.gateway.deciding.approve` / `deny`, which call `decide` here and see to the effect.
+
+Reading, from anywhere::
+
+    stamp = changes()                 # cheap; equal stamps mean that nothing was proposed, decided or removed
+    for proposal in pending():        # oldest first; pending("demo-1a2b3c4d") for one bottle
+        proposal.id, proposal.bottle, proposal.kind, proposal.created, proposal.expires, proposal.content
+    proposal = get(7)                 # exact content; UnknownProposal when there is none
+    status(7).state                   # "pending", "approved", "denied", "withdrawn", "expired"; .decision, .outcome
+
+Deciding: `decide(7, token=proposal.token, verdict="approved", why="…", answer={...})`.  The token is the hash of all
+that the proposal says: what was shown is what is decided.  The first decision wins, others get `AlreadyDecided`.
+
+On the bottle's trusted side (its desk)::
+
+    presence = Presence(slug)                           # held while the desk lives; attended(slug) asks from anywhere
+    queue = Queue(slug, name)
+    proposal = queue.propose("question", {"question": "…", "choices": []}, expires=time.time() + 300)
+    decision = await queue.wait(proposal.id)            # at the latest at `expires`, then its verdict is "expired"
+    queue.report(proposal.id, ok=True, text="released") # what came of an approval; held=True: decidable once more
+    held = queue.end()                                  # the bottle ends: all but held pushes are withdrawn
+
+Kinds and their `content`, plain JSON; **every text in it comes from the bottle and is hostile**: escape what is shown.
+
+* ``egress``: `host`, `port`, `methods`, `paths`, `reason`; `route`: the exact rule in one line, as it will be in force;
+  `manifest`: the same as fields of a manifest's route.
+* ``push``: `alias`, `url`, `refs: [{name, old, new, kind}]`, `commits: [{sha, author, date, subject, body}]`,
+  `files: [{path, status, added, deleted, binary}]`, `diff` (text), `truncated`, `findings`.
+* ``question``: `question`, `choices` (empty: free text).  An approval's `answer` holds `{"text": "…"}`.
+* ``copy-out``: `path` in the bottle, `reason`, `files: [{path, size, sha256}]`, `size`, `text` (of one short text file,
+  else empty), `staged`: name of the copy that waits beside the proposal.
+
+Files: ``<BOT_BOTTLE_HOME>/approvals/<slug>/``: ``7.json`` (the proposal), ``7.1.decision.json``, ``7.1.outcome.json``,
+all written whole, once, and never changed.  A proposal whose outcome is `held` goes on in round 2.  What is no regular
+file of this user, is too big or does not check is as if it were not there, and never read as a yes.
+"""
+
+from __future__ import annotations
+
+from bb_jupyter.approvals.deciding import decide, expire, withdraw
+from bb_jupyter.approvals.presence import Presence, attended
+from bb_jupyter.approvals.proposal import KINDS, Decision, Outcome, Proposal, State, Status
+from bb_jupyter.approvals.queue import Queue
+from bb_jupyter.approvals.reading import all_proposals, changes, get, pending, status
+
+__all__ = [
+    "KINDS",
+    "Decision",
+    "Outcome",
+    "Presence",
+    "Proposal",
+    "Queue",
+    "State",
+    "Status",
+    "all_proposals",
+    "attended",
+    "changes",
+    "decide",
+    "expire",
+    "get",
+    "pending",
+    "status",
+    "withdraw",
+]
