@@ -37,7 +37,7 @@ from bb_jupyter.backend.owner import Owner
 from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.backend.registry import AnyBackend
 from bb_jupyter.backend.spec import BottleSpec, Copy
-from bb_jupyter.errors import BottleError, BottleGone, UsageError, did_you_mean
+from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, UsageError, did_you_mean
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 from bb_jupyter.manifest import Limits
 
@@ -50,6 +50,8 @@ DEFAULT_LIMITS = Limits(memory=4 << 30, pids=1024, disk=4 << 30)
 _CELL_SHELL = (
     'if command -v bash >/dev/null 2>&1; then exec bash --noprofile --norc -e -c "$1" cell; fi; exec sh -e -c "$1" cell'
 )
+#: What to do about a bottle that is gone.
+_ANOTHER = "Run `%%bottle {name}` again for a new one."
 #: Longest body that fits one argument of execve (MAX_ARG_STRLEN is 128 KiB).
 MAX_SCRIPT = 120 << 10
 
@@ -349,9 +351,8 @@ class Session:
             raise UsageError(f"this kernel has no bottle '{name}'", hint=self._where_is(name))
         if not held.bottle.alive:
             self._let_go(name)
-            raise BottleGone(
-                f"bottle '{name}' died or was stopped elsewhere", hint=f"Run `%%bottle {name}` again for a new one."
-            )
+            again = f"`%bottle attach {name}` starts it again." if held.plan.spec.keep else _ANOTHER.format(name=name)
+            raise BottleGone(f"bottle '{name}' died or was stopped elsewhere", hint=again)
         return held
 
     def held(self) -> list[HeldBottle]:
@@ -397,7 +398,8 @@ class Session:
             held = self._held.pop(name, None)
         if held is not None:
             held._release()
-            self._remove(held.plan.spec.backend, held.plan.slug)
+            if held.plan.spec.keep:  # the others are gone when they are let go
+                self._remove(held.plan.spec.backend, held.plan.slug)
             return
         record = _record_named(name)
         if record.owner.alive and record.owner != Owner.current():
@@ -419,20 +421,23 @@ class Session:
         return registry.enumerate_active()
 
     def cleanup(self, *, dry_run: bool = False) -> list[str]:
-        """Remove what killed kernels left, on every backend that works here; live and kept bottles stay.
+        """Remove what killed kernels left, on every backend that works here; live bottles stay, and kept ones that run.
 
         Args:
             dry_run: only list it.
 
         Returns:
-            What was (or would be) removed, a line each.
+            What was (or would be) removed, a line each; for a backend that fails, why.
         """
         found: list[str] = []
         for backend in registry.available():
-            plan = backend.prepare_cleanup()
-            found += map(str, plan.orphans)
-            if not dry_run:
-                backend.cleanup(plan)
+            try:
+                plan = backend.prepare_cleanup()
+                found += map(str, plan.orphans)
+                if not dry_run:
+                    backend.cleanup(plan)
+            except BackendUnavailable as error:
+                found.append(f"nothing on {backend.name}: {error.message}")
         if not dry_run:
             logs.prune({record.slug for record in state.records()})
         return found

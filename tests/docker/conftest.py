@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,11 @@ def out(bottle: Bottle, script: str, **options: Any) -> str:
     done = bottle.exec(["sh", "-c", script], **options).wait()
     assert done.returncode == 0, done
     return done.stdout.decode()
+
+
+def until(condition: Callable[[], object], within: float = 60) -> None:
+    """Wait for what the engine does by itself."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

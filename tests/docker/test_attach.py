@@ -13,9 +13,10 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.docker import labels
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.errors import BottleGone
+from bb_jupyter.errors import BottleGone, NameTaken
 from bb_jupyter.manifest import Limits
-from tests.docker.conftest import Plan, claim, dead_owner, out
+from bb_jupyter.session import LaunchOptions, Session
+from tests.docker.conftest import Plan, claim, dead_owner, out, until
 
 
 @pytest.fixture
@@ -52,6 +53,40 @@ def test_who_attached_is_its_owner(kept: DockerBottlePlan, backend: DockerBacken
     (record,) = state.records()
     state.take_over(record, Owner.current())
     assert [agent.owner for agent in backend.enumerate_active()] == [Owner.current()]
+
+
+def test_one_that_its_engine_stopped_is_listed_and_starts_again_where_somebody_attaches(
+    kept: DockerBottlePlan, backend: DockerBackend, api: docker.APIClient
+) -> None:
+    api.kill(kept.container)
+    until(lambda: [agent.state for agent in backend.enumerate_active()] == ["stopped"])
+    session = Session()
+    with pytest.raises(NameTaken, match=f"%bottle attach {kept.spec.name}"):
+        session.launch(kept.spec.name, LaunchOptions(backend="docker"))
+    held = session.attach(kept.spec.name)
+    assert out(held.bottle, "cat ~/answer; pwd; echo $WORD") == "42\n/tmp\nkept\n"
+    assert [agent.state for agent in backend.enumerate_active()] == ["running"]
+    api.kill(kept.container)
+    until(lambda: not held.bottle.alive)
+    assert not backend.prepare_cleanup(), "its owner lives"
+    with pytest.raises(BottleGone, match=f"%bottle attach {kept.spec.name}"):
+        session.get(kept.spec.name)
+    assert out(session.attach(kept.spec.name).bottle, "cat ~/answer") == "42\n"
+    session.close()
+
+
+def test_one_that_its_engine_stopped_and_nobody_holds_is_cleaned_up(
+    kept: DockerBottlePlan, backend: DockerBackend, api: docker.APIClient
+) -> None:
+    api.kill(kept.container)
+    until(lambda: bool(backend.prepare_cleanup()))
+    orphans = backend.prepare_cleanup()
+    assert [(orphan.slug, orphan.kind) for orphan in orphans.orphans] == [
+        (kept.slug, "container"),
+        (kept.slug, "state"),
+    ]
+    backend.cleanup(orphans)
+    assert not backend.enumerate_active() and not state.records()
 
 
 def test_one_that_was_removed_elsewhere_is_gone(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import docker
@@ -22,7 +22,7 @@ from bb_jupyter.gateway import audit
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 from bb_jupyter.manifest import allowed_route
 from bb_jupyter.session import LaunchOptions, Session
-from tests.docker.conftest import Launch, Plan, claim, dead_owner, out
+from tests.docker.conftest import Launch, Plan, claim, dead_owner, out, until
 from tests.docker.test_engine import over_tcp  # noqa: F401 - the fixture
 from tests.docker.test_launch import Stop
 from tests.leftovers import SLUG_LABEL, Engine
@@ -45,13 +45,6 @@ def containers_of(api: docker.APIClient, slug: str) -> dict[str, dict[str, Any]]
         with contextlib.suppress(docker.errors.NotFound):  # a donor goes when it has done its work
             found[entry["Labels"]["bb-jupyter.role"]] = api.inspect_container(entry["Id"])
     return found
-
-
-def until(condition: Callable[[], object], within: float = 60) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_the_gateways_container_can_do_nothing_but_serve(launch: Launch, api: docker.APIClient) -> None:

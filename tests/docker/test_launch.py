@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +16,7 @@ from bb_jupyter.backend.docker import launch as launch_room
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, UsageError
-from tests.docker.conftest import Launch, Plan, out
+from tests.docker.conftest import Launch, Plan, out, until
 from tests.leftovers import Engine
 
 
@@ -93,7 +92,7 @@ def test_an_interrupt_while_a_command_starts_ends_the_command(launch: Launch, mo
         patch.setattr(docker.APIClient, "exec_start", slow)
         with pytest.raises(KeyboardInterrupt):
             bottle.exec(["sleep", "4321"])
-    _until(lambda: "4321" not in out(bottle, "ps -eo args | grep '[s]leep' || :"))
+    until(lambda: "4321" not in out(bottle, "ps -eo args | grep '[s]leep' || :"))
 
 
 def test_files_are_copied_in_for_their_user(launch: Launch, tmp_path: Path) -> None:
@@ -156,10 +155,3 @@ def _forget(api: docker.APIClient, name: str) -> None:
 
     api.remove_image(guest_image.tag(api.inspect_image(name)["Id"]), force=True)
     api.remove_image(name, force=True)
-
-
-def _until(condition: Callable[[], bool], within: float = 30) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

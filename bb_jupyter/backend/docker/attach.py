@@ -22,11 +22,13 @@ from bb_jupyter.manifest import BottleManifest, Limits
 
 @contextmanager
 def attach(slug: str) -> Iterator[DockerBottle]:
-    """Yield the running bottle *slug*; it runs on afterwards.
+    """Yield the bottle *slug*; it runs on afterwards.
+
+    One that a restart of its engine stopped is started again: its files are there, its processes and its gateway not.
 
     Raises:
-        BottleGone: it does not run any more.
-        BackendUnavailable: the engine does not answer.
+        BottleGone: it does not exist any more.
+        BackendUnavailable: the engine does not answer, or does not start it.
     """
     client = engine.client()
     with engine.errors(f"look for bottle {slug}"):
@@ -34,9 +36,10 @@ def attach(slug: str) -> Iterator[DockerBottle]:
             found = client.inspect_container(container_name(slug))
         except NotFound:
             raise gone(slug) from None
-    told = found["Config"]["Labels"]
-    if not found["State"]["Running"] or not labels.is_mine(told):
-        raise gone(slug)
+        told = found["Config"]["Labels"]
+        if not labels.is_mine(told):
+            raise gone(slug)
+        client.start(found["Id"])  # nothing happens where it runs
     bottle = DockerBottle(_plan(slug, found, told), client)
     if bottle.plan.egress_plan is not None:
         bottle.network.adopt(bottle.gateways.find, bottle.plan.egress_plan)

@@ -17,6 +17,8 @@ from bb_jupyter.backend.plan import Orphan
 
 #: Removals at a time.
 _AT_ONCE = 8
+#: How the engine calls a container that has not ended.
+_ALIVE = frozenset({"running", "paused", "restarting"})
 
 
 def prepare_cleanup() -> DockerBottleCleanupPlan:
@@ -28,7 +30,7 @@ def prepare_cleanup() -> DockerBottleCleanupPlan:
     # Records first: a launch writes its record before its container, and removes it after.
     records = [record for record in state.records() if record.backend == "docker" and not record.owner.alive]
     found = containers()
-    bottles = {container.slug for container in found if container.role == labels.BOTTLE}
+    bottles = {each.slug for each in found if each.role == labels.BOTTLE and each.status in _ALIVE}
     left = list(_orphans(found, bottles))
     orphans = [Orphan(container.slug, "container", container.container) for container in left]
     orphans += [Orphan(volume.slug, "volume", volume.container) for volume in _orphans(volumes(), bottles)]
@@ -43,7 +45,7 @@ def prepare_cleanup() -> DockerBottleCleanupPlan:
 
 
 def _orphans(found: Iterable[Labelled], bottles: set[str]) -> Iterator[Labelled]:
-    """Yield what a dead owner left.  A kept bottle's gateway stays with its bottle; a donor is needed for a moment."""
+    """Yield what a dead owner left.  A kept bottle that runs stays with its gateway; a donor is needed for a moment."""
     for each in found:
         kept = each.keep and each.role != labels.DONOR and each.slug in bottles
         if not kept and not each.owner.alive:

@@ -12,8 +12,8 @@ from bb_jupyter.backend.docker import engine, labels
 from bb_jupyter.backend.docker.labels import Labelled
 from bb_jupyter.backend.network import NO_GATEWAY
 
-#: How the engine calls a container whose process has ended.
-_ENDED = frozenset({"exited", "dead"})
+#: What `ls` says of a kept bottle whose container has ended with its engine: who attaches starts it again.
+STOPPED = "stopped"
 
 
 def containers(slug: str = "") -> list[Labelled]:
@@ -42,7 +42,7 @@ def volumes(slug: str = "") -> list[Labelled]:
 
 
 def enumerate_active() -> list[ActiveAgent]:
-    """Return the live bottles, oldest first.
+    """Return the live bottles, oldest first; kept ones that a restart of the engine stopped, too.
 
     Raises:
         BackendUnavailable: the engine does not answer.
@@ -50,12 +50,14 @@ def enumerate_active() -> list[ActiveAgent]:
     found = containers()
     states = {record.slug: str(record.details.get("state", "")) for record in state.records()}
     gateways = [container for container in found if container.role == labels.GATEWAY]
-    lost = {each.slug for each in gateways if each.status in _ENDED} - {each.slug for each in gateways if each.running}
+    lost = {each.slug for each in gateways if each.ended} - {each.slug for each in gateways if each.running}
     states |= dict.fromkeys(lost, NO_GATEWAY)
+    bottles = [container for container in found if container.role == labels.BOTTLE]
+    states |= {each.slug: STOPPED for each in bottles if each.ended}
     active = [
         _agent(container, states.get(container.slug) or "running")
-        for container in found
-        if container.role == labels.BOTTLE and container.running
+        for container in bottles
+        if container.running or (container.keep and container.ended)
     ]
     return sorted(active, key=lambda agent: agent.created)
 

@@ -109,6 +109,11 @@ class Labelled:
         """Whether it runs."""
         return self.status == "running"
 
+    @property
+    def ended(self) -> bool:
+        """Whether its process has ended, as after a restart of the engine or of its machine."""
+        return self.status in ("exited", "dead")
+
     @classmethod
     def read(cls, summary: Mapping[str, Any]) -> Labelled | None:
         """Read an entry of the engine's list; `None` when its labels are not ours."""
