@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -37,7 +37,8 @@ from bb_jupyter.backend.owner import Owner
 from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.backend.registry import AnyBackend
 from bb_jupyter.backend.spec import BottleSpec, Copy
-from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, UsageError, did_you_mean
+from bb_jupyter.branching import all_or_none, branch_names
+from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, NameTaken, UsageError, did_you_mean
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 from bb_jupyter.manifest import Limits
 
@@ -252,6 +253,27 @@ class HeldBottle:
         more = [RoutePlan.from_route(manifest.allowed_route(host), "allowed") for host in hosts]
         return self.bottle.allow((self.bottle.network.routes or EgressPlan()).allowing(*more))
 
+    def branch(self, n: int = 1, *, names: Sequence[str] = ()) -> list[HeldBottle]:
+        """Start bottles with the files that this one has now: prepare once, run many.
+
+        Each is a bottle of its own, launched as this one was, with its own name, gateway and state; it ends with this
+        process or by `stop`.  Programs that run here do not run there, and `allow` widens each bottle by itself.
+
+        Args:
+            n: how many; names are `NAME-1`, `NAME-2`, … as far as they are free.
+            names: what to call them, instead of *n*.
+
+        Returns:
+            The running bottles, in order.
+
+        Raises:
+            UsageError: a name or the number is wrong.
+            NameTaken: a live bottle has one of *names*.
+            BackendUnavailable: the files cannot be held, or a bottle does not start; none of them stays.
+            BottleGone: this bottle died or was stopped.
+        """
+        return self._session.branch(self, n, names)
+
     def stop(self) -> None:
         """Remove the bottle and all it has.  Idempotent."""
         self._session.stop(self.name)
@@ -323,20 +345,61 @@ class Session:
             BuildFailed: its image cannot be built.
         """
         options = options or LaunchOptions()
-        backend, plan = self._prepare(name, options)
-        self._remove_dead(name)
-        record = _record_of(plan)
-        state.claim(record)
+        plan = self._prepare(name, options)[1]
+        record = self._claim(plan)
         try:
             on_plan(plan)
-            with ExitStack() as stack:
-                if not plan.spec.keep:
-                    stack.callback(record.remove)
-                bottle = stack.enter_context(backend.launch(plan, on_progress=on_progress))
-                return self._hold(bottle, stack.pop_all(), options)
+            return self._start(plan, options, on_progress)
         except BaseException:
             record.remove()
             raise
+
+    def branch(self, source: HeldBottle, n: int = 1, names: Sequence[str] = ()) -> list[HeldBottle]:
+        """Start bottles with the files of *source*; see `HeldBottle.branch`."""
+        if n < 1:
+            raise UsageError(f"cannot start {n} branches", hint="Write a number from 1 on.")
+        for name in names:
+            manifest.validate_name("bottle", name)
+        wanted: list[Iterable[str]] = [(name,) for name in names] or [branch_names(source.name)] * n
+        with source.bottle.snapshot() as plan, ExitStack() as claims:
+            plans = [self._claim_first(plan, possible, claims) for possible in wanted]
+            started = all_or_none(lambda plan: self._start(plan, source.options), HeldBottle.stop, plans)
+            claims.pop_all()
+        for held in started:
+            held.conversation = source.conversation
+        return started
+
+    def _claim_first(self, plan: BottlePlan, names: Iterable[str], claims: ExitStack) -> BottlePlan:
+        """Return *plan* under the first of *names* that is free, claimed until *claims* ends."""
+        taken: NameTaken | None = None
+        for name in names:
+            slug = state.new_slug(name)
+            renamed = plan.renamed(name, slug, state.state_dir() / slug / "stage")
+            try:
+                claims.callback(self._claim(renamed).remove)
+            except NameTaken as error:
+                taken = error
+            else:
+                return renamed
+        raise taken or RuntimeError("no name was given")
+
+    def _claim(self, plan: BottlePlan) -> state.BottleRecord:
+        self._remove_dead(plan.spec.name)
+        record = _record_of(plan)
+        state.claim(record)
+        return record
+
+    def _start(
+        self, plan: BottlePlan, options: LaunchOptions | None, on_progress: OnProgress = no_progress
+    ) -> HeldBottle:
+        """Launch a bottle whose name is claimed; its record goes with it, or at once when it does not start."""
+        record = _record_of(plan)
+        with ExitStack() as stack:
+            if not plan.spec.keep:
+                stack.callback(record.remove)
+            backend = registry.get(plan.spec.backend)
+            bottle = stack.enter_context(backend.launch(plan, on_progress=on_progress))
+            return self._hold(bottle, stack.pop_all(), options)
 
     def get(self, name: str) -> HeldBottle:
         """Return a bottle of this process.

@@ -164,6 +164,8 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
             on_progress(Progress("gateway", line=plan.egress_plan.summary()))
             bottle.network.open(plan.egress_plan)
             bottle.trust_gateway()
+        if plan.branch_of:
+            return  # the rest is among its files already, as the other bottle's agent left it
         if provider is not None:
             on_progress(Progress("agent", line=provider.title))
             provider.provision_prompt(plan, bottle)

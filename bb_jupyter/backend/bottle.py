@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from bb_jupyter.agent import steps
 from bb_jupyter.agent.registry import get_provider
@@ -133,10 +134,34 @@ class Bottle(ABC):
             BottleGone: the bottle died or was stopped.
         """
 
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[BottlePlan]:
+        """Hold this bottle's files as they are now; other bottles can start with them until the context is left.
+
+        What a file system holds is taken over, the home on every backend; a program that writes meanwhile may be seen
+        half done.  Programs that run, the policy that `allow` widened and what the gateway knows are not.
+
+        Yields:
+            The plan of such a bottle, to be `renamed` before it is launched: limits, environment and routes are those
+            that this one was launched with; it is not kept.
+
+        Raises:
+            BackendUnavailable: the files cannot be held.
+            BottleGone: the bottle died or was stopped.
+        """
+
     @property
     @abstractmethod
     def alive(self) -> bool:
         """Whether commands can still run in it."""
+
+
+_PlanT = TypeVar("_PlanT", bound=BottlePlan)
+
+
+def branch_plan(plan: _PlanT) -> _PlanT:
+    """Return what `Bottle.snapshot` yields of *plan*, but for what the backend adds to find the files."""
+    return replace(plan, spec=replace(plan.spec, keep=False), copies=(), branch_of=plan.spec.name)
 
 
 @dataclass(frozen=True)

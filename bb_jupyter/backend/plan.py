@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bb_jupyter.backend.copying import CopyPlan
 from bb_jupyter.backend.spec import BottleSpec
@@ -90,6 +90,7 @@ class BottlePlan(PlanBasis):
         limits: each limit and what enforces it.
         env: variables of every command.
         warnings: what the person should know before it starts.
+        branch_of: name of the bottle whose files it starts with (`Bottle.snapshot`); empty for none.
     """
 
     root: str
@@ -97,6 +98,11 @@ class BottlePlan(PlanBasis):
     limits: tuple[LimitPlan, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    branch_of: str = ""
+
+    def renamed(self, name: str, slug: str, stage_dir: Path) -> Self:
+        """Return the same launch for a bottle of another identity."""
+        return replace(self, spec=replace(self.spec, name=name), slug=slug, stage_dir=stage_dir)
 
     @property
     def git_gate_insteadof_host(self) -> str:
@@ -113,7 +119,7 @@ class BottlePlan(PlanBasis):
         spec = self.spec
         rows = [
             ("backend", f"{spec.backend} ({spec.backend_reason})" if spec.backend_reason else spec.backend),
-            ("root", self.root),
+            ("root", f"{self.root}; files of '{self.branch_of}'" if self.branch_of else self.root),
             ("user", self.user),
             ("network", self._network()),
             ("limits", ", ".join(map(str, self.limits)) or "none"),

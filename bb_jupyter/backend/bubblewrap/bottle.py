@@ -12,15 +12,15 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from bb_jupyter.backend.archive import CopyReport, unpack
 from bb_jupyter.backend.bottle import Bottle
-from bb_jupyter.backend.bubblewrap import bwrap
+from bb_jupyter.backend.bubblewrap import branch, bwrap
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution
+from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution, last_line
 from bb_jupyter.backend.bubblewrap.pipes import Feeder, Output, fed_pipe, from_file, memory_file, pipe
 from bb_jupyter.backend.bubblewrap.prepare import check_user
 from bb_jupyter.backend.copying import CopyPlan, pack, plan_copy
@@ -123,21 +123,30 @@ class BubblewrapBottle(Bottle):
                 failed.append(error)
 
         target = self._path(str(plan.copy.target))
-        done = self._start(_python(_UNPACK, target, plan.copy.source.resolve().name), write).wait()
+        done = self.run_python(_UNPACK, target, plan.copy.source.resolve().name, stdin=write).wait()
         if failed or done.returncode:
-            why = failed[0].strerror if failed else _last_line(done.stderr)
+            why = failed[0].strerror if failed else last_line(done.stderr)
             raise UsageError(f"cannot copy {plan.copy.source} to {plan.copy.target}: {why}")
 
     def cp_out(self, source: str, target: Path) -> CopyReport:
         """Copy out of the bottle; see `Bottle.cp_out`."""
-        with self._start(_python(_PACK, self._path(source))) as execution:
+        with self.run_python(_PACK, self._path(source)) as execution:
             try:
                 return unpack(io.BufferedReader(Output(execution), _COPY_BUFFER), target)
             except UsageError:
                 if not execution.running and execution.wait().returncode:
-                    why = _last_line(execution.wait().stderr)
+                    why = last_line(execution.wait().stderr)
                     raise UsageError(f"cannot copy {source} out of '{self.name}': {why}") from None
                 raise
+
+    def run_python(self, program: str, *arguments: str, stdin: Feeder | None = None) -> BubblewrapExecution:
+        """Start a program of ours in the bottle's home, by the interpreter that runs guest.py; without a time limit."""
+        argv = [str(bwrap.guest_python()), "-I", "-S", "-c", program, *arguments]
+        return self._start(argv, stdin, cwd=self.plan.guest_home)
+
+    def snapshot(self) -> AbstractContextManager[BubblewrapBottlePlan]:
+        """Hold what its home has; see `Bottle.snapshot`."""
+        return branch.snapshot(self)
 
     def close(self) -> None:
         """Hang up: PID 1 ends, and the kernel ends every process of the bottle with it.  Idempotent."""
@@ -169,7 +178,7 @@ class BubblewrapBottle(Bottle):
             try:
                 answer, fds, _, _ = socket.recv_fds(self._control, 16, len(ports), socket.MSG_CMSG_CLOEXEC)
             except OSError:
-                raise self._gone() from None
+                raise self.gone() from None
             finally:
                 self._control.settimeout(None)
         if len(fds) == len(ports):
@@ -182,7 +191,7 @@ class BubblewrapBottle(Bottle):
                 f"the gateway of '{self.name}' cannot start: a program in the bottle holds port {taken}",
                 hint="Stop that program, or start a fresh bottle.",
             )
-        raise self._gone()
+        raise self.gone()
 
     def _start_gateway(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
         from bb_jupyter.gateway.audit import AuditLog
@@ -240,21 +249,13 @@ class BubblewrapBottle(Bottle):
             with self._lock:
                 socket.send_fds(self._control, [_message(message)], fds)
         except OSError:
-            raise self._gone() from None
+            raise self.gone() from None
 
-    def _gone(self) -> BottleGone:
+    def gone(self) -> BottleGone:
+        """Return what tells that this bottle does not run any more."""
         return BottleGone(f"bottle '{self.name}' is gone", hint=f"Run `%%bottle {self.name}` again for a new one.")
 
 
 def _message(content: dict[str, object]) -> bytes:
     # Version 4 is what every Python from 3.4 on reads; guest.py may run on another one than this process.
     return marshal.dumps(content, 4)
-
-
-def _python(program: str, *arguments: str) -> list[str]:
-    return [str(bwrap.guest_python()), "-I", "-S", "-c", program, *arguments]
-
-
-def _last_line(text: bytes) -> str:
-    lines = text.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "it failed without a word"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bb_jupyter.backend.plan import BottlePlan
 
@@ -13,6 +14,8 @@ class BubblewrapBottlePlan(BottlePlan):
 
     Attributes:
         rlimits: limits that guest.py sets for itself and all commands: `RLIMIT_*` → value.
+        home_archive: tar file with what the home starts with; `None` for an empty one.
     """
 
     rlimits: dict[str, int] = field(default_factory=dict)
+    home_archive: Path | None = None

@@ -14,7 +14,7 @@ from typing import IO
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp
+from bb_jupyter.backend.bubblewrap import branch, bwrap, cgroup, seccomp
 from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.pipes import memory_file, pipe
@@ -35,6 +35,8 @@ def launch(
         on_progress(Progress("start"))
         group = _limited(stack, plan)
         bottle = _sandbox(stack, plan, group)
+        if plan.home_archive:
+            branch.restore(bottle, plan.home_archive)
         for copy in plan.copies:
             on_progress(Progress("copy in", line=str(copy)))
             bottle.copy(copy)

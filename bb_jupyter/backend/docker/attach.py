@@ -12,9 +12,9 @@ from docker.errors import NotFound
 from bb_jupyter.backend import state
 from bb_jupyter.backend.docker import engine, labels
 from bb_jupyter.backend.docker.bottle import DockerBottle
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_name
 from bb_jupyter.backend.docker.execution import gone
-from bb_jupyter.backend.docker.prepare import container_name, plan_limits, user_in_words
+from bb_jupyter.backend.docker.prepare import plan_limits, user_in_words
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.gateway.plan import EgressPlan
 from bb_jupyter.manifest import BottleManifest, Limits

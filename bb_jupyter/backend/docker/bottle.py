@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -14,7 +14,7 @@ from docker.errors import DockerException
 from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.copying import plan_copy
-from bb_jupyter.backend.docker import engine, transfer
+from bb_jupyter.backend.docker import branch, engine, transfer
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
 from bb_jupyter.backend.docker.gateways import Gateways
@@ -95,6 +95,10 @@ class DockerBottle(Bottle):
         """Copy out of the bottle; see `Bottle.cp_out`."""
         with self._errors(f"copy {source} out"):
             return transfer.copy_out(self._client, self.plan.container, source, target)
+
+    def snapshot(self) -> AbstractContextManager[DockerBottlePlan]:
+        """Hold its files as an image; see `Bottle.snapshot`."""
+        return branch.snapshot(self._client, self.plan)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

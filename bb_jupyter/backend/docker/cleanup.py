@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.docker import endpoint, engine, labels
+from bb_jupyter.backend.docker import branch, endpoint, engine, labels
 from bb_jupyter.backend.docker.bottle_cleanup_plan import DockerBottleCleanupPlan
 from bb_jupyter.backend.docker.enumerate import containers, volumes
 from bb_jupyter.backend.docker.labels import Labelled
@@ -35,6 +35,7 @@ def prepare_cleanup() -> DockerBottleCleanupPlan:
     orphans = [Orphan(container.slug, "container", container.container) for container in left]
     orphans += [Orphan(volume.slug, "volume", volume.container) for volume in _orphans(volumes(), bottles)]
     kept = {container.slug for container in found if container not in left}
+    orphans += branch.orphans(engine.client())
     here = endpoint.find().url
     orphans += [
         Orphan(record.slug, "state", str(record.directory))
@@ -60,6 +61,9 @@ def cleanup(plan: DockerBottleCleanupPlan) -> None:
     """
     for kind, act in (("container", remove), ("volume", remove_volume)):
         _all(act, [orphan.what for orphan in plan.orphans if orphan.kind == kind])
+    for orphan in plan.orphans:
+        if orphan.kind == "image":
+            branch.remove_image(engine.client(), orphan.what)
     gone = {orphan.slug for orphan in plan.orphans if orphan.kind == "state"}
     for record in state.records():
         if record.slug in gone and not record.owner.alive:

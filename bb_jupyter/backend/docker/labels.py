@@ -22,6 +22,8 @@ _VERSION = "1"
 BOTTLE, GATEWAY, DONOR = "bottle", "gateway", "donor"
 #: Role of the volume where gateway and donor meet.
 VOLUME = "volume"
+#: Role of the image that holds a bottle's files for its branches.
+SNAPSHOT = "snapshot"
 
 
 def home_scope() -> str:
@@ -70,10 +72,10 @@ def is_mine(labels: Mapping[str, str]) -> bool:
     return get(labels, "home") == home_scope()
 
 
-def mine(slug: str = "") -> dict[str, list[str]]:
-    """Return the engine's filter for this user's containers, of one bottle or of all."""
-    wanted = [f"{_PREFIX}home={home_scope()}"]
-    return {"label": wanted + ([f"{_PREFIX}slug={slug}"] if slug else [])}
+def mine(slug: str = "", *, role: str = "") -> dict[str, list[str]]:
+    """Return the engine's filter for what is this user's: of one bottle or of all, in one role or in any."""
+    wanted = {"home": home_scope(), "slug": slug, "role": role}
+    return {"label": [f"{_PREFIX}{key}={value}" for key, value in wanted.items() if value]}
 
 
 @dataclass(frozen=True)

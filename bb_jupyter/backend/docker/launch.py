@@ -15,7 +15,17 @@ from docker.errors import APIError, ImageNotFound
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.docker import endpoint, engine, gateway_image, guest_image, image, labels, seccomp, transfer
+from bb_jupyter.backend.docker import (
+    branch,
+    endpoint,
+    engine,
+    gateway_image,
+    guest_image,
+    image,
+    labels,
+    seccomp,
+    transfer,
+)
 from bb_jupyter.backend.docker.bottle import DockerBottle
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.prepare import enforced
@@ -50,6 +60,8 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
         on_progress(Progress("start"))
         bottle = DockerBottle(plan, client)
         stack.callback(bottle.gateways.wait_removed)
+        if plan.snapshot:
+            stack.callback(lambda: steps.run(lambda: branch.remove_image(client, plan.snapshot)))
         stack.callback(lambda: steps.run(lambda: remove(client, plan.container)))
         stack.callback(bottle.gateways.begin_removal)  # at the same time as the bottle's own
         stack.callback(bottle.network.close)
@@ -71,7 +83,7 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
 
 def _create(client: docker.APIClient, plan: DockerBottlePlan, image_id: str) -> None:
     with engine.errors(f"create bottle '{plan.spec.name}'"):
-        config = _container(client, plan, guest_image.tag(image_id))
+        config = _container(client, plan, plan.snapshot or guest_image.tag(image_id))
         try:
             client.create_container_from_config(config, plan.container)
         except ImageNotFound:

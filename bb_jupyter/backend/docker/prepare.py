@@ -10,7 +10,7 @@ from typing import Any
 import docker
 
 from bb_jupyter.backend.docker import build, engine, image
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_name
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import Limits, format_duration, format_size
@@ -60,11 +60,6 @@ def _root(
 
 def _short(found: Mapping[str, Any]) -> str:
     return str(found["Id"]).removeprefix("sha256:")[:12]
-
-
-def container_name(slug: str) -> str:
-    """Return the name of the container of a bottle."""
-    return f"bb-{slug}"
 
 
 def user_in_words(user: str) -> str:

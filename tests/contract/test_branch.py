@@ -1,0 +1,139 @@
+"""Promises of `branch`: bottles that start with another one's files, and are their own in everything else."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bb_jupyter.backend import registry, state
+from bb_jupyter.errors import BottleError, BottleGone, NameTaken, UsageError
+from bb_jupyter.manifest import Limits
+from bb_jupyter.session import HeldBottle, Session
+from tests.contract.conftest import Launch, out, sh
+
+_CHILD = """
+import sys
+from bb_jupyter.session import LaunchOptions, current
+name, backend = sys.argv[1:]
+held = current().launch(name, LaunchOptions(backend=backend))
+held.branch(2)[0].branch()
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_branches_have_the_files_and_go_their_own_way(bottle: HeldBottle, session: Session) -> None:
+    out(bottle, "mkdir -p work/deep; echo 42 > work/deep/answer; ln -s deep/answer work/link; chmod 755 work/link")
+    branches = bottle.branch(3)
+    assert [branch.name for branch in branches] == [f"{bottle.name}-{number}" for number in (1, 2, 3)]
+    for branch in branches:
+        assert out(branch, "cat work/link; stat -c %A work/deep/answer") == "42\n-rwxr-xr-x\n"
+        out(branch, f"echo {branch.name} > work/deep/answer")
+    assert [out(branch, "cat work/link").strip() for branch in branches] == [branch.name for branch in branches]
+    assert out(bottle, "cat work/link") == "42\n"
+    assert {held.name for held in session.held()} == {bottle.name, *(branch.name for branch in branches)}
+
+
+def test_a_branch_is_a_bottle_of_its_own(bottle: HeldBottle, session: Session) -> None:
+    (branch,) = bottle.branch(names=[f"{bottle.name}-other"])
+    assert branch.name == f"{bottle.name}-other"
+    assert branch.plan.slug != bottle.plan.slug
+    assert {record.name for record in state.records()} == {bottle.name, branch.name}
+    assert {agent.name for agent in session.active()} >= {bottle.name, branch.name}
+    assert out(branch, "hostname").strip() == branch.name
+    assert f"files of '{bottle.name}'" in branch.plan.text()
+    bottle.stop()
+    assert out(branch, "echo lives") == "lives\n"
+    branch.stop()
+    assert not state.records()
+
+
+def test_what_was_launched_holds_in_a_branch(launch: Launch) -> None:
+    bottle = launch(env={"COLOUR": "blue"}, cwd="/tmp", limits=Limits(timeout=1.0))
+    (branch,) = bottle.branch()
+    assert out(branch, "echo $COLOUR $PWD") == "blue /tmp\n"
+    assert sh(branch, "sleep 60").timed_out
+    assert out(branch, "id -u; tail -n +3 /proc/net/dev | cut -d: -f1").split() == ["1000", "lo"]
+
+
+def test_programs_do_not_go_along(bottle: HeldBottle) -> None:
+    with bottle.exec(["sleep", "4321"]):
+        (branch,) = bottle.branch()
+        assert "4321" not in out(branch, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+
+
+def test_what_was_copied_in_is_not_copied_again(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("first")
+    bottle = launch(copy=(f"{tmp_path}/note",))
+    out(bottle, "echo changed > note")
+    (branch,) = bottle.branch()
+    assert out(branch, "cat note") == "changed\n"
+
+
+def test_a_branch_can_be_branched(bottle: HeldBottle) -> None:
+    out(bottle, "echo one > first")
+    (child,) = bottle.branch()
+    out(child, "echo two > second")
+    (grandchild,) = child.branch()
+    bottle.stop()
+    child.stop()
+    assert out(grandchild, "cat first second") == "one\ntwo\n"
+
+
+def test_odd_files_are_taken_over(bottle: HeldBottle) -> None:
+    out(bottle, "mkdir ro; echo x > ro/file; chmod 555 ro; mkfifo pipe; ln -s /nowhere dangling; : > -n")
+    out(bottle, "printf x > \"$(printf 'a\\nb')\"; echo y > one; ln one two")
+    (branch,) = bottle.branch()
+    assert out(branch, "cat ro/file; ls -1 | wc -l; stat -c %h one") == out(
+        bottle, "cat ro/file; ls -1 | wc -l; stat -c %h one"
+    )
+    assert out(branch, "test -p pipe; readlink dangling; stat -c %a ro") == "/nowhere\n555\n"
+
+
+def test_no_branch_stays_when_one_fails(bottle: HeldBottle, session: Session) -> None:
+    with pytest.raises(NameTaken):
+        bottle.branch(names=[f"{bottle.name}-a", bottle.name, f"{bottle.name}-b"])
+    assert [record.name for record in state.records()] == [bottle.name]
+    assert [held.name for held in session.held()] == [bottle.name]
+
+
+def test_names_that_are_taken_are_passed_over(bottle: HeldBottle, launch: Launch) -> None:
+    launch(f"{bottle.name}-1")
+    assert [branch.name for branch in bottle.branch(2)] == [f"{bottle.name}-2", f"{bottle.name}-3"]
+
+
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"names": ["A B"]}])
+def test_what_cannot_be_is_refused(bottle: HeldBottle, wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        bottle.branch(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_stopped_bottle_has_no_branches(bottle: HeldBottle) -> None:
+    bottle.stop()
+    with pytest.raises(BottleGone):
+        bottle.branch()
+
+
+def test_a_failure_after_the_files_are_held_leaves_nothing(bottle: HeldBottle) -> None:
+    with pytest.raises(BottleError), bottle.bottle.snapshot():
+        raise BottleError("no")
+    assert [record.name for record in state.records()] == [bottle.name]
+    assert len(list(state.state_dir().joinpath(bottle.plan.slug).glob("*.tar"))) == 0
+
+
+def test_cleanup_finds_what_a_killed_process_left(session: Session, backend: str, bottle_name: str) -> None:
+    argv = [sys.executable, "-c", _CHILD, bottle_name, backend]
+    other = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "up\n"
+    other.send_signal(signal.SIGKILL)
+    other.communicate()
+    names = {bottle_name, f"{bottle_name}-1", f"{bottle_name}-2", f"{bottle_name}-1-1"}
+    assert {record.name for record in state.records()} == names
+    session.cleanup()
+    assert not registry.get(backend).prepare_cleanup()
+    assert not state.records()
