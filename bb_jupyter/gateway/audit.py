@@ -17,7 +17,7 @@ _ROTATED: Final = 4
 _SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _NAME_OF_SLUG: Final = re.compile(r"(?P<name>.+)-[0-9a-f]{8}\Z")
 _DECISIONS: Final = frozenset(
-    {"egress", "policy", "routes", "push", "proposal", "decision", "listener-lost", "gateway-died"}
+    {"egress", "policy", "routes", "push", "proposal", "decision", "listener-lost", "gateway-died", "desk-died"}
 )
 """Events after which the log is forced to the disk; ends of flows and log lines may wait."""
 
@@ -69,6 +69,11 @@ class AuditLog:
                 os.fsync(self._descriptor)
 
     def _rotate(self) -> None:
+        ours = os.fstat(self._descriptor).st_ino
+        os.close(self._descriptor)
+        self._descriptor = self._open()
+        if os.fstat(self._descriptor).st_ino != ours:
+            return  # the bottle's other writer, gateway or desk, has done it
         os.close(self._descriptor)
         for number in range(_ROTATED, 0, -1):
             older = self.path.with_name(f"{self.path.name}.{number}")

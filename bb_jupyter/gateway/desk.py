@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import resource
 import signal
 import sys
@@ -30,8 +31,9 @@ from bb_jupyter.gateway import PORTS
 from bb_jupyter.gateway.audit import AuditLog
 from bb_jupyter.gateway.desk_config import DeskConfig
 from bb_jupyter.gateway.events import EventLog, Events
-from bb_jupyter.gateway.lines import control_server, obey, standard_streams
+from bb_jupyter.gateway.lines import control_server, obey
 from bb_jupyter.gateway.listeners import Listener, adopt
+from bb_jupyter.gateway.streams import standard_streams
 
 if TYPE_CHECKING:
     from bb_jupyter.approvals import Queue
@@ -153,11 +155,22 @@ class Process:
             await room.start()
         for name, descriptor in descriptors:
             sock, room = adopt(descriptor), self.rooms[name]
-            listener = Listener(
-                name, room.protocol, lambda room=room: room.connections, _MOST_CONNECTIONS, self._events
-            )
+            os.set_inheritable(sock.fileno(), False)  # a program that a room starts must not keep the port open
+            listener = Listener(name, room.protocol, room.connections, _MOST_CONNECTIONS, self._events)
             listener.use(sock)
             self._listeners.append(listener)
+
+    async def relay(self) -> None:
+        """Serve the rooms through the relay, whose end is the desk's."""
+        from bb_jupyter.gateway.desk_relay import serve
+
+        def listening() -> None:
+            for name in self.rooms:
+                self._events.emit("listening", name=name)
+
+        why = await serve(self.config.relay, self.rooms, self.served, listening)
+        self._events.emit("error", error=why)
+        self.stopped.set()
 
     def greeting(self) -> bytes:
         """Return the ``desk-ready`` line."""
@@ -223,11 +236,14 @@ async def run(options: argparse.Namespace) -> int:
     jobs: list[Coroutine[Any, Any, None]] = [_owner(reader, process, events)]
     if options.control:
         jobs.append(control_server(options.control, process.greeting, process.command, events))
+    if config.relay:
+        jobs.append(process.relay())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.stopped.set)
     tasks = [asyncio.create_task(job) for job in jobs]
     await process.stopped.wait()
     for task in tasks:
         task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await process.close()
     events.emit("desk-stopped")
     events.flush()

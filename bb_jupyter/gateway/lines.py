@@ -8,26 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from bb_jupyter.gateway.events import Events
-
-LONGEST_LINE: Final = 16 * 1024 * 1024
-
-
-async def standard_streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return standard input and output as streams."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(LONGEST_LINE)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    flow = asyncio.streams.FlowControlMixin(loop)
-    transport, protocol = await loop.connect_write_pipe(lambda: flow, sys.stdout)
-    transport.set_write_buffer_limits(1 << 20)
-    return reader, asyncio.StreamWriter(transport, protocol, None, loop)
+from bb_jupyter.gateway.streams import LONGEST_LINE
 
 
 async def obey(reader: asyncio.StreamReader, command: Callable[[bytes], None], events: Events) -> None:

@@ -98,7 +98,7 @@ class Listener:
             await asyncio.get_running_loop().connect_accepted_socket(self._factory, connection)
             return
         with connection:
-            self._events.emit("egress", verdict="denied", rule="limit-connections", reason=f"{self._most} are open")
+            self._events.emit(self._name, verdict="denied", rule="limit-connections", reason=f"{self._most} are open")
             connection.setblocking(False)
             connection.send(_BUSY)
 

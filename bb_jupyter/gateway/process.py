@@ -27,8 +27,9 @@ from bb_jupyter.errors import BottleError, ManifestError
 from bb_jupyter.gateway.ca import LeafAuthority
 from bb_jupyter.gateway.config import GatewayConfig, routes_from_json
 from bb_jupyter.gateway.events import EventLog, Events
-from bb_jupyter.gateway.lines import control_server, obey, standard_streams
+from bb_jupyter.gateway.lines import control_server, obey
 from bb_jupyter.gateway.listeners import Listener, adopt, donations
+from bb_jupyter.gateway.streams import standard_streams
 
 
 class Gateway:

@@ -1,0 +1,65 @@
+"""The desk's end of a relay: a child process that reaches it, and the rooms that its connections go to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bb_jupyter.gateway.relay import ProtocolError, Trunk
+
+if TYPE_CHECKING:
+    from bb_jupyter.gateway.asgi import Room
+
+#: Seconds that the child gets to end by itself.
+_END = 5.0
+
+
+async def serve(
+    command: Sequence[str], rooms: Mapping[str, Room], there: asyncio.Event, on_ready: Callable[[], None]
+) -> str:
+    """Serve rooms through a relay until it ends.
+
+    Args:
+        command: program and arguments that join standard streams to the relay; it begins when it has read a line.
+        rooms: what is served.
+        there: set when the relay can be reached.
+        on_ready: called when the relay listens in the bottle.
+
+    Returns:
+        Why it ended.
+    """
+    child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=False)
+    assert child.stdin is not None and child.stdout is not None  # noqa: S101 - pipes were asked for
+    try:
+        await there.wait()
+        child.stdin.write(b"\n")
+        await Trunk(child.stdout, child.stdin, lambda room: _connect(rooms[room]), on_ready).run()
+    except (ProtocolError, ConnectionError) as error:
+        return str(error)
+    finally:
+        await _end(child)
+    return "the relay in the bottle's network has ended"
+
+
+async def _connect(room: Room) -> socket.socket:
+    """Return one end of a pair of sockets, at whose other end is the room."""
+    ours, theirs = socket.socketpair()
+    for each in (ours, theirs):
+        each.setblocking(False)
+    await asyncio.get_running_loop().connect_accepted_socket(room.protocol, theirs)
+    return ours
+
+
+async def _end(child: Process) -> None:
+    """Hang up, and kill a child that does not mind."""
+    if child.stdin is not None:
+        child.stdin.close()
+    try:
+        await asyncio.wait_for(child.wait(), _END)
+    except (TimeoutError, asyncio.CancelledError):
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
