@@ -174,7 +174,7 @@ class Process:
 
     def greeting(self) -> bytes:
         """Return the ``desk-ready`` line."""
-        return self._events.line("desk-ready", slug=self.config.slug, rooms=sorted(self.rooms))
+        return self._events.line("desk-ready", slug=self.config.slug, pid=os.getpid(), rooms=sorted(self.rooms))
 
     def command(self, line: bytes) -> None:
         """Obey one control message."""
