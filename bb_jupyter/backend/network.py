@@ -144,6 +144,16 @@ class Network:
             state.add_details(self._plan.slug, egress=asdict(routes))
         client.record("routes", routes=[asdict(route) for route in routes.routes])
 
+    def limit_egress(self, most: int) -> None:
+        """Let the bottle exchange at most *most* bytes from now on, until its gateway ends."""
+        if self._client is not None:
+            self._client.limit_egress(most)
+
+    def shut(self, reason: str) -> None:
+        """Let nothing pass any more, such as when a budget is used up; *reason* is what the bottle is told."""
+        if self._client is not None:
+            self._client.shut(reason)
+
     def sync(self) -> None:
         """Wait (1 s at most) until `events` have had everything that was decided so far."""
         if self._client is not None:

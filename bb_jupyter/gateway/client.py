@@ -242,6 +242,11 @@ class GatewayClient:
         return self._generation
 
     @property
+    def pid(self) -> int:
+        """The gateway's process, if it is a child of this one; else 0."""
+        return self._process.pid if self._process else 0
+
+    @property
     def alive(self) -> bool:
         """Whether the gateway is there; when not, the bottle has no network."""
         return self._ready is not None and not self._ended
@@ -294,6 +299,18 @@ class GatewayClient:
         with contextlib.suppress(OSError, ValueError):
             self._send({"op": "sync", "number": number})
             self._wait(lambda: self._synced >= number, timeout)
+
+    def limit_egress(self, most: int) -> None:
+        """Let at most *most* bytes pass in all; then an event ``budget`` comes, and nothing is allowed any more."""
+        self._tell(op="budget", bytes=most)
+
+    def shut(self, reason: str) -> None:
+        """Let nothing pass any more; *reason* is told to whoever tries."""
+        self._tell(op="shut", reason=reason)
+
+    def _tell(self, **message: object) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a gateway that is gone lets nothing pass either
+            self._send(message)
 
     def record(self, event: str, **fields: object) -> None:
         """Write what the host itself did into the audit log, with the time and the policy's generation."""

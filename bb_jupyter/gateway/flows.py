@@ -26,6 +26,7 @@ class Flow:
         down: bytes sent to the client.
         status: HTTP status of the answer; 0 for a tunnel.
         error: why it ended, if not well.
+        counted: gets each number of bytes that passes.
         touched: when the last byte passed, monotonic seconds.
     """
 
@@ -36,6 +37,7 @@ class Flow:
     down: int = 0
     status: int = 0
     error: str = ""
+    counted: Callable[[int], object] = int
     began: float = field(default_factory=time.monotonic)
     touched: float = field(default_factory=time.monotonic)
 
@@ -43,11 +45,13 @@ class Flow:
         """Count bytes to the server."""
         self.up += count
         self.touched = time.monotonic()
+        self.counted(count)
 
     def received(self, count: int) -> None:
         """Count bytes to the client."""
         self.down += count
         self.touched = time.monotonic()
+        self.counted(count)
 
     def end(self, error: str) -> None:
         """Abort, remembering why."""
@@ -67,6 +71,9 @@ class Flows:
         self._events, self._limits = events, limits
         self._active: dict[int, Flow] = {}
         self._numbers = itertools.count(1)
+        self._passed = 0
+        self._most: int | None = None
+        self._spent: Callable[[], object] = bool
 
     def __len__(self) -> int:
         return len(self._active)
@@ -80,7 +87,7 @@ class Flows:
             abort: ends it.
             **facts: fields of both events.
         """
-        flow = Flow(next(self._numbers), allowed, abort)
+        flow = Flow(next(self._numbers), allowed, abort, counted=self._count)
         self._active[flow.number] = flow
         self._events.emit("egress", verdict="allowed", flow=flow.number, **facts)
         try:
@@ -98,6 +105,17 @@ class Flows:
                 seconds=round(time.monotonic() - flow.began, 3),
                 error=flow.error or None,
             )
+
+    def limit(self, most: int, spent: Callable[[], object]) -> None:
+        """Call *spent*, once, when more than *most* bytes have passed in all, those so far included."""
+        self._most, self._spent = most, spent
+        self._count(0)
+
+    def _count(self, size: int) -> None:
+        self._passed += size
+        if self._most is not None and self._passed > self._most:
+            self._most = None
+            asyncio.get_running_loop().call_soon(self._spent)  # not within the flow that it ends
 
     def enforce(self, policy: Policy) -> int:
         """End what *policy* does not allow; return how many."""

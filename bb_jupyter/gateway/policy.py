@@ -21,10 +21,12 @@ class Policy:
     Attributes:
         routes: what is allowed, in the manifest's order.
         generation: grows with each replacement.
+        closed: why nothing is allowed any more, such as a budget that is used up; empty: the routes decide.
     """
 
     routes: tuple[RouteConfig, ...] = ()
     generation: int = 1
+    closed: str = ""
 
     def candidates(self, host: str, port: int, scheme: str | None = None) -> tuple[RouteConfig, ...]:
         """Return the routes that decide about a canonical host and port; empty when nothing allows it.
@@ -34,6 +36,8 @@ class Policy:
             port: TCP port.
             scheme: ``https`` or ``http``; ``None`` (CONNECT does not say) prefers https.
         """
+        if self.closed:
+            return ()
         for wanted in (scheme,) if scheme else ("https", "http"):
             rated = [
                 (specificity(route.host, host), route)
@@ -49,8 +53,10 @@ class Policy:
         """Return the routes that decide about a connection.
 
         Raises:
-            Denied: rule ``no-route``, ``port`` or ``scheme``.
+            Denied: rule ``no-route``, ``port``, ``scheme`` or ``budget``.
         """
+        if self.closed:
+            raise Denied("budget", self.closed)
         found = self.candidates(host, port, scheme)
         if found:
             return found

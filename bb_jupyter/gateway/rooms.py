@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -67,12 +67,22 @@ class Rooms:
             self.upstreams.check(routes)
         except ValueError as error:
             raise ManifestError(str(error), key="routes") from None
-        self.policy = Policy(routes, generation)
+        self.policy = Policy(routes, generation, self.policy.closed)
         secrets = [route.auth.token for route in routes if route.auth]
         self.masker = Masker(secrets)
         self.events.set_secrets(secrets)
         self.events.generation = generation
         return self.flows.enforce(self.policy)
+
+    def limit_egress(self, most: int) -> None:
+        """Allow *most* bytes in all, both directions together; what passes beyond is the last."""
+        self.flows.limit(most, lambda: self.shut(f"the budget of {most:,} bytes is used up"))
+
+    def shut(self, reason: str) -> None:
+        """Allow nothing any more, whatever policy follows, and end every flow.  Idempotent."""
+        if not self.policy.closed:
+            self.policy = replace(self.policy, closed=reason)
+            self.events.emit("budget", reason=reason, closed=self.flows.enforce(self.policy))
 
     def refuse(self, denied: Denied, **facts: object) -> web.Response:
         """Report a denial and return its answer: a short text, and `X-Bottle-Denied` with the rule and what to do."""
