@@ -97,6 +97,14 @@ class Queue:
             withdraw(same, f"replaced by {new.id}")
         return new
 
+    def check_flood(self) -> None:
+        """Refuse what `propose` would refuse.
+
+        Raises:
+            Flood: the bottle asks for too much.
+        """
+        self._hold_back(len(pending(self.slug)))
+
     def _hold_back(self, waiting: int) -> None:
         if waiting >= MOST_PENDING:
             raise Flood(f"{waiting} requests wait for the human already", hint="Wait until some of them are decided.")
@@ -197,6 +205,9 @@ class Queue:
         held = [item for item, status in all_proposals(self.slug) if item.kind == "push" and not status.settled]
         if not held:
             shutil.rmtree(self._folder.path, ignore_errors=True)
+        for name in self._folder.names():
+            if name.startswith("staged-"):
+                self._folder.remove(name)
         return held
 
     def _own(self, id_: int) -> Proposal:
