@@ -38,6 +38,7 @@ from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.backend.registry import AnyBackend
 from bb_jupyter.backend.spec import BottleSpec, Copy
 from bb_jupyter.branching import all_or_none, branch_names
+from bb_jupyter.errands import Errands
 from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, NameTaken, UsageError, did_you_mean
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 from bb_jupyter.manifest import Limits
@@ -110,6 +111,11 @@ class HeldBottle:
     def name(self) -> str:
         """What the user calls it."""
         return self.bottle.name
+
+    @property
+    def slug(self) -> str:
+        """Its identity for ever."""
+        return self.bottle.slug
 
     @property
     def plan(self) -> BottlePlan:
@@ -307,6 +313,7 @@ class Session:
         self.project: Path | None = None
         self._held: dict[str, HeldBottle] = {}
         self._lock = threading.RLock()
+        self._errands = Errands(self.held)
 
     def plan(self, name: str, options: LaunchOptions | None = None) -> BottlePlan:
         """Resolve and check everything about a launch; start nothing.
@@ -368,6 +375,18 @@ class Session:
         for held in started:
             held.conversation = source.conversation
         return started
+
+    def launch_from(self, snapshot: BottlePlan, name: str, options: LaunchOptions | None = None) -> HeldBottle:
+        """Launch one bottle of what `Bottle.snapshot` yields, while that is held; as often as wanted.
+
+        Raises:
+            NameTaken: a live bottle has the name.
+            BackendUnavailable: it does not start.
+        """
+        with ExitStack() as claims:
+            held = self._start(self._claim_first(snapshot, (manifest.validate_name("bottle", name),), claims), options)
+            claims.pop_all()
+        return held
 
     def _claim_first(self, plan: BottlePlan, names: Iterable[str], claims: ExitStack) -> BottlePlan:
         """Return *plan* under the first of *names* that is free, claimed until *claims* ends."""
@@ -556,6 +575,7 @@ class Session:
         held = HeldBottle(bottle, stack, self, options)
         with self._lock:
             self._held[bottle.name] = held
+        self._errands.start()
         return held
 
     def _let_go(self, name: str) -> None:
