@@ -10,7 +10,7 @@ from bb_jupyter.errors import BottleError
 from bb_jupyter.notebook.errors import message
 from bb_jupyter.notebook.kernel import start_thread
 from bb_jupyter.notebook.result import CellResult
-from bb_jupyter.notebook.running import Work, check
+from bb_jupyter.notebook.running import Work, check, tell
 
 
 class BackgroundRun:
@@ -76,6 +76,7 @@ class BackgroundRun:
                 self._after()
             if self._tell:
                 check(self.name, self._result)
+            tell(self.name, self._result)
         except (Exception, KeyboardInterrupt) as error:
             self._error = error
             sys.stderr.write(message(error) + "\n")

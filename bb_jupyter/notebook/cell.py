@@ -14,7 +14,7 @@ from bb_jupyter.notebook.background import BackgroundRun
 from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.launching import launch
 from bb_jupyter.notebook.options import duration, environment, launch_options
-from bb_jupyter.notebook.running import Running, Script, Work, check
+from bb_jupyter.notebook.running import Running, Script, Work, check, tell
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 
 #: Launch options that a later cell may give too: they then hold for that cell.
@@ -74,6 +74,7 @@ def _run(work: Work, args: Namespace, names: MutableMapping[str, object]) -> Non
         names[args.out] = result
     if result.interrupted or not args.no_raise_error:
         check(work.name, result)
+    tell(work.name, result)
 
 
 def _in_background(running: Work, held: HeldBottle, args: Namespace, names: MutableMapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.errors import CommandFailed
+from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.notices import Notices
 from bb_jupyter.notebook.result import CellResult
 from bb_jupyter.notebook.streaming import Screen, pump
@@ -110,14 +111,27 @@ def check(name: str, result: CellResult | AgentResult) -> None:
         KeyboardInterrupt: the user interrupted it.
         CommandFailed: its exit status is not 0.
     """
-    after = f"after {result.duration:.{1 if result.duration >= 1 else 2}f} s"
     if result.interrupted:
-        raise KeyboardInterrupt(f"{name}: interrupted {after}; the bottle runs on")
+        raise KeyboardInterrupt(f"{name}: interrupted {_after(result)}; the bottle runs on")
     if result.timed_out:
-        raise CommandFailed(f"{name}: timed out {after}; the bottle runs on", returncode=result.returncode)
+        raise CommandFailed(_timed_out(name, result), returncode=result.returncode)
     if not result.ok:
         why = one_line(result.failure) if isinstance(result, AgentResult) else _status(result.returncode)
-        raise CommandFailed(f"{name}: {why} {after}", returncode=result.returncode)
+        raise CommandFailed(f"{name}: {why} {_after(result)}", returncode=result.returncode)
+
+
+def tell(name: str, result: CellResult | AgentResult) -> None:
+    """Say in a cell that succeeds whatever its work did (`--no-raise-error`) when that is not all there would be."""
+    if result.timed_out:
+        say(_timed_out(name, result))
+
+
+def _timed_out(name: str, result: CellResult | AgentResult) -> str:
+    return f"{name}: timed out {_after(result)}; the bottle runs on"
+
+
+def _after(result: CellResult | AgentResult) -> str:
+    return f"after {result.duration:.{1 if result.duration >= 1 else 2}f} s"
 
 
 def _status(returncode: int) -> str:

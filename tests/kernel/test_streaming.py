@@ -54,6 +54,15 @@ def test_time_limit_says_so_and_leaves_the_bottle(notebook: Notebook, bottle: st
     assert notebook.run(f"%%bottle {bottle}\necho alive").stdout == "alive\n"
 
 
+def test_time_limit_says_so_in_a_cell_that_does_not_fail(notebook: Notebook, bottle: str) -> None:
+    for options in ("--no-raise-error", "--no-raise-error --bg --out run"):
+        key = notebook.start(f"%%bottle {bottle} --timeout 250ms {options}\necho begun; sleep 1000")
+        assert notebook.finish(key).ok
+        cell = notebook.until(key, lambda cell: "timed out" in cell.stdout)
+        assert re.search(rf"begun\n{bottle}: timed out after \S+ s; the bottle runs on\n", cell.stdout), cell.stdout
+        assert not cell.error and not cell.stderr
+
+
 def test_failing_script_fails_the_cell_with_one_line(notebook: Notebook, bottle: str) -> None:
     cell = notebook.run(f"%%bottle {bottle}\necho before; false; echo after")
     assert cell.stdout == "before\n"
