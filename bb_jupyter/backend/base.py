@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from bb_jupyter.agent import steps
 from bb_jupyter.agent.plan import AgentProvisionPlan
 from bb_jupyter.agent.planning import plan_agent, resolve_token
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.copying import plan_copies
+from bb_jupyter.backend.desk import has_desk, rooms
 from bb_jupyter.backend.plan import GUEST_HOME, BottleCleanupPlan, BottlePlan, PlanBasis
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import UsageError
-from bb_jupyter.gateway.plan import EgressPlan, egress_plan, route_configs
+from bb_jupyter.gateway.desk_plan import check_git_gate
+from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan, egress_plan, route_configs
 from bb_jupyter.manifest import validate_name
 
 PlanT = TypeVar("PlanT", bound=BottlePlan)
@@ -118,13 +121,16 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
                 guest_home=GUEST_HOME,
                 host_programs=self.host_programs,
             )
+        git_gate = _plan_git_gate(spec)
         return PlanBasis(
             spec=spec,
             slug=slug,
             stage_dir=stage_dir,
             copies=plan_copies(spec.copies),
             agent_provision=agent,
-            egress_plan=_plan_egress(spec, agent),
+            egress_plan=_plan_egress(spec, agent, git_gate),
+            git_gate_plan=git_gate,
+            supervise_plan=SupervisePlan() if spec.manifest.supervise else None,
         )
 
     @abstractmethod
@@ -164,6 +170,9 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
             on_progress(Progress("gateway", line=plan.egress_plan.summary()))
             bottle.network.open(plan.egress_plan)
             bottle.trust_gateway()
+        if has_desk(plan):
+            on_progress(Progress("desk", line=", ".join(rooms(plan))))
+            bottle.desk.open()
         if plan.branch_of:
             return  # the rest is among its files already, as the other bottle's agent left it
         if provider is not None:
@@ -171,6 +180,9 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
             provider.provision_prompt(plan, bottle)
             provider.provision_skills(plan, bottle)
             provider.provision(plan, bottle)
+        if plan.git_gate_plan is not None:
+            configure = provider.provision_git if provider else steps.provision_git
+            configure(plan, bottle, plan.git_gate_plan)
         if provider is not None and (url := self.supervise_mcp_url(plan)):
             provider.provision_supervise_mcp(plan, bottle, url)
 
@@ -195,9 +207,20 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         """Return all live bottles of this user on this host, of every kernel, oldest first; one engine call at most."""
 
 
-def _plan_egress(spec: BottleSpec, agent: AgentProvisionPlan | None) -> EgressPlan | None:
+def _plan_git_gate(spec: BottleSpec) -> GitGatePlan | None:
+    """Plan the repositories and make sure that what they need is there; the user's name alone needs no gate."""
+    plan = GitGatePlan.from_manifest(spec.manifest.git_gate)
+    if plan == GitGatePlan():
+        return None
+    if plan.repos:
+        check_git_gate(plan, resolve_token, path=spec.manifest.path)
+    return plan
+
+
+def _plan_egress(spec: BottleSpec, agent: AgentProvisionPlan | None, git_gate: GitGatePlan | None) -> EgressPlan | None:
     """Put the routes together and make sure that each credential is there; without routes there is no network."""
-    plan = egress_plan(spec.manifest.egress.routes, provider=agent.routes if agent else (), allowed=spec.routes)
+    provided = agent.routes if agent else ()
+    plan = egress_plan(spec.manifest.egress.routes, provider=provided, allowed=spec.routes, git_gate=git_gate)
     route_configs(plan, resolve_token)
     return plan if plan.routes else None
 

@@ -12,13 +12,15 @@ from typing import IO, TYPE_CHECKING, TypeVar
 from bb_jupyter.agent import steps
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.archive import CopyReport
+from bb_jupyter.backend.desk import BottleDesk
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.owner import Owner
 from bb_jupyter.backend.plan import BottlePlan
+from bb_jupyter.gateway.plan import egress_plan
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.plan import EgressPlan
+    from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 
 
 class Bottle(ABC):
@@ -27,10 +29,12 @@ class Bottle(ABC):
     Attributes:
         plan: what was launched.
         network: its gateway and policy.
+        desk: its git gate and its way to the human.
     """
 
     plan: BottlePlan
     network: Network
+    desk: BottleDesk
 
     def allow(self, routes: EgressPlan) -> int:
         """Replace the policy by *routes*; a bottle without a gateway, or whose gateway died, gets one now.
@@ -52,6 +56,10 @@ class Bottle(ABC):
             self.network.close()  # no network is better than one whose certificates nothing trusts
             raise
         return self.network.generation
+
+    def allow_more(self, *routes: RoutePlan) -> int:
+        """Add routes to the policy in force; see `allow`."""
+        return self.allow((self.network.routes or egress_plan(git_gate=self.plan.git_gate_plan)).allowing(*routes))
 
     def trust_gateway(self) -> None:
         """Let programs in the bottle trust the certificates of its gateway, as the agent's provider does it."""

@@ -105,7 +105,7 @@ class Network:
                 self._client.stop()
             self._client = self._start(config, self._on_event)
             if self._routes is not None:  # there was one before, and `ls` says that it died
-                state.add_details(self._plan.slug, state="running")
+                state.add_details(self._plan.slug, state=state.RUNNING)
             self._in_force(self._client, routes)
 
     def adopt(self, find: Callable[[Callable[[Event], None]], GatewayClient | None], routes: EgressPlan) -> None:

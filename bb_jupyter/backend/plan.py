@@ -127,6 +127,10 @@ class BottlePlan(PlanBasis):
         ]
         if self.agent_provision is not None:
             rows[1:1] = self.agent_provision.rows()
+        if self.git_gate_plan is not None and self.git_gate_plan.repos:
+            rows.append(("git gate", self.git_gate_plan.summary()))
+        if self.supervise_plan is not None:
+            rows.append(("supervised", self.supervise_plan.summary()))
         if spec.env:
             rows.append(("environment", ", ".join(sorted(spec.env))))
         if spec.keep:

@@ -23,6 +23,8 @@ from bb_jupyter.backend.owner import Owner
 from bb_jupyter.errors import NameTaken
 from bb_jupyter.home import bot_bottle_home, private_dir
 
+#: What `ls` says of a bottle that lacks nothing.
+RUNNING = "running"
 _RECORD = "bottle.json"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -57,6 +59,12 @@ class BottleRecord:
     def directory(self) -> Path:
         """Its state directory."""
         return state_dir() / self.slug
+
+    @property
+    def state(self) -> str:
+        """`running`, or what is wrong, as its owner wrote it down: such as `no gateway, no desk`."""
+        wrong = (str(self.details.get(key) or "") for key in ("state", "desk_state"))
+        return ", ".join(text for text in wrong if text not in ("", RUNNING)) or RUNNING
 
     def save(self) -> None:
         """Write the record, atomically.

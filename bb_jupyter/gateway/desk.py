@@ -22,10 +22,10 @@ import resource
 import signal
 import sys
 from collections.abc import Coroutine
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bb_jupyter.approvals import Presence, Queue
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway import PORTS
 from bb_jupyter.gateway.audit import AuditLog
@@ -36,7 +36,6 @@ from bb_jupyter.gateway.listeners import Listener, adopt
 from bb_jupyter.gateway.streams import standard_streams
 
 if TYPE_CHECKING:
-    from bb_jupyter.approvals import Queue
     from bb_jupyter.gateway.asgi import Room
 
 _MOST_CONNECTIONS: Final = 128
@@ -67,20 +66,15 @@ class Desk:
         slug: the bottle's slug.
         name: what the user calls the bottle.
         keep: the bottle outlives its owner.
+        queue: the bottle's approval queue.
     """
 
     def __init__(self, config: DeskConfig, events: Events) -> None:
         self.slug, self.name, self.keep = config.slug, config.name, config.keep
+        self.queue = Queue(config.slug, config.name)
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
-
-    @cached_property
-    def queue(self) -> Queue:
-        """The bottle's approval queue."""
-        from bb_jupyter.approvals import Queue
-
-        return Queue(self.slug, self.name)
 
     def emit(self, event: str, **fields: object) -> None:
         """Write an event to the audit log and tell the owner, if there is one.  From any thread.
@@ -139,6 +133,7 @@ class Process:
         from bb_jupyter.gateway.asgi import Room
 
         self.config, self._events = config, events
+        self._presence = Presence(config.slug)
         self.desk = Desk(config, events)
         self.rooms: dict[str, Room] = {name: Room(app) for name, app in _apps(config, self.desk).items()}
         self.stopped, self.served = asyncio.Event(), asyncio.Event()
@@ -193,10 +188,13 @@ class Process:
             self._events.emit("error", error="a control message that is not understood")
 
     async def close(self) -> None:
-        """Stop listening and end the rooms."""
+        """Stop listening, end the rooms, and take back what nobody can answer any more; held pushes stay."""
         for listener in self._listeners:
             listener.close()
         await asyncio.gather(*(room.stop() for room in self.rooms.values()))
+        with contextlib.suppress(OSError):
+            self.desk.queue.end()
+        self._presence.close()
 
 
 async def _owner(reader: asyncio.StreamReader, process: Process, events: Events) -> None:

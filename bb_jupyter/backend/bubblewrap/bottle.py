@@ -24,6 +24,7 @@ from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution, last_li
 from bb_jupyter.backend.bubblewrap.pipes import Feeder, Output, fed_pipe, from_file, memory_file, pipe
 from bb_jupyter.backend.bubblewrap.prepare import check_user
 from bb_jupyter.backend.copying import CopyPlan, pack, plan_copy
+from bb_jupyter.backend.desk import BottleDesk, rooms
 from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.plan import GUEST_UID
 from bb_jupyter.backend.spec import Copy
@@ -33,6 +34,8 @@ from bb_jupyter.gateway import PORTS
 if TYPE_CHECKING:
     from bb_jupyter.gateway.client import Event, GatewayClient
     from bb_jupyter.gateway.config import GatewayConfig
+    from bb_jupyter.gateway.desk_client import DeskClient
+    from bb_jupyter.gateway.desk_config import DeskConfig
 
 _COPY_BUFFER = 1 << 20
 #: Seconds that a sandbox whose host has hung up gets to end by itself.
@@ -73,6 +76,7 @@ class BubblewrapBottle(Bottle):
     def __init__(self, plan: BubblewrapBottlePlan, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         self.plan: BubblewrapBottlePlan = plan
         self.network = Network(plan, self._start_gateway)
+        self.desk = BottleDesk(plan, self._start_desk, self)
         self._control = control
         self._process = process
         self._ids = itertools.count(1)
@@ -161,8 +165,12 @@ class BubblewrapBottle(Bottle):
             self._process.kill()  # --die-with-parent: the sandbox follows
             self._process.wait()
 
-    def listen(self, ports: Sequence[int]) -> list[int]:
+    def listen(self, ports: Sequence[int], whose: str) -> list[int]:
         """Have guest.py bind ports on the bottle's own 127.0.0.1.
+
+        Args:
+            ports: to bind.
+            whose: what they are for, such as `gateway`.
 
         Returns:
             A descriptor for each listening socket, in the order of *ports*; the caller closes them.  They come from
@@ -188,7 +196,7 @@ class BubblewrapBottle(Bottle):
         if answer:
             taken = " or ".join(map(str, ports))
             raise BackendUnavailable(
-                f"the gateway of '{self.name}' cannot start: a program in the bottle holds port {taken}",
+                f"the {whose} of '{self.name}' cannot start: a program in the bottle holds port {taken}",
                 hint="Stop that program, or start a fresh bottle.",
             )
         raise self.gone()
@@ -197,11 +205,22 @@ class BubblewrapBottle(Bottle):
         from bb_jupyter.gateway.audit import AuditLog
         from bb_jupyter.gateway.client import GatewayClient
 
-        fds = self.listen([PORTS["egress"]])
+        fds = self.listen([PORTS["egress"]], "gateway")
         try:
             return GatewayClient.spawn(config, {"egress": fds[0]}, audit=AuditLog(self.slug), on_event=on_event)
         finally:
             os.close(fds[0])
+
+    def _start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
+        from bb_jupyter.gateway.desk_client import DeskClient
+
+        served = rooms(self.plan)
+        fds = self.listen([PORTS[room] for room in served], "desk")
+        try:
+            return DeskClient.spawn(config, on_event, listeners=dict(zip(served, fds, strict=True)))
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def _start(
         self,

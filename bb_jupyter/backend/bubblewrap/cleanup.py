@@ -12,6 +12,7 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.bubblewrap.bottle_cleanup_plan import BubblewrapBottleCleanupPlan
 from bb_jupyter.backend.bubblewrap.cgroup import Cgroup
 from bb_jupyter.backend.bubblewrap.enumerate import records, sandbox_runs
+from bb_jupyter.backend.desk import end_left, left
 from bb_jupyter.backend.plan import Orphan
 
 
@@ -34,6 +35,7 @@ def stop(slug: str) -> None:
             if sandbox_runs(record):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(record.details["pid"], signal.SIGKILL)
+            end_left(record)
             Cgroup(tuple(_groups(record))).remove()
             record.remove()
 
@@ -41,6 +43,8 @@ def stop(slug: str) -> None:
 def _remains(record: state.BottleRecord) -> Iterator[Orphan]:
     if sandbox_runs(record):
         yield Orphan(record.slug, "process", str(record.details["pid"]))
+    if desk := left(record):
+        yield Orphan(record.slug, "process", str(desk))
     for folder in _groups(record):
         if folder.is_dir():
             yield Orphan(record.slug, "cgroup", str(folder))

@@ -20,7 +20,7 @@ def enumerate_active() -> Sequence[ActiveAgent]:
             backend=BACKEND,
             agent=record.agent,
             bottle=record.bottle,
-            state=record.details.get("state", "running"),
+            state=record.state,
             created=record.created,
             owner=record.owner,
         )

@@ -35,12 +35,15 @@ def launch(
         on_progress(Progress("start"))
         group = _limited(stack, plan)
         bottle = _sandbox(stack, plan, group)
+        stack.callback(bottle.desk.close)
+        bottle.desk.begin()
         if plan.home_archive:
             branch.restore(bottle, plan.home_archive)
         for copy in plan.copies:
             on_progress(Progress("copy in", line=str(copy)))
             bottle.copy(copy)
         stack.callback(bottle.network.close)
+        stack.callback(bottle.desk.begin_close)  # both end at the same time
         provision(bottle)
         yield bottle
 

@@ -1,0 +1,204 @@
+"""A bottle's desk as its owner has it: started, heard, told what was put in force, ended; and found when it was left.
+
+A bottle has one when it has repositories behind the git gate or is supervised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bb_jupyter.agent.planning import resolve_token
+from bb_jupyter.backend import state
+from bb_jupyter.backend.desk_asks import put_in_force
+from bb_jupyter.backend.owner import process_start_time
+from bb_jupyter.errors import BottleError
+
+if TYPE_CHECKING:
+    from bb_jupyter.backend.bottle import Bottle
+    from bb_jupyter.backend.plan import BottlePlan
+    from bb_jupyter.gateway.client import Event
+    from bb_jupyter.gateway.desk_client import DeskClient
+    from bb_jupyter.gateway.desk_config import DeskConfig
+
+#: What `ls` says of a bottle whose desk died: its repositories and its human are out of reach.
+NO_DESK = "no desk"
+#: Starts a bottle's desk: takes its configuration and what to call with each event.
+StartDesk = Callable[["DeskConfig", Callable[["Event"], None]], "DeskClient"]
+#: Seconds that a desk without an owner gets to end by itself.
+_END = 8.0
+
+
+def has_desk(plan: BottlePlan) -> bool:
+    """Whether a bottle of *plan* has a desk."""
+    return bool(rooms(plan))
+
+
+def rooms(plan: BottlePlan) -> tuple[str, ...]:
+    """Return the rooms that the desk of *plan* has."""
+    planned = {"git-gate": bool(plan.git_gate_plan and plan.git_gate_plan.repos), "supervise": plan.supervise_plan}
+    return tuple(name for name, room in planned.items() if room)
+
+
+def control_socket(slug: str) -> Path:
+    """Return where a desk that is kept listens for its next owner."""
+    return state.state_dir() / slug / "desk"
+
+
+class BottleDesk:
+    """The desk of one running bottle.  Thread-safe.
+
+    Args:
+        plan: what was launched.
+        start: starts the desk, as the backend does it.
+        bottle: whose it is.
+
+    Attributes:
+        events: what to call with each event of the desk, on a thread of its own.
+    """
+
+    def __init__(self, plan: BottlePlan, start: StartDesk, bottle: Bottle) -> None:
+        self._plan, self._start, self._bottle = plan, start, bottle
+        self._lock = threading.Lock()
+        self._one_by_one = threading.Lock()
+        self._client: DeskClient | None = None
+        self.events: list[Callable[[Event], None]] = []
+
+    @property
+    def state(self) -> str:
+        """`none`, `open`, or `lost` when it died: then the git gate and the human are out of reach."""
+        if not has_desk(self._plan):
+            return "none"
+        return "open" if self._client and self._client.alive else "lost"
+
+    def begin(self) -> None:
+        """Begin to start it, if the plan has one; `open` waits for it.
+
+        Raises:
+            BackendUnavailable: it cannot start.
+            ManifestError: a credential is unset.
+        """
+        if not has_desk(self._plan):
+            return
+        with self._lock:
+            self._client = self._start(self._config(), self._on_event)
+            details: dict[str, Any] = {"desk_state": "", "desk": _process(self._client.pid)}
+            if self._plan.spec.keep:
+                details |= {
+                    "git_gate": _plain(self._plan.git_gate_plan),
+                    "supervise": _plain(self._plan.supervise_plan),
+                }
+            state.add_details(self._plan.slug, **details)
+
+    def open(self) -> None:
+        """Wait until the bottle reaches it.
+
+        Raises:
+            BackendUnavailable: it did not start, or a program in the bottle holds one of its ports.
+        """
+        if self._client is not None:
+            self._client.wait_serving(*rooms(self._plan))
+
+    def adopt(self) -> None:
+        """Take over a desk that outlived its owner; start a new one when it died as well.
+
+        Raises:
+            BackendUnavailable: it does not start.
+            ManifestError: a credential is unset.
+        """
+        from bb_jupyter.gateway.desk_client import DeskClient
+
+        if not has_desk(self._plan):
+            return
+        slug = self._plan.slug
+        self._client = DeskClient.connect(control_socket(slug), slug, self._on_event)
+        if self._client is not None:
+            with contextlib.suppress(BottleError):
+                return self._client.wait_ready()
+        self.begin()
+        self.open()
+
+    def begin_close(self) -> None:
+        """Tell it to end; does not wait.  Idempotent."""
+        if self._client is not None:
+            self._client.begin_stop()
+
+    def close(self) -> None:
+        """End it.  Idempotent."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.stop()
+
+    def release(self) -> None:
+        """Let go of one that outlives this process.  Idempotent."""
+        if self._client is not None:
+            self._client.detach()
+
+    def _config(self) -> DeskConfig:
+        from bb_jupyter.gateway.desk_plan import desk_config
+
+        plan = self._plan
+        return desk_config(
+            plan.git_gate_plan, plan.supervise_plan, plan.egress_plan,
+            slug=plan.slug, name=plan.spec.name, keep=plan.spec.keep, resolve_token=resolve_token,
+        )  # fmt: skip
+
+    def _on_event(self, event: Event) -> None:
+        kind = event.get("event")
+        if kind == "desk-died":
+            with contextlib.suppress(OSError):
+                state.add_details(self._plan.slug, desk_state=NO_DESK)
+        elif kind == "apply" and (client := self._client) is not None:
+            # Not on this thread: it takes the gateway's time, and more events come meanwhile.
+            threading.Thread(target=self._oblige, args=(client, event), name="bottle-desk-owner", daemon=True).start()
+        for hear in [*self.events]:
+            hear(event)
+
+    def _oblige(self, client: DeskClient, event: Event) -> None:
+        """Do what the desk asks for, one after the other, and tell it."""
+        number = int(event.get("id", 0))
+        try:
+            with self._one_by_one:
+                client.applied(number, generation=put_in_force(self._bottle, number))
+        except BottleError as error:
+            client.applied(number, error=error.message)
+        except Exception as error:  # whatever it is, the agent must not wait for it
+            client.applied(number, error=f"the kernel could not do it: {type(error).__name__}")
+
+
+def _plain(plan: Any) -> dict[str, Any] | None:  # noqa: ANN401 - any dataclass
+    return None if plan is None else asdict(plan)
+
+
+def _process(pid: int) -> dict[str, Any]:
+    return {"pid": pid, "start_time": process_start_time(pid)}
+
+
+def left(record: state.BottleRecord) -> int:
+    """Return the pid of the desk that a bottle's record names, if it runs on this machine; else 0."""
+    told = record.details.get("desk") or {}
+    pid, start_time, here = told.get("pid"), told.get("start_time"), type(record.owner).current()
+    same = (record.owner.boot_id, record.owner.pid_namespace) == (here.boot_id, here.pid_namespace)
+    return pid if same and isinstance(pid, int) and start_time and process_start_time(pid) == start_time else 0
+
+
+def end_left(record: state.BottleRecord) -> None:
+    """End the desk that a bottle's record names, and all that it started.  Idempotent."""
+    deadline, number = time.monotonic() + _END, signal.SIGTERM
+    while pid := left(record):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number) if number == signal.SIGTERM else os.killpg(pid, number)
+        number = signal.SIGKILL if time.monotonic() > deadline else signal.SIGTERM
+        time.sleep(0.05)
+    if record.details.get("desk"):
+        from bb_jupyter.approvals import Queue
+
+        Queue(record.slug, record.name).end()

@@ -1,0 +1,48 @@
+"""What a desk asks of the kernel that holds its bottle: to put an approved host in force, to fetch a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bb_jupyter.errors import UsageError
+
+if TYPE_CHECKING:
+    from bb_jupyter.backend.bottle import Bottle
+    from bb_jupyter.gateway.plan import RoutePlan
+
+
+def put_in_force(bottle: Bottle, number: int) -> int:
+    """Widen a bottle's policy by the route of an approved proposal, for this bottle and as long as it lives.
+
+    Args:
+        bottle: whose desk asks.
+        number: the proposal's.
+
+    Returns:
+        The policy's generation.
+
+    Raises:
+        UsageError: no such thing was approved for this bottle.
+        BottleError: the policy is refused, or there is no gateway.
+    """
+    return bottle.allow_more(_approved(bottle.slug, number))
+
+
+def _approved(slug: str, number: int) -> RoutePlan:
+    """Return the route that the human saw: read from the queue, not from what the desk says."""
+    from pydantic import ValidationError
+
+    from bb_jupyter.approvals import get, status
+    from bb_jupyter.gateway.plan import RoutePlan
+    from bb_jupyter.manifest import Route
+
+    proposal = get(number)
+    if (proposal.slug, proposal.kind, status(number).state) != (slug, "egress", "approved"):
+        raise UsageError(f"proposal {number} is no host that was approved for this bottle")
+    try:
+        route = Route.model_validate(proposal.content.get("manifest"))
+    except ValidationError:
+        raise UsageError(f"proposal {number} holds no route") from None
+    if route.auth or route.resolve or route.ca:
+        raise UsageError(f"proposal {number} holds what no agent may ask for")
+    return RoutePlan.from_route(route, "allowed")

@@ -1,0 +1,95 @@
+"""From what a preflight shows to what a desk is told; and what can be known to be wrong before anything starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from bb_jupyter.errors import ManifestError
+from bb_jupyter.gateway.desk_config import DeskConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
+from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, GitRepoPlan, SupervisePlan
+
+
+def desk_config(
+    git: GitGatePlan | None,
+    supervise: SupervisePlan | None,
+    egress: EgressPlan | None,
+    *,
+    slug: str,
+    name: str,
+    keep: bool,
+    resolve_token: Callable[[str], str],
+) -> DeskConfig:
+    """Turn plans into what is sent to the desk, **with the secrets**.
+
+    Args:
+        git: the bottle's repositories; ``None`` for no git gate.
+        supervise: how the agent may ask; ``None`` when it may not.
+        egress: the bottle's routes, whose credentials no push may carry.
+        slug: the bottle's slug.
+        name: what the user calls the bottle.
+        keep: the desk outlives its owner.
+        resolve_token: gives the value for a ``token_ref``.
+
+    Raises:
+        ManifestError: a credential is unset or empty.
+    """
+    gate = None
+    if git is not None and git.repos:
+        repos = tuple(_repo_config(repo, resolve_token) for repo in git.repos)
+        routed = tuple(resolve_token(ref) for ref in (egress.token_refs if egress else ()))
+        gate = GitGateConfig(repos, tuple(dict.fromkeys((*routed, *(repo.token for repo in repos if repo.token)))))
+    asked = SuperviseConfig(supervise.timeout) if supervise is not None else None
+    return DeskConfig(slug, name, keep, gate, asked)
+
+
+def _repo_config(repo: GitRepoPlan, resolve_token: Callable[[str], str]) -> GitRepoConfig:
+    return GitRepoConfig(
+        alias=repo.alias,
+        url=repo.url,
+        protected=repo.protected,
+        allow_force=repo.allow_force,
+        allow_delete=repo.allow_delete,
+        max_push=repo.max_push,
+        identity=repo.identity,
+        host_key=repo.host_key,
+        username=repo.username,
+        token_ref=repo.token_ref,
+        token=resolve_token(repo.token_ref) if repo.token_ref else "",
+    )
+
+
+def check_git_gate(plan: GitGatePlan, resolve_token: Callable[[str], str], *, path: str = "") -> None:
+    """Look whether what the repositories need is on this host.
+
+    Args:
+        plan: the repositories.
+        resolve_token: gives the value for a ``token_ref``.
+        path: the manifest, for errors.
+
+    Raises:
+        ManifestError: git is missing, a credential is unset, an identity or a local repository is not there.
+    """
+    if shutil.which("git") is None:
+        raise ManifestError("needs git on this host", path=path or None, key="git-gate", hint="apt install git")
+    for repo in plan.repos:
+        key = f"git-gate.repos.{repo.alias}"
+        if repo.token_ref:
+            _credential(repo.token_ref, resolve_token, path, f"{key}.token_ref")
+        if repo.identity and not (Path(repo.identity).is_file() and os.access(repo.identity, os.R_OK)):
+            raise _wrong(path, f"{key}.identity", f"there is no key file {repo.identity} that this user can read")
+        if repo.url.startswith("/") and not Path(repo.url).is_dir():
+            raise _wrong(path, f"{key}.url", f"there is no repository {repo.url}")
+
+
+def _credential(ref: str, resolve_token: Callable[[str], str], path: str, key: str) -> None:
+    try:
+        resolve_token(ref)
+    except ManifestError as error:
+        raise ManifestError(error.message, path=path or None, key=key, hint=error.hint) from None
+
+
+def _wrong(path: str, key: str, message: str) -> ManifestError:
+    return ManifestError(message, path=path or None, key=key, hint="It has to exist before a bottle is launched.")
