@@ -21,11 +21,12 @@ from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import branch, bwrap
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution, last_line
-from bb_jupyter.backend.bubblewrap.pipes import Feeder, Output, fed_pipe, from_file, memory_file, pipe
+from bb_jupyter.backend.bubblewrap.pipes import Feeder, fed_pipe, from_file, memory_file, pipe
 from bb_jupyter.backend.bubblewrap.prepare import check_user
 from bb_jupyter.backend.copying import CopyPlan, pack, plan_copy
 from bb_jupyter.backend.desk import BottleDesk, rooms
 from bb_jupyter.backend.network import Network
+from bb_jupyter.backend.output import Output
 from bb_jupyter.backend.plan import GUEST_UID
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import IO
-
-from bb_jupyter.backend.execution import Execution
 
 Feeder = Callable[[IO[bytes]], object]
 _BUFFER = 1 << 20
@@ -52,25 +49,3 @@ def _feed(fd: int, feeder: Feeder) -> None:
     # The command may end, or the bottle die, before it has read everything.
     with contextlib.suppress(BrokenPipeError), open(fd, "wb", buffering=_BUFFER) as target:
         feeder(target)
-
-
-class Output(io.RawIOBase):
-    """The standard output of an execution, as a file."""
-
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._pending = memoryview(b"")
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill *buffer* with what has come, waiting for the first byte; 0 at the end."""
-        while not self._pending and self._execution.running:
-            data = b"".join(chunk.data for chunk in self._execution.poll() if chunk.stream == "stdout")
-            self._pending = memoryview(data)
-        size = min(len(buffer), len(self._pending))
-        buffer[:size] = self._pending[:size]
-        self._pending = self._pending[size:]
-        return size

@@ -9,6 +9,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException
 
+from bb_jupyter.backend import killing
 from bb_jupyter.backend.docker.stream import RawStream
 
 #: Seconds between two looks for an exit status.
@@ -17,34 +18,6 @@ _INTERVAL = 0.01
 _ROOM, _REAPING = 16, 0.3
 #: Seconds that a kill may take.
 _PATIENCE = 5.0
-
-# Runs in the bottle with nothing but the builtins of a POSIX shell.  $1 is the command, which leads a session.
-# Doomed is whoever is of its session or group, or a child of a doomed one; SIGKILL all, until a look finds nobody new.
-# The leader comes first: a shell whose children die before it ends by itself, with their status or with 0.
-_GONE = b"gone\n"
-_SCRIPT = r"""
-exec 2>/dev/null
-doomed=" $1 " round=0
-while [ $((round += 1)) -le 50 ]; do
-  new= look=again
-  while [ "$look" ]; do
-    look=
-    for file in /proc/[0-9]*/stat; do
-      pid=${file#/proc/} pid=${pid%/stat} text=
-      case $killed$new in *" $pid "*) continue ;; esac
-      while IFS= read -r line || [ "$line" ]; do text="$text $line"; done < "$file"
-      set -f; set -- "$1" ${text##*)}; set +f
-      case $2 in ''|Z|X) continue ;; esac
-      case $doomed in *" $pid "*|*" $3 "*|*" $4 "*|*" $5 "*) new="$new $pid " doomed="$doomed$pid " look=again ;; esac
-    done
-  done
-  [ "$new" ] || { echo gone; exit 0; }
-  case $new in *" $1 "*) new="$1$new" ;; esac
-  kill -9 $new
-  killed="$killed$new"
-done
-exit 1
-"""
 
 
 def kill_command(client: docker.APIClient, container: str, pid: int, user: str) -> None:
@@ -67,17 +40,17 @@ def kill_command(client: docker.APIClient, container: str, pid: int, user: str) 
 def _killed(client: docker.APIClient, container: str, pid: int, user: str) -> bool:
     """Run the script; its word is taken, for the engine may tell of its end two seconds later."""
     try:
-        killer = client.exec_create(container, ["/bin/sh", "-c", _SCRIPT, "kill", str(pid)], user=user)["Id"]
+        killer = client.exec_create(container, killing.command(pid), user=user)["Id"]
         stream = RawStream.of_exec(client, killer)
     except APIError:
         return False
     said = b""
     deadline = time.monotonic() + _PATIENCE
     with contextlib.closing(stream):
-        while not stream.ended and len(said) < len(_GONE) and (left := deadline - time.monotonic()) > 0:
+        while not stream.ended and len(said) < len(killing.GONE) and (left := deadline - time.monotonic()) > 0:
             stream.wait(left)
             said += b"".join(chunk.data for chunk in stream.read())
-    return said == _GONE
+    return said == killing.GONE
 
 
 def _kill_all(client: docker.APIClient, container: str) -> None:
