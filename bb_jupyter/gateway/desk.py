@@ -198,9 +198,9 @@ class Process:
 
 
 async def _owner(reader: asyncio.StreamReader, process: Process, events: Events) -> None:
-    """Obey the owner; its death ends the desk, unless that is meant to be kept."""
+    """Obey the owner; its death ends the desk, unless that is meant to be kept and its bottle runs."""
     await obey(reader, process.command, events)
-    if process.config.keep:
+    if process.config.keep and process.served.is_set():
         events.set_main(None)
     else:
         process.stopped.set()

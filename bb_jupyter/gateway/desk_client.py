@@ -133,8 +133,12 @@ class DeskClient:
             start_new_session=True,
         )
         client = cls(PipeChannel(process), on_event, audit=audit, process=process)
-        client._reader.start()
-        client._send(config.to_json())
+        try:
+            client._reader.start()
+            client._send(config.to_json())
+        except BaseException:
+            process.kill()
+            raise
         return client
 
     @classmethod

@@ -1,7 +1,7 @@
 """Passes a bottle's listening sockets to its gateway: ``python -m bb_jupyter.gateway.donor PATH``.
 
 Runs for a moment in a container that shares the agent's network namespace (docker's ``network_mode=container:…``),
-binds the rooms' ports on that namespace's 127.0.0.1 and sends the listening sockets to the gateway's donation socket.
+binds the gateway's port on that namespace's 127.0.0.1 and sends the listening sockets to the gateway's donation socket.
 Standard library only.
 """
 
@@ -40,7 +40,11 @@ def _connected(path: str, patience: float) -> socket.socket:
             return sock
 
 
-def donate(path: str, ports: dict[str, int] = PORTS, *, patience: float = 60.0) -> str:
+#: What the gateway serves; the other rooms are the desk's.
+_SERVED = {"egress": PORTS["egress"]}
+
+
+def donate(path: str, ports: dict[str, int] = _SERVED, *, patience: float = 60.0) -> str:
     """Bind, pass on, and wait for the gateway's word.
 
     Args:

@@ -204,6 +204,12 @@ class GitGatePlan:
         user = gate.user
         return cls(tuple(repos), user.name if user else "", user.email if user else "")
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GitGatePlan:
+        """Build a plan of what `dataclasses.asdict` made of one, also after a way through JSON."""
+        repos = (GitRepoPlan(**{**repo, "protected": tuple(repo["protected"])}) for repo in data["repos"])
+        return cls(tuple(repos), data["user_name"], data["user_email"])
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """Hosts of the upstreams, lower case; a local path has none."""
@@ -223,7 +229,7 @@ class SupervisePlan:
         timeout: seconds until a question that nobody answers is denied.
     """
 
-    timeout: float = 3600.0
+    timeout: float = 300.0
 
     def summary(self) -> str:
         """Return it in one line, for the preflight."""

@@ -16,7 +16,7 @@ from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_na
 from bb_jupyter.backend.docker.execution import gone
 from bb_jupyter.backend.docker.prepare import plan_limits, user_in_words
 from bb_jupyter.backend.spec import BottleSpec
-from bb_jupyter.gateway.plan import EgressPlan
+from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan
 from bb_jupyter.manifest import BottleManifest, Limits
 
 
@@ -43,9 +43,12 @@ def attach(slug: str) -> Iterator[DockerBottle]:
     bottle = DockerBottle(_plan(slug, found, told), client)
     if bottle.plan.egress_plan is not None:
         bottle.network.adopt(bottle.gateways.find, bottle.plan.egress_plan)
+    bottle.relay.found()
+    bottle.desk.adopt()
     try:
         yield bottle
     finally:
+        bottle.desk.release()
         bottle.network.release()
 
 
@@ -76,4 +79,6 @@ def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> Docke
         container=container_name(slug),
         container_user=found["Config"]["User"],
         egress_plan=EgressPlan.from_dict(details["egress"]) if "egress" in details else None,
+        git_gate_plan=GitGatePlan.from_dict(gate) if (gate := details.get("git_gate")) else None,
+        supervise_plan=SupervisePlan(**asked) if (asked := details.get("supervise")) else None,
     )

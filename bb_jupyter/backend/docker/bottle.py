@@ -14,11 +14,13 @@ from docker.errors import DockerException
 from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.copying import plan_copy
+from bb_jupyter.backend.desk import BottleDesk
 from bb_jupyter.backend.docker import branch, engine, transfer
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
 from bb_jupyter.backend.docker.gateways import Gateways
 from bb_jupyter.backend.docker.prepare import user_in_container
+from bb_jupyter.backend.docker.relay import Relay
 from bb_jupyter.backend.docker.stdin import Stdin
 from bb_jupyter.backend.docker.steps import to_its_end
 from bb_jupyter.backend.network import Network
@@ -35,6 +37,7 @@ class DockerBottle(Bottle):
 
     Attributes:
         gateways: what its network starts gateways by.
+        relay: what its desk is reached through.
     """
 
     def __init__(self, plan: DockerBottlePlan, client: docker.APIClient) -> None:
@@ -42,6 +45,8 @@ class DockerBottle(Bottle):
         self._client = client
         self.gateways = Gateways(client, plan)
         self.network = Network(plan, self.gateways.open)
+        self.relay = Relay(client, plan)
+        self.desk = BottleDesk(plan, self.relay.start_desk, self)
 
     @property
     def alive(self) -> bool:

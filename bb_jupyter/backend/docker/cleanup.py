@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 
 from bb_jupyter.backend import state
+from bb_jupyter.backend.desk import end_left, left
 from bb_jupyter.backend.docker import branch, endpoint, engine, labels
 from bb_jupyter.backend.docker.bottle_cleanup_plan import DockerBottleCleanupPlan
 from bb_jupyter.backend.docker.enumerate import containers, volumes
@@ -31,17 +32,15 @@ def prepare_cleanup() -> DockerBottleCleanupPlan:
     records = [record for record in state.records() if record.backend == "docker" and not record.owner.alive]
     found = containers()
     bottles = {each.slug for each in found if each.role == labels.BOTTLE and each.status in _ALIVE}
-    left = list(_orphans(found, bottles))
-    orphans = [Orphan(container.slug, "container", container.container) for container in left]
+    lost = list(_orphans(found, bottles))
+    orphans = [Orphan(container.slug, "container", container.container) for container in lost]
     orphans += [Orphan(volume.slug, "volume", volume.container) for volume in _orphans(volumes(), bottles)]
-    kept = {container.slug for container in found if container not in left}
+    kept = {container.slug for container in found if container not in lost}
     orphans += branch.orphans(engine.client())
     here = endpoint.find().url
-    orphans += [
-        Orphan(record.slug, "state", str(record.directory))
-        for record in records
-        if record.slug not in kept and record.details.get("engine", here) == here
-    ]
+    dead = [each for each in records if each.slug not in kept and each.details.get("engine", here) == here]
+    orphans += [Orphan(record.slug, "process", str(desk)) for record in dead if (desk := left(record))]
+    orphans += [Orphan(record.slug, "state", str(record.directory)) for record in dead]
     return DockerBottleCleanupPlan(tuple(orphans))
 
 
@@ -67,15 +66,19 @@ def cleanup(plan: DockerBottleCleanupPlan) -> None:
     gone = {orphan.slug for orphan in plan.orphans if orphan.kind == "state"}
     for record in state.records():
         if record.slug in gone and not record.owner.alive:
+            end_left(record)
             record.remove()
 
 
 def stop(slug: str) -> None:
-    """Remove the containers and volumes of one bottle, whoever owns it.  Idempotent.
+    """Remove the desk, the containers and the volumes of one bottle, whoever owns it.  Idempotent.
 
     Raises:
         BackendUnavailable: the engine does not answer.
     """
+    for record in state.records():
+        if record.slug == slug:
+            end_left(record)
     _all(remove, [container.container for container in containers(slug)])
     _all(remove_volume, [volume.container for volume in volumes(slug)])
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import ActiveAgent
+from bb_jupyter.backend.desk import NO_DESK
 from bb_jupyter.backend.docker import engine, labels
 from bb_jupyter.backend.docker.labels import Labelled
 from bb_jupyter.backend.network import NO_GATEWAY
@@ -48,18 +49,29 @@ def enumerate_active() -> list[ActiveAgent]:
         BackendUnavailable: the engine does not answer.
     """
     found = containers()
-    states = {record.slug: str(record.details.get("state", "")) for record in state.records()}
-    gateways = [container for container in found if container.role == labels.GATEWAY]
-    lost = {each.slug for each in gateways if each.ended} - {each.slug for each in gateways if each.running}
-    states |= dict.fromkeys(lost, NO_GATEWAY)
+    told = {record.slug: record.state for record in state.records()}
+    lost = {NO_GATEWAY: _lost(found, labels.GATEWAY), NO_DESK: _lost(found, labels.RELAY)}
+    states = {slug: _in_words(slug, told.get(slug, state.RUNNING), lost) for slug in {each.slug for each in found}}
     bottles = [container for container in found if container.role == labels.BOTTLE]
     states |= {each.slug: STOPPED for each in bottles if each.ended}
     active = [
-        _agent(container, states.get(container.slug) or "running")
+        _agent(container, states[container.slug])
         for container in bottles
         if container.running or (container.keep and container.ended)
     ]
     return sorted(active, key=lambda agent: agent.created)
+
+
+def _lost(found: Iterable[Labelled], role: str) -> set[str]:
+    """Return the slugs of bottles of which no container in *role* runs, though one did."""
+    those = [each for each in found if each.role == role]
+    return {each.slug for each in those if each.ended} - {each.slug for each in those if each.running}
+
+
+def _in_words(slug: str, told: str, lost: Mapping[str, set[str]]) -> str:
+    """Join what a bottle's owner wrote down and what the engine shows."""
+    wrong = dict.fromkeys(told.split(", ")) | dict.fromkeys(what for what, slugs in lost.items() if slug in slugs)
+    return ", ".join(what for what in wrong if what != state.RUNNING) or state.RUNNING
 
 
 def _known(summaries: Iterable[Mapping[str, Any]]) -> Iterator[Labelled]:

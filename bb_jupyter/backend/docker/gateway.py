@@ -182,7 +182,7 @@ class Gateway:
             if status:
                 raise BackendUnavailable(
                     f"the gateway of '{self._plan.spec.name}' cannot start: a program in the bottle holds port "
-                    + " or ".join(map(str, PORTS.values())),
+                    + str(PORTS["egress"]),
                     hint="Stop that program, or start a fresh bottle.",
                 )
 

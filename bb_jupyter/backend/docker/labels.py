@@ -18,8 +18,8 @@ from bb_jupyter.home import bot_bottle_home
 _PREFIX = "bb-jupyter."
 #: Version of this set of labels.
 _VERSION = "1"
-#: Roles of containers: the bottle itself, its gateway, and who brings that the bottle's sockets.
-BOTTLE, GATEWAY, DONOR = "bottle", "gateway", "donor"
+#: Roles of containers: the bottle itself, its gateway, who brings that the bottle's sockets, and the relay of its desk.
+BOTTLE, GATEWAY, DONOR, RELAY = "bottle", "gateway", "donor", "relay"
 #: Role of the volume where gateway and donor meet.
 VOLUME = "volume"
 #: Role of the image that holds a bottle's files for its branches.
@@ -85,7 +85,7 @@ class Labelled:
     Attributes:
         container: its id; of a volume, its name.
         status: as the engine names it, such as `running`; empty for a volume.
-        role: `bottle`, `gateway`, `donor` or `volume`.
+        role: `bottle`, `gateway`, `donor`, `relay` or `volume`.
         slug: its bottle's identity.
         name: its bottle's name.
         owner: the process that launched it.

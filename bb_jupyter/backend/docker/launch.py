@@ -15,6 +15,7 @@ from docker.errors import APIError, ImageNotFound
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
+from bb_jupyter.backend.desk import has_desk
 from bb_jupyter.backend.docker import (
     branch,
     endpoint,
@@ -54,18 +55,24 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
     client = engine.client()
     _remember_engine(plan)
     image_id = image.obtain(client, plan, on_progress)
-    gateway_id = gateway_image.obtain(client, on_progress) if plan.egress_plan is not None else ""
+    trusted = plan.egress_plan is not None or has_desk(plan)
+    gateway_id = gateway_image.obtain(client, on_progress) if trusted else ""
     with ExitStack() as stack:
         steps = stack.enter_context(Steps())
         on_progress(Progress("start"))
         bottle = DockerBottle(plan, client)
         stack.callback(bottle.gateways.wait_removed)
+        stack.callback(bottle.relay.wait_removed)
+        stack.callback(bottle.desk.close)
         if plan.snapshot:
             stack.callback(lambda: steps.run(lambda: branch.remove_image(client, plan.snapshot)))
         stack.callback(lambda: steps.run(lambda: remove(client, plan.container)))
         stack.callback(bottle.gateways.begin_removal)  # at the same time as the bottle's own
+        stack.callback(bottle.relay.begin_removal)
         stack.callback(bottle.network.close)
-        if gateway_id:
+        stack.callback(bottle.desk.begin_close)
+        bottle.desk.begin()
+        if plan.egress_plan is not None:
             bottle.gateways.prepare(gateway_id)
         steps.run(lambda: _create(client, plan, image_id))
         for copy in plan.copies:
@@ -73,11 +80,13 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
             transfer.copy_in(client, plan.container, plan.container_user, copy)
         steps.run(lambda: _start(client, plan))
         bottle.gateways.donate()
+        bottle.relay.serve()
         provision(bottle)
         if plan.spec.keep:
             stack.pop_all()
             steps.close()
             stack.callback(bottle.network.release)
+            stack.callback(bottle.desk.release)
         yield bottle
 
 
