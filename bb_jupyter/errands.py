@@ -1,7 +1,8 @@
 """What another process of the user asks of the kernel that holds a bottle: to let it reach one more host.
 
 The lab panel works while kernels are busy or unknown to it.  It leaves a request in the bottle's state directory,
-`errands/<token>.json`; a thread of the owner does it and leaves `errands/<token>.answer.json`.  Only the user writes there.
+`errands/<token>.json`; a thread of the owner does it and leaves `errands/<token>.answer.json`.  Only the user writes
+there.
 """
 
 from __future__ import annotations

@@ -1,0 +1,147 @@
+import { duration, h, newId, say, size } from "./dom.js";
+
+/** @typedef {import("./client.js").Approval} Approval */
+
+/** @type {Record<string, (content: Record<string, any>) => string>} */
+const TITLES = {
+  egress: content => `wants to reach ${content.host}`,
+  push: content => `wants to push to ${content.alias}`,
+  question: () => "asks",
+  "copy-out": content => `wants to hand out ${content.path}`,
+};
+
+/** Return what a proposal is about, in a few words.  @param {Approval} approval */
+export function title(approval) {
+  const words = TITLES[approval.kind]?.(approval.content) ?? `asks for ${approval.kind}`;
+  return `${approval.bottle} ${words}`;
+}
+
+/** What a bottle asks, exactly, with the buttons that answer it. */
+export class Card {
+  /**
+   * @param {Approval} approval
+   * @param {(body: object) => Promise<Approval>} decide
+   */
+  constructor(approval, decide) {
+    this.approval = approval;
+    this.decide = decide;
+    const head = newId();
+    this.status = h("div", { class: "bb-status", role: "status" });
+    this.why = h("input", { type: "text", class: "bb-grow", placeholder: "Reason (the agent reads it)",
+      "aria-label": "Reason", maxlength: "4000", onkeydown: event => event.stopPropagation() });
+    /** @type {HTMLInputElement[]} */
+    this.refs = [];
+    this.answer = "";
+    this.actions = h("div", { class: "bb-bar", role: "group", "aria-label": "Decide" }, this.why, ...this.buttons());
+    this.element = h("article", { class: "bb-card", "aria-labelledby": head, tabindex: "-1" },
+      h("h4", { id: head }, `${approval.id}. ${title(approval)}`),
+      h("div", { class: "bb-faint" }, this.age()),
+      ...this.content(), this.actions, this.status);
+  }
+
+  age() {
+    const { created, expires } = this.approval;
+    const now = Date.now() / 1000;
+    const left = expires ? `, denied by itself in ${duration(expires - now)}` : "";
+    return `asked ${duration(now - created)} ago${left}`;
+  }
+
+  buttons() {
+    const choices = this.approval.kind === "question" ? this.choices() : [];
+    const yes = choices.length || this.approval.kind === "question" ? [] : [this.button("Approve", "approved", "bb-yes")];
+    return [...choices, ...yes, this.button(this.approval.kind === "question" ? "Decline" : "Deny", "denied", "bb-no")];
+  }
+
+  /** A question is answered by one of its choices, or by words. */
+  choices() {
+    const given = list(this.approval.content.choices);
+    if (!given.length) {
+      this.why.placeholder = "Answer";
+      this.why.setAttribute("aria-label", "Answer");
+      return [h("button", { class: "bb-yes", type: "button", onclick: () => this.send("approved", this.why.value) }, "Answer")];
+    }
+    return given.map(choice => h("button", { class: "bb-yes", type: "button",
+      onclick: () => this.send("approved", String(choice)) }, String(choice)));
+  }
+
+  /** @param {string} text @param {string} verdict @param {string} kind */
+  button(text, verdict, kind) {
+    return h("button", { class: kind, type: "button", onclick: () => this.send(verdict, "") }, text);
+  }
+
+  /** @param {string} verdict @param {string} answer */
+  async send(verdict, answer) {
+    for (const part of this.actions.querySelectorAll("button, input")) part.toggleAttribute("disabled", true);
+    say(this.status, "…");
+    const refs = this.refs.filter(box => box.checked).map(box => box.value);
+    try {
+      this.settle(await this.decide({ verdict, token: this.approval.token, answer,
+        why: answer && answer === this.why.value ? "" : this.why.value,
+        ...(verdict === "approved" && this.refs.length && refs.length < this.refs.length ? { refs } : {}) }));
+    } catch (error) {
+      say(this.status, error instanceof Error ? error.message : String(error));
+      for (const part of this.actions.querySelectorAll("button, input")) part.removeAttribute("disabled");
+    }
+  }
+
+  /** Show what was decided, here or elsewhere.  @param {Approval} approval */
+  settle(approval) {
+    this.approval = approval;
+    if (approval.state === "pending" && !approval.outcome) return;
+    const words = [approval.state, approval.why && `(${approval.why})`, approval.outcome?.text].filter(Boolean);
+    say(this.status, words.join(" "));
+    if (approval.state !== "pending") this.actions.remove();
+  }
+
+  /** @returns {Node[]} */
+  content() {
+    const content = this.approval.content;
+    if (this.approval.kind === "egress") return [facts({ route: content.route ?? content.host, reason: content.reason })];
+    if (this.approval.kind === "push") return this.push(content);
+    if (this.approval.kind === "question") return [h("p", { class: "bb-words" }, String(content.question))];
+    if (this.approval.kind === "copy-out") {
+      return [facts({ path: content.path, reason: content.reason, size: size(Number(content.size) || 0) }),
+        ...list(content.files).map(file => h("div", { class: "bb-code" }, `${file.path} ${size(Number(file.size) || 0)}`)),
+        ...(content.text ? [h("pre", {}, String(content.text))] : [])];
+    }
+    return [h("pre", {}, JSON.stringify(content, null, 1))];
+  }
+
+  /** @param {Record<string, any>} content */
+  push(content) {
+    this.refs = list(content.refs).map(ref => h("input", { type: "checkbox", checked: true, value: String(ref.name) }));
+    const refs = list(content.refs).map((ref, at) => h("label", { class: "bb-code" }, this.refs[at],
+      ` ${ref.name} ${short(ref.old)} → ${short(ref.new)}${ref.kind ? ` (${ref.kind})` : ""}`));
+    const commits = list(content.commits).map(commit => h("li", {},
+      h("span", { class: "bb-code" }, short(commit.sha)), ` ${commit.subject} — ${commit.author}`));
+    const findings = list(content.findings).map(finding => h("div", { class: "bb-alert" },
+      typeof finding === "string" ? finding : JSON.stringify(finding)));
+    return [facts({ to: content.url }), ...refs, ...findings, h("ul", {}, ...commits),
+      h("details", {}, h("summary", {}, `${list(content.files).length} files`), diff(String(content.diff ?? "")),
+        ...(content.truncated ? [h("div", { class: "bb-alert" }, "The diff is longer than what is shown.")] : []))];
+  }
+}
+
+/** @param {string} text */
+function diff(text) {
+  const kinds = /** @type {Record<string, string>} */ ({ "+": "bb-plus", "-": "bb-minus", "@": "bb-faint" });
+  return h("pre", { class: "bb-diff", tabindex: "0", "aria-label": "Diff" },
+    ...text.split("\n").map(line => h("div", kinds[line[0]] ? { class: kinds[line[0]] } : {}, line || " ")));
+}
+
+/** @param {Record<string, unknown>} pairs */
+function facts(pairs) {
+  return h("dl", {}, ...Object.entries(pairs).filter(([, value]) => value).flatMap(([name, value]) => [
+    h("dt", {}, name), h("dd", {}, String(value))]));
+}
+
+/** @param {unknown} value @returns {any[]} */
+function list(value) {
+  return Array.isArray(value) ? value : [];
+}
+
+/** @param {unknown} sha */
+function short(sha) {
+  const text = String(sha ?? "");
+  return /^0*$/.test(text) ? "nothing" : text.slice(0, 10);
+}

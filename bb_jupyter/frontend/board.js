@@ -1,0 +1,150 @@
+import { Card } from "./approval.js";
+import { h, say } from "./dom.js";
+import { Row } from "./row.js";
+
+/** @typedef {import("./client.js").Approval} Approval */
+/** @typedef {import("./client.js").Bottle} Bottle */
+/** @typedef {import("./client.js").Changed} Changed */
+/** @typedef {import("./client.js").Client} Client */
+
+// Milliseconds between two looks that nothing but time asks for: a bottle that died without a word, uptimes.
+const SELDOM = 30_000;
+const TICK = 5_000;
+// Rows whose name can be searched for.
+const MANY = 8;
+
+/** The bottles of the machine's user and what they ask: the content of the panel and of the dashboard. */
+export class Board {
+  /**
+   * @param {Client} client
+   * @param {{open?: (bottle: Bottle) => void, onPending?: (approvals: Approval[]) => void,
+   *   onBottles?: (bottles: Bottle[]) => void}} [options]
+   */
+  constructor(client, options = {}) {
+    this.client = client;
+    this.options = options;
+    /** @type {Map<string, Row>} */
+    this.rows = new Map();
+    /** @type {Map<string, Card>} by token: a card shows one content for ever */
+    this.cards = new Map();
+    this.asked = h("div", { class: "bb-cards" });
+    this.askedBox = h("section", { "aria-label": "Approvals", hidden: true }, h("h3", {}, "Waiting for you"), this.asked);
+    this.list = h("ul", { class: "bb-rows" });
+    this.note = h("div", { class: "bb-faint", role: "status" }, "Looking …");
+    this.filter = h("input", { type: "search", placeholder: "Search bottles", "aria-label": "Search bottles", hidden: true,
+      oninput: () => this.choose(), onkeydown: event => event.stopPropagation() });
+    this.element = h("div", { class: "bb-board" }, this.askedBox,
+      h("section", { "aria-label": "Bottles" }, h("h3", {}, "Bottles"), this.filter, this.note, this.list));
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.soon = undefined;
+    this.stopHearing = client.onChange(changed => void this.changed(changed));
+    this.timers = [setInterval(() => void this.load(), SELDOM), setInterval(() => this.tick(), TICK)];
+    void this.load();
+  }
+
+  async load() {
+    await Promise.all([this.loadBottles(), this.loadApprovals()]);
+  }
+
+  /** @param {Changed} changed */
+  async changed({ bottles, approvals, output = [], egress = [] }) {
+    if (approvals) void this.loadApprovals();
+    if (bottles) void this.loadBottles();
+    else if (output.length) this.soon ||= setTimeout(() => void this.loadBottles(), 1000);
+    for (const slug of new Set([...output, ...egress])) {
+      void this.rows.get(slug)?.changed(output.includes(slug), egress.includes(slug));
+    }
+  }
+
+  async loadBottles() {
+    clearTimeout(this.soon);
+    this.soon = undefined;
+    try {
+      this.showBottles((await this.client.ask("GET", "bottles")).bottles);
+    } catch (error) {
+      say(this.note, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** @param {Bottle[]} bottles */
+  showBottles(bottles) {
+    for (const [slug, row] of this.rows) {
+      if (!bottles.some(bottle => bottle.slug === slug)) {
+        row.dispose();
+        this.rows.delete(slug);
+      }
+    }
+    for (const bottle of bottles) {
+      const row = this.rows.get(bottle.slug);
+      if (row) row.update(bottle);
+      else this.add(new Row(bottle, this.client, this.options.open ?? null));
+    }
+    say(this.note, bottles.length ? "" : "No bottle is running. %%bottle NAME in a cell starts one.");
+    this.filter.hidden = bottles.length < MANY;
+    this.choose();
+    this.options.onBottles?.(bottles);
+  }
+
+  /** @param {Row} row */
+  add(row) {
+    this.rows.set(row.bottle.slug, row);
+    this.list.append(row.element);
+  }
+
+  choose() {
+    const wanted = this.filter.hidden ? "" : this.filter.value.toLowerCase();
+    for (const row of this.rows.values()) {
+      const { name, agent, backend, last } = row.bottle;
+      row.element.hidden = !`${name} ${agent} ${backend} ${last}`.toLowerCase().includes(wanted);
+    }
+  }
+
+  async loadApprovals() {
+    try {
+      this.showApprovals((await this.client.ask("GET", "approvals")).approvals);
+    } catch (error) {
+      say(this.note, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** @param {Approval[]} approvals */
+  showApprovals(approvals) {
+    for (const [token, card] of this.cards) {
+      if (!approvals.some(approval => approval.token === token)) {
+        card.element.remove();
+        this.cards.delete(token);
+      }
+    }
+    for (const approval of approvals) {
+      const card = this.cards.get(approval.token);
+      if (card) card.settle(approval);
+      else this.ask(approval);
+    }
+    this.askedBox.hidden = !approvals.length;
+    this.options.onPending?.(approvals);
+  }
+
+  /** @param {Approval} approval */
+  ask(approval) {
+    const card = new Card(approval, body => this.client.ask("POST", `approvals/${approval.id}`, body));
+    this.cards.set(approval.token, card);
+    this.asked.append(card.element);
+  }
+
+  tick() {
+    for (const row of this.rows.values()) row.tick();
+  }
+
+  /** Move to what waits for the human, or to the first bottle. */
+  focus() {
+    const first = this.asked.querySelector("article") ?? this.list.querySelector("button");
+    if (first instanceof HTMLElement) first.focus();
+  }
+
+  dispose() {
+    this.stopHearing();
+    this.timers.forEach(timer => clearInterval(timer));
+    clearTimeout(this.soon);
+    for (const row of this.rows.values()) row.dispose();
+  }
+}

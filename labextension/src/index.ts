@@ -1,0 +1,55 @@
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
+import { ICommandPalette, Notification } from "@jupyterlab/apputils";
+import { shown } from "../../bb_jupyter/frontend/dom.js";
+import { title } from "../../bb_jupyter/frontend/approval.js";
+import type { Approval, Bottle } from "../../bb_jupyter/frontend/client.js";
+import { addCards } from "./cards.js";
+import { News } from "./news.js";
+import { Panel } from "./panel.js";
+import { RestClient } from "./rest.js";
+import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
+
+const SHOW = "bb-jupyter:show";
+const REFRESH = "bb-jupyter:refresh";
+const CATEGORY = "Bottles";
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: "bb-jupyter:plugin",
+  description: "Bottles and approvals in a sidebar",
+  autoStart: true,
+  optional: [ICommandPalette, IRenderMimeRegistry],
+  activate: (app: JupyterFrontEnd, palette: ICommandPalette | null, rendermime: IRenderMimeRegistry | null) => {
+    const client = new RestClient(app.serviceManager);
+    const news = new News();
+    const panel = new Panel(client, bottle => void openNotebook(app, bottle), approvals =>
+      news.take(approvals).forEach(approval => tell(app, approval)));
+    app.shell.add(panel, "left", { rank: 400, type: "Bottles" });
+    app.commands.addCommand(SHOW, { label: "Show Bottles and Approvals", execute: () => app.shell.activateById(panel.id) });
+    app.commands.addCommand(REFRESH, { label: "Look for Bottles Again", execute: () => panel.board.load() });
+    for (const command of [SHOW, REFRESH]) {
+      palette?.addItem({ command, category: CATEGORY });
+    }
+    if (rendermime) {
+      addCards(rendermime, client);
+    }
+  },
+};
+
+/** Say that a human is asked, once for each proposal. */
+function tell(app: JupyterFrontEnd, approval: Approval): void {
+  const actions = [{ label: "Show", callback: () => void app.commands.execute(SHOW) }];
+  Notification.info(shown(title(approval)).slice(0, 140), { autoClose: 10_000, actions });
+}
+
+async function openNotebook(app: JupyterFrontEnd, bottle: Bottle): Promise<void> {
+  await app.serviceManager.sessions.refreshRunning();
+  for (const session of app.serviceManager.sessions.running()) {
+    if (session.kernel?.id === bottle.kernel) {
+      await app.commands.execute("docmanager:open", { path: session.path });
+      return;
+    }
+  }
+  Notification.warning("This bottle's notebook is not open on this server.");
+}
+
+export default plugin;

@@ -1,0 +1,88 @@
+"""One Jupyter server and one browser for all tests here; each test has its own notebook, kernel and workspace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.lab import Lab, Server
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+CHROMIUM = os.environ.get("BB_CHROMIUM", "/usr/bin/chromium")
+#: What a test saw, for a person to look at.
+PICTURES = Path(".cache/pictures")
+PICTURES.mkdir(parents=True, exist_ok=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/browser" in str(item.path) and not Path(CHROMIUM).exists():
+            item.add_marker(pytest.mark.skip(reason=f"no {CHROMIUM}: apt-get install chromium"))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True) as folder:
+        started = Server(Path(folder), {})
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def new_lab(server: Server, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[[], Lab]]:
+    """Open tabs of one browser session."""
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    yield lambda: Lab(server, context.new_page())
+    if (report := request.node.stash.get(_REPORT, None)) and report.failed:
+        for number, page in enumerate(context.pages):
+            page.screenshot(path=PICTURES / f"{request.node.name}-failed-{number}.png")
+    context.close()
+
+
+_REPORT = pytest.StashKey[pytest.TestReport]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let fixtures see whether the test failed."""
+    report = yield
+    if report.when == "call":
+        item.stash[_REPORT] = report
+    return report
+
+
+@pytest.fixture
+def lab(new_lab: Callable[[], Lab]) -> Lab:
+    return new_lab()
+
+
+@pytest.fixture
+def picture(request: pytest.FixtureRequest) -> Callable[[Page], None]:
+    """Keep a picture of a page."""
+    taken = iter(range(1, 100))
+
+    def take(page: Page) -> None:
+        page.screenshot(path=PICTURES / f"{request.node.name}-{next(taken)}.png")
+
+    return take

@@ -1,0 +1,218 @@
+"""A real Jupyter server of its own, and notebooks in a real browser, driven as a person drives them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Locator, Page, expect
+
+#: Seconds for anything that should happen soon, on a machine that does other things, too.
+PATIENCE = 90.0
+expect.set_options(timeout=PATIENCE * 1000)
+
+_CONFIG = {
+    "LabApp": {
+        "expose_app_in_browser": True,
+        "news_url": None,
+        "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+    },
+    "ServerApp": {"allow_root": True, "open_browser": False, "ip": "127.0.0.1", "port": 0},
+}
+_OFF = {
+    "disabledExtensions": {
+        "@jupyterlab/apputils-extension:announcements": True,
+        "@jupyterlab/extensionmanager-extension": True,
+    }
+}
+
+
+class Server:
+    """`jupyter lab` with a folder, a home and settings of its own.
+
+    Args:
+        folder: an empty one.
+        environment: variables beside this process's.
+        command: what comes before `jupyter`, to run it as somebody else.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], command: Sequence[str] = ()) -> None:
+        self.folder, self.token = folder, secrets.token_hex(16)
+        self.notebooks, self.home = folder / "notebooks", folder / "home"
+        config = folder / "config"
+        for made in (self.notebooks, self.home, config, config / "labconfig"):
+            made.mkdir()
+        (config / "jupyter_server_config.json").write_text(json.dumps(_CONFIG))
+        (config / "labconfig" / "page_config.json").write_text(json.dumps(_OFF))
+        places = {"CONFIG": config, "DATA": folder / "data", "RUNTIME": folder / "runtime"}
+        self._process = subprocess.Popen(
+            [*command, sys.executable, "-m", "jupyter", "lab", f"--IdentityProvider.token={self.token}"],
+            cwd=self.notebooks,
+            env={
+                **os.environ,
+                **{f"JUPYTER_{name}_DIR": str(path) for name, path in places.items()},
+                "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+                "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+                "IPYTHONDIR": str(folder / "ipython"),
+                "BOT_BOTTLE_HOME": str(self.home),
+                "BOT_BOTTLE_BACKEND": "bubblewrap",
+                **environment,
+            },
+            stdout=(folder / "server.log").open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        self.url = self._wait(folder / "runtime")
+
+    def _wait(self, runtime: Path) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self._process.poll() is None:
+            for found in runtime.glob("jpserver-*.json"):
+                if text := found.read_text():
+                    return str(json.loads(text)["url"])
+            time.sleep(0.1)
+        raise RuntimeError((self.folder / "server.log").read_text()[-4000:])
+
+    def add(self, *cells: str) -> str:
+        """Write a fresh notebook; return its name."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+        name = f"n{secrets.token_hex(4)}.ipynb"
+        nbformat.write(notebook, self.notebooks / name)
+        return name
+
+    def close(self) -> None:
+        """End it and its kernels."""
+        self._process.terminate()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Lab:
+    """One tab with JupyterLab.
+
+    Args:
+        server: serves it.
+        page: the tab.
+    """
+
+    def __init__(self, server: Server, page: Page) -> None:
+        self.server, self.page = server, page
+
+    def open(self, name: str) -> Notebook:
+        """Open a notebook in a workspace of its own, and wait until its kernel is ready for cells."""
+        workspace = secrets.token_hex(4)
+        self.page.goto(f"{self.server.url}lab/workspaces/{workspace}/tree/{name}?token={self.server.token}")
+        notebook = Notebook(self.page, name)
+        notebook.ready()
+        return notebook
+
+    def run(self, command: str, arguments: Mapping[str, Any] | None = None) -> None:
+        """Run a command of the lab and wait for its end."""
+        self.page.evaluate(
+            "([command, args]) => window.jupyterapp.commands.execute(command, args)", [command, dict(arguments or {})]
+        )
+
+    def show_panel(self) -> Locator:
+        """Open the sidebar."""
+        self.page.wait_for_function("window.jupyterapp?.commands.hasCommand('bb-jupyter:show')")
+        self.run("bb-jupyter:show")
+        panel = self.page.locator("#bb-jupyter-panel")
+        expect(panel).to_be_visible()
+        return panel
+
+
+class Notebook:
+    """The notebook in front of a tab.
+
+    Args:
+        page: the tab.
+        name: of the file.
+    """
+
+    def __init__(self, page: Page, name: str) -> None:
+        self.page, self.name = page, name
+
+    def ready(self) -> None:
+        """Wait for the document, the session, and a kernel that answers and is idle."""
+        self.page.wait_for_function(
+            "window.jupyterapp?.shell?.currentWidget?.context?.isReady", timeout=PATIENCE * 1000
+        )
+        self.page.evaluate(
+            """async () => {
+                const { context } = window.jupyterapp.shell.currentWidget;
+                await context.ready;
+                await context.sessionContext.ready;
+                await context.sessionContext.session.kernel.info;
+            }"""
+        )
+        self.idle()
+
+    def idle(self) -> None:
+        """Wait until the kernel is idle."""
+        self.page.wait_for_function(
+            "window.jupyterapp.shell.currentWidget.context.sessionContext.session?.kernel?.status === 'idle'",
+            timeout=PATIENCE * 1000,
+        )
+
+    def start(self, number: int) -> None:
+        """Run a cell; do not wait."""
+        self.page.evaluate(
+            """number => {
+                window.jupyterapp.shell.currentWidget.content.activeCellIndex = number;
+                void window.jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            number,
+        )
+
+    def run(self, number: int) -> Locator:
+        """Run a cell to its end; return its outputs."""
+        before = self.count(number)
+        self.start(number)
+        self.done(number, before)
+        return self.outputs(number)
+
+    def done(self, number: int, before: int | None = None) -> None:
+        """Wait for the end of a cell."""
+        self.page.wait_for_function(
+            """([number, before]) => {
+                const count = window.jupyterapp.shell.currentWidget.content.widgets[number].model.executionCount;
+                return count !== null && count !== before;
+            }""",
+            arg=[number, before],
+            timeout=PATIENCE * 1000,
+        )
+
+    def count(self, number: int) -> int | None:
+        """Return a cell's execution count; `None` for one that has not run, or runs."""
+        found: int | None = self.page.evaluate(
+            "number => window.jupyterapp.shell.currentWidget.content.widgets[number].model.executionCount", number
+        )
+        return found
+
+    def running(self, number: int) -> bool:
+        """Whether a cell runs."""
+        state = self.page.evaluate(
+            "number => window.jupyterapp.shell.currentWidget.content.widgets[number].model.executionState", number
+        )
+        return bool(state == "running")
+
+    def cell(self, number: int) -> Locator:
+        """Return a cell."""
+        return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").nth(number)
+
+    def outputs(self, number: int) -> Locator:
+        """Return the output area of a cell."""
+        return self.cell(number).locator(".jp-Cell-outputArea")
