@@ -10,6 +10,8 @@ from pathlib import Path
 
 import docker
 
+from bb_jupyter.backend.docker import guest_image
+
 SLUG_LABEL = "bb-jupyter.slug"
 
 
@@ -44,6 +46,14 @@ class Engine:
                 *(("volume", v["Name"], v["Labels"]) for v in client.api.volumes(filters=wanted)["Volumes"] or ()),
             ]
         return [f"{kind} {which}" for kind, which, labels in found if _is_of(labels[SLUG_LABEL], name)]
+
+    def forget_images(self, folder: str) -> None:
+        """Remove the images that were built by Dockerfiles in folders called *folder*, and what was made of them."""
+        with self.client() as client:
+            for built in client.api.images(f"bb-jupyter/{folder}"):
+                for tag in (guest_image.tag(built["Id"]), *built["RepoTags"]):
+                    if client.api.images(tag):
+                        client.api.remove_image(tag, force=True)
 
 
 def leftovers(home: Path, name: str = "", engine: Engine | None = None) -> list[str]:

@@ -21,7 +21,7 @@ Write = Callable[[str], Path]
 
 
 @pytest.fixture
-def write(tmp_path: Path, bottle_name: str, api: docker.APIClient) -> Iterator[Write]:
+def write(tmp_path: Path, bottle_name: str, engine: Engine) -> Iterator[Write]:
     """Write a Dockerfile into a folder of the bottle's name; its images go at the end: ask for it before `launch`."""
     folder = tmp_path / bottle_name
 
@@ -31,10 +31,7 @@ def write(tmp_path: Path, bottle_name: str, api: docker.APIClient) -> Iterator[W
         return folder / "Dockerfile"
 
     yield make
-    for built in api.images(f"bb-jupyter/{bottle_name}"):
-        for tag in (guest_image.tag(built["Id"]), *built["RepoTags"]):
-            if api.images(tag):
-                api.remove_image(tag, force=True)
+    engine.forget_images(bottle_name)
 
 
 def test_a_dockerfile_is_built_on_the_base_image(write: Write, launch: Launch, prepare: Plan, engine: Engine) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,12 +21,13 @@ def kernel_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _environment(home: Path, plain: bool) -> dict[str, str]:
+def _environment(home: Path, plain: bool, more: Mapping[str, str]) -> dict[str, str]:
     return {
         "BOT_BOTTLE_HOME": str(home),
         "BOT_BOTTLE_BACKEND": "bubblewrap",
         "BB_JUPYTER_PLAIN": "1" if plain else "",
         "IPYTHONDIR": str(home / "ipython"),
+        **more,
     }
 
 
@@ -34,7 +35,7 @@ def _environment(home: Path, plain: bool) -> dict[str, str]:
 def notebook(kernel_folder: Path) -> Iterator[Notebook]:
     """A notebook that the tests of a file share; each uses its own bottle names."""
     with TemporaryDirectory(prefix="h-", dir=kernel_folder) as home:
-        shared = Notebook(_environment(Path(home), plain=False), home)
+        shared = Notebook(_environment(Path(home), plain=False, more={}), home)
         yield shared
         shared.close()
 
@@ -44,8 +45,8 @@ def new_notebook(home: Path) -> Iterator[NewNotebook]:
     """Start notebooks with the home of this test; they are closed after it."""
     with ExitStack() as stack:
 
-        def start(*, plain: bool = False) -> Notebook:
-            started = Notebook(_environment(home, plain), str(home))
+        def start(*, plain: bool = False, **environment: str) -> Notebook:
+            started = Notebook(_environment(home, plain, environment), str(home))
             stack.callback(started.close)
             return started
 
