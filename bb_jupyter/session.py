@@ -40,7 +40,7 @@ from bb_jupyter.backend.spec import BottleSpec, Copy
 from bb_jupyter.branching import all_or_none, branch_names
 from bb_jupyter.errands import Errands
 from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, NameTaken, UsageError, did_you_mean
-from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
+from bb_jupyter.gateway.plan import RoutePlan
 from bb_jupyter.manifest import Limits
 
 _T = TypeVar("_T")
@@ -256,8 +256,8 @@ class HeldBottle:
             BackendUnavailable: the gateway does not start.
             BottleGone: the bottle or its gateway died.
         """
-        more = [RoutePlan.from_route(manifest.allowed_route(host), "allowed") for host in hosts]
-        return self.bottle.allow((self.bottle.network.routes or EgressPlan()).allowing(*more))
+        more = (RoutePlan.from_route(manifest.allowed_route(host), "allowed") for host in hosts)
+        return self.bottle.allow_more(*more)
 
     def branch(self, n: int = 1, *, names: Sequence[str] = ()) -> list[HeldBottle]:
         """Start bottles with the files that this one has now: prepare once, run many.

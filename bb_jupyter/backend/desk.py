@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.agent.planning import resolve_token
 from bb_jupyter.backend import state
-from bb_jupyter.backend.desk_asks import put_in_force
+from bb_jupyter.backend.desk_asks import put_in_force, stage
 from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BottleError
 
@@ -156,16 +156,19 @@ class BottleDesk:
         if kind == "desk-died":
             with contextlib.suppress(OSError):
                 state.add_details(self._plan.slug, desk_state=NO_DESK)
-        elif kind == "apply" and (client := self._client) is not None:
-            # Not on this thread: it takes the gateway's time, and more events come meanwhile.
+        elif kind in ("apply", "stage") and (client := self._client) is not None:
+            # Not on this thread: it takes the gateway's time, or the bottle's, and more events come meanwhile.
             threading.Thread(target=self._oblige, args=(client, event), name="bottle-desk-owner", daemon=True).start()
         for hear in [*self.events]:
             hear(event)
 
     def _oblige(self, client: DeskClient, event: Event) -> None:
-        """Do what the desk asks for, one after the other, and tell it."""
+        """Do what the desk asks for, and tell it."""
         number = int(event.get("id", 0))
         try:
+            if event.get("event") == "stage":
+                stage(self._bottle, -number, str(event.get("path", "")))
+                return client.applied(number)
             with self._one_by_one:
                 client.applied(number, generation=put_in_force(self._bottle, number))
         except BottleError as error:

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bb_jupyter.errors import UsageError
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.bottle import Bottle
+    from bb_jupyter.backend.execution import Execution
     from bb_jupyter.gateway.plan import RoutePlan
+
+
+#: Seconds that a file may take to come.
+_FETCH = 50.0
+
+
+def stage(bottle: Bottle, number: int, path: str) -> None:
+    """Fetch a file that the agent offers to where the human can look at it (`gateway.staging`).
+
+    Args:
+        bottle: whose desk asks.
+        number: under which the desk looks for it.
+        path: in the bottle, relative to its home; read as the agent can.
+
+    Raises:
+        UsageError: there is no such file, or it is too large.
+        BottleError: the bottle died.
+    """
+    from bb_jupyter.gateway import staging
+
+    name = staging.request_name(number)
+    argv = ["sh", "-c", '[ -f "$1" ] && exec cat -- "$1"', "sh", path]
+    try:
+        with bottle.exec(argv, cwd=bottle.plan.guest_home, timeout=_FETCH) as execution:
+            staging.store(bottle.slug, name, _output(execution))
+            if execution.wait().returncode:
+                raise UsageError("there is no file of that name that you can read")
+    except BaseException:
+        staging.discard(bottle.slug, name)
+        raise
+
+
+def _output(execution: Execution) -> Iterator[bytes]:
+    for chunk in execution:
+        if chunk.stream == "stdout":
+            yield chunk.data
 
 
 def put_in_force(bottle: Bottle, number: int) -> int:

@@ -6,7 +6,7 @@ host's git credentials and writes the approval queue, so it lives outside every 
 (``--listen-fd``) or through a `relay` there.
 
 JSON lines, both ways (`lines`).  In: the configuration (`desk_config.DeskConfig`), then ``{"op": "serve"}`` (the relay
-is there), ``{"op": "applied", "id": N, "generation": G | "error": TEXT}`` and ``{"op": "stop"}``.  Out: ``desk-ready``,
+is there), ``{"op": "applied", "id": N, …}`` (`Desk.applied`) and ``{"op": "stop"}``.  Out: ``desk-ready``,
 then what the rooms `Desk.emit`.
 """
 
@@ -86,16 +86,19 @@ class Desk:
         self._loop.call_soon_threadsafe(lambda: self._events.emit(event, **fields))
 
     async def applied(self, number: int) -> dict[str, Any]:
-        """Wait for the owner's word on what was approved and only it can put in force: a wider policy.
+        """Wait for the owner's word on what only it can do.
 
-        The room says first what, by ``emit("apply", id=number, routes=[ROUTE, …])``, each route with the keys of a
-        manifest's: ``host``, and maybe ``port``, ``methods``, ``paths``.  Without an owner this waits until one
+        The room says first what: ``emit("apply", id=number)``, to put the approved proposal of that number in force,
+        or ``emit("stage", id=-number, path=…)``, to fetch a file (`staging`).  Without an owner this waits until one
         attaches: use a timeout.
 
         Returns:
-            ``{"generation": G}``, or ``{"error": TEXT}`` when it was refused.
+            ``{}``, for a policy ``{"generation": G}``, or ``{"error": TEXT}``.
         """
-        return await asyncio.shield(self._answer(number))
+        try:
+            return await asyncio.shield(self._answer(number))
+        finally:
+            self._answers.pop(number, None)
 
     def take_answer(self, number: int, answer: dict[str, Any]) -> None:
         """Give `applied` its answer."""
