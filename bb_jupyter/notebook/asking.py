@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.notebook import transcript
+from bb_jupyter.notebook.cards import Cards
 from bb_jupyter.session import HeldBottle
 
 
@@ -43,13 +44,14 @@ class Asking:
 
     def __init__(self, held: HeldBottle, prompt: Prompt) -> None:
         self.name = held.name
+        self._cards = Cards(held.plan)
         self._run = held.ask(
             prompt.body, resume=prompt.resume, env=prompt.env, cwd=prompt.cwd or None, timeout=prompt.timeout
         )
 
     def show(self) -> AgentResult:
         """Show the run until it ends; see `transcript.show`."""
-        return transcript.show(self.name, self._run)
+        return transcript.show(self.name, self._run, self._cards)
 
     def kill(self) -> None:
         """End the agent, and nothing else.  Any thread may.  Idempotent."""

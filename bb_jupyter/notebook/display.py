@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bb_jupyter.backend.plan import BottlePlan
@@ -34,20 +34,23 @@ def show(text: str, markup: str) -> None:
     publish(visible(text), markup)
 
 
-def publish(text: str, markup: str, handle: DisplayHandle | None = None) -> DisplayHandle | None:
+def publish(
+    text: str, markup: str, handle: DisplayHandle | None = None, *, extra: Mapping[str, object] | None = None
+) -> DisplayHandle | None:
     """Show HTML with its plain twin.
 
     Args:
         text: fit to be shown.
         markup: the same as HTML, escaped.
         handle: an earlier display to replace.
+        extra: the same for front ends that know more, by media type.
 
     Returns:
         What replaces it later.
     """
     from IPython.display import display
 
-    data = {"text/plain": text, "text/html": markup}
+    data = {"text/plain": text, "text/html": markup, **(extra or {})}
     if handle is None:
         return display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call, no-any-return]
     handle.update(data, raw=True)  # type: ignore[no-untyped-call]

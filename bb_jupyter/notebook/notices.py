@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bb_jupyter.notebook.cards import Cards
 from bb_jupyter.notebook.visible import one_line
 from bb_jupyter.session import HeldBottle
 
@@ -32,19 +33,21 @@ class Notices:
         self._seen: set[tuple[object, ...]] = set()
         self._waiting: list[str] = []
         self._more = 0
+        self._cards = Cards(held.plan)
         self._network.events.append(self._hear)
         if self._network.state == "lost":
             self._hear({"event": "gateway-died"})
 
     def take(self) -> Sequence[str]:
-        """Return the lines that are new."""
+        """Return the lines that are new; what the bottle asks its human is shown beside them."""
+        self._cards.look()
         with self._lock:
             taken, self._waiting = self._waiting, []
         return taken
 
     def patience(self) -> float | None:
         """Return after how many seconds to look again; `None` for a bottle without network."""
-        return None if self._network.state == "none" else _INTERVAL
+        return None if self._network.state == "none" and not self._cards.expected else _INTERVAL
 
     def finish(self) -> Sequence[str]:
         """Wait for what the gateway has decided already, listen no more, and return the last lines."""
@@ -52,6 +55,7 @@ class Notices:
             return ()
         self._network.sync()
         self._network.events.remove(self._hear)
+        self._cards.finish()
         more = f"more than {COUNTED}" if self._more > COUNTED else f"{self._more} more"
         last = [f"egress: … and {more}: %bottle egress {self._name} --denied"] if self._more else []
         return [*self.take(), *last]

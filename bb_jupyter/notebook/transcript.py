@@ -43,7 +43,19 @@ class View(Protocol):
         """Show the end; `None` when there is no result."""
 
 
-def show(name: str, run: AgentRun) -> AgentResult:
+class News(Protocol):
+    """What else is shown while a run goes on."""
+
+    expected: bool
+
+    def look(self) -> None:
+        """Show what is new."""
+
+    def finish(self) -> None:
+        """Show how it ended."""
+
+
+def show(name: str, run: AgentRun, news: News | None = None) -> AgentResult:
     """Show a run until it ends.
 
     An interrupt ends the agent and nothing else; its result says `interrupted`.
@@ -51,6 +63,7 @@ def show(name: str, run: AgentRun) -> AgentResult:
     Args:
         name: of the bottle.
         run: the run.
+        news: what else to show meanwhile.
 
     Raises:
         BottleGone: the bottle died or was stopped; what the agent did so far is shown.
@@ -58,11 +71,13 @@ def show(name: str, run: AgentRun) -> AgentResult:
     view: View = _RichView(name) if kernel.is_rich() else _PlainView(name)
     try:
         try:
-            _follow(run, view)
+            _follow(run, view, news)
         except KeyboardInterrupt:
             run.kill()
-            _follow(run, view)
+            _follow(run, view, news)
     finally:
+        if news is not None:
+            news.finish()
         view.finish(None if run.running else run.result)
     return run.result
 
@@ -91,11 +106,16 @@ def _seconds(duration: float) -> str:
     return f"{duration:.1f} s" if duration < 60 else format_duration(round(duration))
 
 
-def _follow(run: AgentRun, view: View) -> None:
+def _follow(run: AgentRun, view: View, news: News | None) -> None:
     while run.running:
-        for event in run.poll(view.patience()):
+        patience = view.patience()
+        if news is not None and news.expected:
+            patience = INTERVAL if patience is None else min(patience, INTERVAL)
+        for event in run.poll(patience):
             view.add(event)
         view.tick()
+        if news is not None:
+            news.look()
 
 
 class _PlainView:
