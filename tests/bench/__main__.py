@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bb_jupyter.session import Session
-from tests.bench import launching, output
+from tests.bench import egress, launching, output
 from tests.bench.measure import Row
 from tests.leftovers import Engine
 
-PARTS = ("load", "launch", "exec", "list", "stop", "output")
+PARTS = ("load", "launch", "exec", "list", "stop", "output", "egress")
 _RESULT = Path(".cache/bench.json")
 
 
@@ -54,6 +54,8 @@ def _rows(parts: list[str]) -> Iterator[Row]:
             yield launching.stopping(session, engine)
         elif part == "output":
             yield from output.into_a_cell(engine)
+        elif part == "egress":
+            yield from egress.rows(session)
 
 
 def _engine() -> Engine | None:
