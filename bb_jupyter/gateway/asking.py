@@ -141,7 +141,7 @@ class Asking:
             with contextlib.suppress(BottleError, OSError):
                 self._desk.queue.report(proposal.id, ok=ok, text=text, detail=detail)
             self._desk.emit("outcome", id=proposal.id, kind=proposal.kind, ok=ok, text=text)
-            return f"{told(proposal, decision)} {text}".strip()
+            return f"{told(proposal, decision)}\n{text}".strip()
         finally:
             del self._jobs[proposal.id]
             staging.discard(proposal.slug, str(proposal.content.get("staged")))

@@ -106,7 +106,8 @@ class Tools:
             )
         except ValidationError as error:
             first = error.errors()[0]
-            raise ToolError(f"refused: {first.get('ctx', {}).get('error') or first['msg']}") from None
+            why = str(first.get("ctx", {}).get("error") or first["msg"]).partition("\n")[0]  # the rest is of manifests
+            raise ToolError(f"refused: {why}") from None
         return await self._wait(ctx, self._asking.host(route, reason))
 
     async def ask(
