@@ -9,7 +9,7 @@ from typing import Any
 
 from bb_jupyter.console import approvals, bottles, egress, output
 from bb_jupyter.console.where import place
-from bb_jupyter.errors import BottleError, UsageError
+from bb_jupyter.errors import AlreadyDecided, BottleError, TokenMismatch, UnknownProposal, UsageError
 
 Json = Mapping[str, Any]
 
@@ -118,5 +118,12 @@ def guarded(act: Callable[[Call], Json], call: Call) -> tuple[int, Json]:
     try:
         return 200, act(call)
     except BottleError as error:
-        status = 400 if isinstance(error, UsageError) else 409
-        return status, {"message": error.message, "hint": error.hint}
+        return _status(error), {"message": error.message, "hint": error.hint}
+
+
+def _status(error: BottleError) -> int:
+    if isinstance(error, UnknownProposal):
+        return 404
+    if isinstance(error, AlreadyDecided | TokenMismatch):
+        return 409
+    return 400 if isinstance(error, UsageError) else 409
