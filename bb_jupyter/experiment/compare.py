@@ -1,0 +1,290 @@
+"""Which is better, and how sure is that?
+
+Pass rates have Wilson's score interval (E. B. Wilson, 1927; recommended for small samples by Brown, Cai and DasGupta,
+"Interval Estimation for a Binomial Proportion", Statistical Science 16, 2001).  Runs of two groups that share all else
+(prompt, bottle, parameters, repeat, and with them the seed) are pairs; the difference of their pass rates has the
+adjusted Wald interval of D. G. Bonett and R. M. Price ("Adjusted Wald Confidence Interval for a Difference of Binomial
+Proportions Based on Paired Data", Journal of Educational and Behavioral Statistics 37, 2012), and McNemar's exact
+test.
+
+All of it is about these tasks: repeats tell how much chance there is in each, not what would happen on other tasks.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from bb_jupyter.errors import UsageError, did_you_mean
+from bb_jupyter.experiment.record import RunRecord
+
+if TYPE_CHECKING:
+    import pandas
+
+_AXES = ("agent", "prompt", "bottle", "repeat")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one agent, or of one value of another axis.
+
+    Attributes:
+        name: its label.
+        runs: how many results there are.
+        passed: how many passed.
+        rate: share that passed.
+        low: lower end of the interval of *rate*.
+        high: upper end.
+        seconds: median duration of a run.
+        slowest: 90th percentile of that.
+        tokens: median tokens of a run.
+        cost: mean US dollars of a run; `None` when no run says.
+        cost_of_pass: US dollars for each run that passed; `None` when that is unknown or none passed.
+    """
+
+    name: str
+    runs: int
+    passed: int
+    rate: float
+    low: float
+    high: float
+    seconds: float
+    slowest: float
+    tokens: float
+    cost: float | None
+    cost_of_pass: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two groups on what they share.
+
+    Attributes:
+        first: label of one group.
+        second: label of the other.
+        pairs: how many pairs of runs there are.
+        only_first: pairs where only the first one's run passed.
+        only_second: pairs where only the second one's did.
+        difference: pass rate of the first less that of the second, on these pairs.
+        low: lower end of its interval.
+        high: upper end.
+        p: McNemar's exact two-sided test: how likely so uneven a split is when both are equally good.
+    """
+
+    first: str
+    second: str
+    pairs: int
+    only_first: int
+    only_second: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups of runs, compared.
+
+    Attributes:
+        by: the axis.
+        confidence: of every interval.
+        groups: in the order of the grid.
+        pairs: each two of them, where they share anything.
+    """
+
+    by: str
+    confidence: float
+    groups: tuple[Group, ...]
+    pairs: tuple[Pair, ...]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return the groups as a table.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        pandas = needed("pandas", "a table")
+        rows = [{field.name: getattr(group, field.name) for field in fields(Group)} for group in self.groups]
+        return pandas.DataFrame(rows).rename(columns={"name": self.by}).set_index(self.by)
+
+    def tables(self, *, times: bool = True) -> list[tuple[list[str], list[list[str]]]]:
+        """Return what to show: for each table its head and its rows, as text.
+
+        Args:
+            times: with what differs from one execution to the next: durations.
+        """
+        interval = f"{self.confidence:.0%} interval"
+        money = any(group.cost is not None for group in self.groups)
+        head = [self.by, "runs", "passed", "rate", interval]
+        head += ["seconds", "slowest"] if times else []
+        head += ["tokens", "$ a run", "$ a pass"] if money else []
+        found = [(head, [_row(group, times=times, money=money) for group in self.groups])]
+        if self.pairs:
+            heads = [f"{self.by} pairs", "pairs", "only first", "only second", "difference", interval, "p"]
+            found.append((heads, [_pair_row(pair) for pair in self.pairs]))
+        return found
+
+    def __str__(self) -> str:
+        return "\n\n".join(_text(head, rows) for head, rows in self.tables())
+
+    def _repr_html_(self) -> str:
+        return "".join(_html(head, rows) for head, rows in self.tables())
+
+
+def compare(runs: Iterable[RunRecord], by: str = "agent", *, confidence: float = 0.95) -> Comparison:
+    """Compare the groups of runs along one axis.
+
+    Args:
+        runs: records; those that are no result do not count.
+        by: `agent`, `prompt`, `bottle`, or the name of a parameter.
+        confidence: of the intervals, between 0 and 1.
+
+    Raises:
+        UsageError: there is no such axis.
+    """
+    results = sorted((run for run in runs if run.counted and not run.rerun_of), key=lambda run: run.id)
+    known = {*_AXES[:3], *(name for run in results for name in run.parameters)}
+    if by not in known:
+        raise UsageError(f"runs cannot be compared by '{by}'", hint=did_you_mean(by, known))
+    grouped: dict[str, list[RunRecord]] = {}
+    for run in results:
+        grouped.setdefault(_value(run, by), []).append(run)
+    groups = tuple(_group(name, members, confidence) for name, members in grouped.items())
+    pairs = (
+        _pair((one, grouped[one]), (two, grouped[two]), by, confidence)
+        for one, two in itertools.combinations(grouped, 2)
+    )
+    return Comparison(by, confidence, groups, tuple(pair for pair in pairs if pair.pairs))
+
+
+def wilson(passed: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's score interval of a share.
+
+    Args:
+        passed: successes.
+        runs: trials; with none, everything is possible.
+        confidence: between 0 and 1.
+    """
+    if not runs:
+        return 0.0, 1.0
+    z, rate = _z(confidence), passed / runs
+    middle = (rate + z * z / (2 * runs)) / (1 + z * z / runs)
+    half = z * math.sqrt(rate * (1 - rate) / runs + z * z / (4 * runs * runs)) / (1 + z * z / runs)
+    return (0.0 if not passed else max(0.0, middle - half)), (1.0 if passed == runs else min(1.0, middle + half))
+
+
+def paired(only_first: int, only_second: int, pairs: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Bonett and Price's interval of the difference of two paired shares.
+
+    Args:
+        only_first: pairs where only the first succeeded.
+        only_second: pairs where only the second did.
+        pairs: all of them, at least 1.
+        confidence: between 0 and 1.
+    """
+    one, two = (only_first + 1) / (pairs + 2), (only_second + 1) / (pairs + 2)
+    half = _z(confidence) * math.sqrt((one + two - (one - two) ** 2) / (pairs + 2))
+    return max(-1.0, one - two - half), min(1.0, one - two + half)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the exact two-sided p of McNemar's test."""
+    uneven = only_first + only_second
+    tail = sum(math.comb(uneven, k) for k in range(min(only_first, only_second) + 1))
+    return min(1.0, 2 * tail / (1 << uneven))
+
+
+def needed(module: str, what: str, extra: str = "") -> Any:  # noqa: ANN401 - a module
+    """Import an optional package.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError:
+        package = extra or module.partition(".")[0]
+        raise UsageError(f"{what} needs {module.partition('.')[0]}", hint=f"pip install {package}") from None
+
+
+def _z(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must lie between 0 and 1, got {confidence}")
+    return statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _value(run: RunRecord, axis: str) -> str:
+    return str(run.parameters[axis] if axis in run.parameters else getattr(run, axis))
+
+
+def _group(name: str, runs: Sequence[RunRecord], confidence: float) -> Group:
+    passed = sum(run.passed for run in runs)
+    seconds = sorted(run.seconds or 0.0 for run in runs)
+    costs = [run.cost for run in runs if run.cost is not None]
+    return Group(
+        name=name,
+        runs=len(runs),
+        passed=passed,
+        rate=passed / len(runs),
+        low=wilson(passed, len(runs), confidence)[0],
+        high=wilson(passed, len(runs), confidence)[1],
+        seconds=statistics.median(seconds),
+        slowest=seconds[min(len(seconds) - 1, int(len(seconds) * 0.9))],
+        tokens=statistics.median(run.tokens for run in runs),
+        cost=statistics.fmean(costs) if costs else None,
+        cost_of_pass=sum(costs) / passed if costs and passed else None,
+    )
+
+
+def _pair(
+    first: tuple[str, Sequence[RunRecord]], second: tuple[str, Sequence[RunRecord]], by: str, confidence: float
+) -> Pair:
+    sides = [{_rest(run, by): run.passed for run in runs} for _, runs in (first, second)]
+    shared = [(sides[0][key], sides[1][key]) for key in sides[0].keys() & sides[1].keys()]
+    only_first, only_second = shared.count((True, False)), shared.count((False, True))
+    low, high = paired(only_first, only_second, len(shared), confidence) if shared else (-1.0, 1.0)
+    difference = (only_first - only_second) / len(shared) if shared else 0.0
+    p = mcnemar(only_first, only_second)
+    return Pair(first[0], second[0], len(shared), only_first, only_second, difference, low, high, p)
+
+
+def _rest(run: RunRecord, by: str) -> tuple[object, ...]:
+    """Return all that a run shares with its pair."""
+    axes = tuple(getattr(run, axis) for axis in _AXES if axis != by)
+    return (*axes, *(pair for pair in sorted(run.parameters.items()) if pair[0] != by))
+
+
+def _row(group: Group, *, times: bool, money: bool) -> list[str]:
+    cells = [group.name, f"{group.runs}", f"{group.passed}", f"{group.rate:.0%}", f"{group.low:.0%} – {group.high:.0%}"]
+    cells += [f"{group.seconds:.1f}", f"{group.slowest:.1f}"] if times else []
+    if money:
+        cells += [f"{group.tokens:,.0f}", *("–" if c is None else f"{c:.4f}" for c in (group.cost, group.cost_of_pass))]
+    return cells
+
+
+def _pair_row(pair: Pair) -> list[str]:
+    interval = f"{pair.low:+.0%} – {pair.high:+.0%}"
+    counts = [f"{pair.pairs}", f"{pair.only_first}", f"{pair.only_second}"]
+    return [f"{pair.first} – {pair.second}", *counts, f"{pair.difference:+.0%}", interval, f"{pair.p:.2g}"]
+
+
+def _text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [[ascii(c)[1:-1] if not c.isprintable() else c for c in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        shown = (ascii(c)[1:-1] if not c.isprintable() else c for c in cells)
+        return "<tr>" + "".join(f'<{tag} style="text-align:left">{html.escape(c)}</{tag}>' for c in shown) + "</tr>"
+
+    return f"<table><thead>{row(head, 'th')}</thead><tbody>{''.join(row(r, 'td') for r in rows)}</tbody></table>"

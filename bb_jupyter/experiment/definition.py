@@ -1,0 +1,228 @@
+"""What an experiment is, as its author writes it: checked, plain data, without a secret."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from bb_jupyter.manifest import Limits, parse_size
+from bb_jupyter.manifest.base import Frozen, HostPath, Line, NoneIsEmpty, OptionalHostPath
+from bb_jupyter.manifest.limits import Duration
+from bb_jupyter.manifest.wording import shown
+
+#: Where the workspace lies in every bottle, below its home, and where hidden tests do in theirs.
+WORK, TESTS = "work", "tests"
+#: How long a check may take, in seconds.
+CHECK_TIME = 600.0
+_LABEL_MAX = 60
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_CREDENTIAL = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.ASCII | re.IGNORECASE)
+
+
+def _label(text: str) -> str:
+    if len(text) > _LABEL_MAX:
+        raise ValueError(f"{shown(text)} is too long for a name: {_LABEL_MAX} characters are possible")
+    return text
+
+
+def _variable(name: str) -> str:
+    """Let no credential into an experiment: its records are kept and shown."""
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"{shown(name)} cannot name a variable")
+    if _CREDENTIAL.search(name):
+        raise ValueError(
+            f"{shown(name)} looks like a credential, and records are kept\n"
+            "Give it to the gateway: `token_ref` in a bottle's route."
+        )
+    return name
+
+
+def _bytes(value: object) -> object:
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _named(key: str, numbered: str) -> BeforeValidator:
+    """Make `{name: part}` of a text, of a list, or of texts in place of parts whose only telling key is *key*."""
+
+    def normalised(value: object) -> object:
+        items = [value] if isinstance(value, str) or not isinstance(value, Mapping | Sequence) else value
+        if isinstance(items, Mapping):
+            return {name: _part(key, part) for name, part in items.items()}
+        names = [str(item) if key == "agent" else f"{numbered}{number}" for number, item in enumerate(items, 1)]
+        return {name: _part(key, item) for name, item in zip(names, items, strict=True)}
+
+    return BeforeValidator(normalised)
+
+
+def _part(key: str, value: object) -> object:
+    return {key: value} if isinstance(value, str) else {} if value is None else value
+
+
+Label = Annotated[str, AfterValidator(_label)]
+Variable = Annotated[str, AfterValidator(_variable)]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Variant(Frozen):
+    """One of the agents that are compared.
+
+    Attributes:
+        agent: name of an agent manifest or of a provider; empty for none, then prompts are shell scripts.
+        env: variables of its runs, such as one that names a model; never a credential.
+    """
+
+    agent: str = ""
+    env: Annotated[dict[Variable, str], NoneIsEmpty, Field(default_factory=dict)]
+
+
+class Workspace(Frozen):
+    """What a run starts with: a directory as it is, or the files of a commit.
+
+    Attributes:
+        directory: on this host; ignore rules hold, and what looks like a credential stays out.
+        git: a repository on this host.
+        commit: of that repository: anything that `git rev-parse` takes.
+    """
+
+    directory: OptionalHostPath = ""
+    git: OptionalHostPath = ""
+    commit: Line = "HEAD"
+
+    @model_validator(mode="after")
+    def _one(self) -> Workspace:
+        if bool(self.directory) == bool(self.git):
+            raise ValueError("needs either `directory` or `git`")
+        return self
+
+
+class HiddenTests(Frozen):
+    """Tests in a second bottle, which the agent never sees: it is launched when the agent is done and its bottle gone.
+
+    The command starts in the folder of the tests; `$WORK` is a copy of what the agent left.  Passed is exit status 0,
+    so code of the agent's that a test imports can fake it: compare what it prints when that matters.
+
+    Attributes:
+        hidden: file or directory of this host with the tests.
+        command: shell command.
+        bottle: manifest of the second bottle; empty for one without a network.
+        image: image of the second bottle (docker).
+    """
+
+    hidden: HostPath
+    command: Line
+    bottle: str = ""
+    image: str = ""
+
+
+WorkspaceField = Annotated[
+    Workspace | None, BeforeValidator(lambda value: {"directory": str(value)} if _is_path(value) else value)
+]
+Check = str | HiddenTests | None
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) or hasattr(value, "__fspath__")
+
+
+class Task(Frozen):
+    """One of the prompts.
+
+    Attributes:
+        prompt: for the agent, or a shell script where there is none; `{name}` stands for the parameter of that name.
+        workspace: instead of the experiment's.
+        check: instead of the experiment's.
+    """
+
+    prompt: str
+    workspace: WorkspaceField = None
+    check: Check = None
+
+
+class RunLimits(Frozen):
+    """What a run, or the whole experiment, may use.
+
+    The wall clock and the bytes are measured outside the bottle; tokens and money are what the agent says.
+
+    Attributes:
+        time: seconds.
+        tokens: read and written ones together, cached ones included.
+        money: US dollars.
+        egress: bytes through the gateway, both directions together.
+    """
+
+    time: Duration | None = None
+    tokens: Count | None = None
+    money: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    egress: Bytes | None = None
+
+
+class Definition(Frozen):
+    """An experiment: agents × prompts × bottles × parameters, each `repeats` times.
+
+    Attributes:
+        name: its folder's name.
+        agents: what is compared, by label.
+        prompts: the tasks, by label.
+        bottles: names of bottle manifests; empty text for a bottle that has none.
+        parameters: variables and the values that they take; in the bottle's environment, and in prompts as `{name}`.
+        repeats: runs of each combination.
+        seed: of the order and of the runs' own seeds (`$BB_SEED` in the bottle).
+        order: `shuffled` spreads what changes with time over all combinations; `given` keeps that of the grid.
+        workspace: what every run starts with.
+        prepare: shell script that is run once in the workspace, before any agent, where the backend can branch bottles.
+        check: shell command in the agent's bottle, or `HiddenTests`; empty: a run passes when its agent ends well.
+        limits: of each run.
+        budget: of the whole.
+        resources: limits of each bottle, over those of its manifest.
+        backend: where bottles run; empty to choose by what works.
+        image: to run (docker).
+    """
+
+    name: str
+    agents: Annotated[dict[Label, Variant], _named("agent", "agent")]
+    prompts: Annotated[dict[Label, Task], _named("prompt", "prompt")]
+    bottles: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)] = ("",)
+    parameters: Annotated[dict[Variable, tuple[str, ...]], NoneIsEmpty, Field(default_factory=dict)]
+    repeats: Annotated[int, Field(gt=0, le=100_000)] = 1
+    seed: int = 0
+    order: Literal["shuffled", "given"] = "shuffled"
+    workspace: WorkspaceField = None
+    prepare: str = ""
+    check: Check = None
+    limits: Annotated[RunLimits, NoneIsEmpty] = RunLimits()
+    budget: Annotated[RunLimits, NoneIsEmpty] = RunLimits()
+    resources: Annotated[Limits, NoneIsEmpty] = Limits()
+    backend: str = ""
+    image: str = ""
+
+    @model_validator(mode="after")
+    def _something(self) -> Definition:
+        empty = [name for name in ("agents", "prompts") if not getattr(self, name)]
+        empty += [f"parameters.{name}" for name, values in self.parameters.items() if not values]
+        if empty:
+            raise ValueError(f"{empty[0]}: is empty, so there is nothing to run")
+        return self
+
+    def check_of(self, task: str) -> Check:
+        """Return the check of a prompt."""
+        own = self.prompts[task].check
+        return self.check if own is None else own
+
+    def workspace_of(self, task: str) -> Workspace | None:
+        """Return the workspace of a prompt."""
+        return self.prompts[task].workspace or self.workspace
+
+    def fingerprint(self, **more: object) -> str:
+        """Return a hash of all that decides what the runs are, and of *more*."""
+        data: dict[str, Any] = {**self.model_dump(mode="json"), **more}
+        return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()

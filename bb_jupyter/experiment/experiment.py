@@ -1,0 +1,322 @@
+"""An experiment: what is compared, its runs, and what came of them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from bb_jupyter.errors import UsageError
+from bb_jupyter.experiment import record
+from bb_jupyter.experiment.budget import Meter, Spent
+from bb_jupyter.experiment.compare import Comparison, compare, needed
+from bb_jupyter.experiment.definition import Definition, HiddenTests
+from bb_jupyter.experiment.drive import Drive, OnTick, spent_in
+from bb_jupyter.experiment.executors import lane
+from bb_jupyter.experiment.grid import RunSpec, expand
+from bb_jupyter.experiment.job import Job, PythonCheck
+from bb_jupyter.experiment.outcome import Outcome
+from bb_jupyter.experiment.record import RunDiff, RunRecord
+from bb_jupyter.experiment.store import Store, new_owner
+from bb_jupyter.experiment.workspace import pack_tree, pack_workspace
+from bb_jupyter.home import bot_bottle_home
+from bb_jupyter.manifest import validate_name
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+#: What may change between two calls of the same experiment.
+_MAY_CHANGE = {"budget"}
+
+
+class Experiment:
+    """Many runs of agents at tasks, each in a fresh bottle, recorded and compared.
+
+        experiment = Experiment(
+            "parsers", agents=["claude", "codex"], prompts={"fix": "The tests fail. Mend the parser."},
+            workspace="parser", check="pytest -q", repeats=5,
+        )
+        experiment.run()
+        experiment.compare()
+
+    Its records lie in `~/.bot-bottle/experiments/NAME`.  An experiment of the same name and content goes on where it
+    was: `run` does what is missing.
+
+    Args:
+        name: 1 to 40 of `a-z`, `0-9` and `-`.
+        check: shell command, `HiddenTests`, or a function that takes a `Finished` and returns whether it is good.
+        folder: where all experiments lie; `None` for the usual place.
+        **definition: the other fields of `Definition`.
+
+    Raises:
+        UsageError: something in it cannot be right.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        check: str | HiddenTests | Mapping[str, str] | PythonCheck | None = None,
+        folder: str | Path | None = None,
+        **definition: Any,  # noqa: ANN401 - checked by the model
+    ) -> None:
+        function = check if callable(check) else None
+        given = {"name": validate_name("experiment", name), "check": None if function else check, **definition}
+        self._set_up(_checked(given), function, folder)
+
+    @classmethod
+    def of(cls, definition: Definition, check: PythonCheck | None = None, folder: str | Path | None = None) -> Self:
+        """Make one of a definition that has been checked."""
+        made = cls.__new__(cls)
+        made._set_up(definition, check, folder)
+        return made
+
+    def _set_up(self, definition: Definition, check: PythonCheck | None, folder: str | Path | None) -> None:
+        self.definition = definition
+        self.stopped = ""
+        self._check = check
+        self._store = Store(experiments_dir(folder) / definition.name)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.definition.name
+
+    @property
+    def folder(self) -> Path:
+        """Where its records lie."""
+        return self._store.folder
+
+    def run(
+        self, executor: object = None, *, workers: int = 0, on_tick: OnTick | None = None, fresh: bool = False
+    ) -> Self:
+        """Do all runs that have no result yet.
+
+        A run that failed at its task has one; a run that was interrupted, or that its host failed, has none.
+
+        Args:
+            executor: `None` for threads of this process, any `concurrent.futures.Executor` whose workers run on this
+                host, or a `distributed.Client` (or its `get_executor()`).
+            workers: how many runs at a time; 0 for as many as fit.
+            on_tick: is told how far it is, a few times a second.
+            fresh: begin anew; an earlier experiment of the name is kept under its name and the time.
+
+        Returns:
+            This experiment; `stopped` says why it ended early, when its budget was used up.
+
+        Raises:
+            UsageError: an earlier experiment of the name was another one, or an input is missing.
+            BottleError: run after run is lost.
+            KeyboardInterrupt: the user interrupted it; every run has ended, and `resume` goes on.
+        """
+        if fresh and self._store.exists:
+            self.folder.rename(self.folder.with_name(f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
+        self._begin()
+        return self._drive(executor, workers, on_tick, self._missing)
+
+    def resume(self, executor: object = None, *, workers: int = 0, on_tick: OnTick | None = None) -> Self:
+        """Do what is missing of an experiment that was begun; see `run`."""
+        facts = self._store.facts()
+        if facts["check"] and self._check is None:
+            raise UsageError(f"experiment '{self.name}' has a check in Python", hint="load(NAME, check=FUNCTION)")
+        return self._drive(executor, workers, on_tick, self._missing)
+
+    def rerun(self, run: str | RunRecord) -> RunRecord:
+        """Do a run once more, with the same inputs and seed, beside the experiment: it does not count.
+
+        Raises:
+            UsageError: there is no such run.
+            BottleError: it gave no result.
+        """
+        old = self[run if isinstance(run, str) else run.id]
+        number = sum(other.rerun_of == old.id for other in self.runs(reruns=True)) + 1
+        given = {name: getattr(old, name) for name in ("agent", "prompt", "bottle", "repeat", "seed", "parameters")}
+        spec = RunSpec(f"{old.id}r{number}", -1, **given)
+
+        def one(owner: str) -> Iterator[RunSpec]:
+            self._store.add(spec, rerun_of=old.id, owner=owner)
+            yield spec
+
+        self._drive(None, 1, None, one)
+        return self[spec.id]
+
+    def runs(self, *, reruns: bool = False) -> list[RunRecord]:
+        """Return the records of all runs, by id.
+
+        Args:
+            reruns: those of `rerun` too.
+        """
+        rows = self._store.rows()
+        return [self._record(row) for row in rows if reruns or not row["rerun_of"]]
+
+    def __getitem__(self, run: str) -> RunRecord:
+        rows = self._store.rows(run) if self._store.exists else []
+        if not rows:
+            raise UsageError(f"experiment '{self.name}' has no run '{run}'")
+        return self._record(rows[0])
+
+    def compare(self, by: str = "agent", *, confidence: float = 0.95) -> Comparison:
+        """Compare groups of runs; see `compare.compare`."""
+        return compare(self.runs(), by, confidence=confidence)
+
+    def diff(self, run_a: str, run_b: str) -> RunDiff:
+        """Say how two runs differ: inputs, results, and what they left."""
+        return record.diff(self[run_a], self[run_b])
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a row for each run.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        frame = needed("pandas", "a table").DataFrame([run.row() for run in self.runs()])
+        return frame.set_index("run") if len(frame) else frame
+
+    def figure(self, by: str = "agent", *, confidence: float = 0.95) -> Figure:
+        """Draw pass rates with their intervals, and durations.
+
+        Raises:
+            UsageError: matplotlib is not installed.
+        """
+        from bb_jupyter.experiment.figure import draw
+
+        return draw(self.runs(), by, confidence=confidence)
+
+    def export(self, target: str | Path) -> Path:
+        """Write everything to a new folder that a colleague can open, with or without this package.
+
+        Returns:
+            Its `index.html`.
+
+        Raises:
+            UsageError: there is something already.
+        """
+        from bb_jupyter.experiment.export import export
+
+        return export(self, Path(target).expanduser())
+
+    def log_to_mlflow(self, **options: Any) -> int:  # noqa: ANN401 - of `tracking.log`
+        """Log every result to MLflow; see `tracking.log`."""
+        from bb_jupyter.experiment.tracking import log
+
+        return log(self, **options)
+
+    def __repr__(self) -> str:
+        states = list(self._store.states().values()) if self._store.exists else []
+        counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+        return f"<experiment {self.name}: {counts or 'not begun'}>"
+
+    def _record(self, row: Mapping[str, Any]) -> RunRecord:
+        return RunRecord.of(row, self._store.run_folder(row["id"]))
+
+    def _begin(self) -> None:
+        """Pack the inputs and write the index, or see that it is the same experiment."""
+        inputs, tasks = self._store.inputs, self.definition.prompts
+        packed = {task: pack_workspace(w, inputs) for task in tasks if (w := self.definition.workspace_of(task))}
+        checks = {task: self.definition.check_of(task) for task in tasks}
+        tests = {t: pack_tree(Path(c.hidden), inputs).digest for t, c in checks.items() if isinstance(c, HiddenTests)}
+        workspaces = {task: each.digest for task, each in packed.items()}
+        source = _source(self._check)
+        fingerprint = self.definition.model_copy(update=dict.fromkeys(_MAY_CHANGE)).fingerprint(
+            workspaces=workspaces, tests=tests, source=source
+        )
+        if self._store.exists and self._store.facts()["fingerprint"] != fingerprint:
+            raise UsageError(
+                f"experiment '{self.name}' was another one: its definition, workspace or check has changed",
+                hint="Give it another name, or begin anew: fresh=True.",
+            )
+        facts = {
+            "definition": self.definition.model_dump(mode="json"),
+            "fingerprint": fingerprint,
+            "workspaces": workspaces,
+            "left_out": sorted({name for each in packed.values() for name in each.left_out}),
+            "tests": tests,
+            "check": source,
+            "created": time.time(),
+        }
+        self._store.create(facts, expand(self.definition))
+
+    def _missing(self, owner: str) -> Iterator[RunSpec]:
+        return iter(lambda: self._store.claim(owner), None)
+
+    def _drive(
+        self,
+        executor: object,
+        workers: int,
+        on_tick: OnTick | None,
+        specs: Callable[[str], Iterator[RunSpec]],
+    ) -> Self:
+        token = f"x{uuid.uuid4().hex}"
+        owner, facts = new_owner(token), self._store.facts()
+        self._store.free(owner)
+
+        def job_of(spec: RunSpec) -> Job:
+            inputs, workspaces, tests = self._store.inputs, facts["workspaces"], facts["tests"]
+            return Job(token, self.definition, spec, inputs, workspaces, tests, self._check)
+
+        where = lane(executor, self._store, token, self.definition, workers)
+        drive = Drive(self._store, where, job_of, Meter(self.definition.budget, self._spent()))
+        if on_tick is not None:
+            drive = replace(drive, on_tick=on_tick)
+        try:
+            drive.run(specs(owner))
+        finally:
+            self.stopped = drive.stopping
+            self._store.free(owner)
+        return self
+
+    def _spent(self) -> Spent:
+        outcomes = (row["outcome"] for row in self._store.rows())
+        return sum((spent_in(Outcome.from_dict(json.loads(text))) for text in outcomes if text), Spent())
+
+
+def load(name: str, *, check: PythonCheck | None = None, folder: str | Path | None = None) -> Experiment:
+    """Open an experiment that was begun, of this kernel or of another one.
+
+    Args:
+        name: what it is called.
+        check: its check in Python, which is not stored; needed to resume it.
+        folder: where all experiments lie; `None` for the usual place.
+
+    Raises:
+        UsageError: there is none.
+    """
+    facts = Store(experiments_dir(folder) / name).facts()
+    return Experiment.of(_checked(facts["definition"]), check, folder)
+
+
+def experiments_dir(folder: str | Path | None = None) -> Path:
+    """Return where all experiments lie."""
+    return Path(folder).expanduser().absolute() if folder else bot_bottle_home() / "experiments"
+
+
+def _checked(given: Mapping[str, Any]) -> Definition:
+    from pydantic import ValidationError
+
+    try:
+        return Definition.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        message, _, hint = str(first.get("ctx", {}).get("error") or first["msg"]).partition("\n")
+        raise UsageError(f"{where}: {message}" if where else message, hint=hint) from None
+
+
+def _source(check: PythonCheck | None) -> str:
+    """Return what a check in Python is, so that another one of the name is noticed."""
+    if check is None:
+        return ""
+    try:
+        text = inspect.getsource(check)
+    except (OSError, TypeError):
+        code = getattr(check, "__code__", None)
+        text = repr((code.co_code, code.co_names, code.co_consts)) if code else ""
+    name = getattr(check, "__qualname__", type(check).__qualname__)
+    return f"{name} {hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,208 @@
+"""The record of one run, read back: what it was, how it ended, and the files that tell all of it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bb_jupyter.agent.events import AgentEvent, from_line
+from bb_jupyter.experiment.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run.  What came from its bottle (`answer`, `events`, `diff`, `check_output`) is hostile text.
+
+    Attributes:
+        id: names it in the experiment.
+        position: its place in the order of execution, from 0 on.
+        agent: label of the agent.
+        prompt: label of the prompt.
+        bottle: name of the bottle's manifest.
+        parameters: variable → value.
+        repeat: from 1 on.
+        seed: what it had as `$BB_SEED`.
+        state: `waiting`, `running`, `passed`, `failed` or `stopped`.
+        counted: it is a result.
+        attempts: how often it was begun; more than 1 when a worker was lost.
+        rerun_of: id of the run that it repeats; empty for the grid's own.
+        started: when, in UTC; `None` before.
+        finished: when, in UTC; `None` before.
+        folder: where its files lie.
+        outcome: how it ended; `None` before.
+    """
+
+    id: str
+    position: int
+    agent: str
+    prompt: str
+    bottle: str
+    parameters: Mapping[str, str]
+    repeat: int
+    seed: int
+    state: str
+    counted: bool
+    attempts: int
+    rerun_of: str
+    started: datetime | None
+    finished: datetime | None
+    folder: Path = field(repr=False)
+    outcome: Outcome | None = field(repr=False)
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], folder: Path) -> RunRecord:
+        """Read a row of the index.
+
+        Args:
+            row: as `Store.rows` returns it.
+            folder: of the run's files.
+        """
+        given = {key: row[key] for key in ("id", "position", "agent", "prompt", "bottle", "repeat", "seed", "state")}
+        return cls(
+            **given,
+            parameters=json.loads(row["parameters"]),
+            counted=bool(row["counted"]),
+            attempts=row["attempts"],
+            rerun_of=row["rerun_of"],
+            started=_time(row["started"]),
+            finished=_time(row["finished"]),
+            folder=folder,
+            outcome=Outcome.from_dict(json.loads(row["outcome"])) if row["outcome"] else None,
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether it did its task."""
+        return self.state == "passed"
+
+    @property
+    def reason(self) -> str:
+        """Why it did not pass; empty when it did, or has not ended."""
+        return self.outcome.reason if self.outcome else ""
+
+    @property
+    def answer(self) -> str:
+        """The agent's last word."""
+        return self.outcome.answer if self.outcome else ""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took in all."""
+        return self.outcome.seconds.get("total") if self.outcome else None
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars; `None` when its agent does not say."""
+        return self.outcome.usage.get("cost") if self.outcome else None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        used = self.outcome.usage if self.outcome else {}
+        return int((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0))
+
+    @property
+    def diff(self) -> str:
+        """What the agent made of the workspace, as a unified diff."""
+        return self._text("workspace.diff")
+
+    @property
+    def check_output(self) -> str:
+        """What the check printed."""
+        return self._text("check.txt")
+
+    @property
+    def events(self) -> tuple[AgentEvent, ...]:
+        """What the agent did; while it runs, what it did so far."""
+        return tuple(self._events())
+
+    @property
+    def egress(self) -> tuple[Mapping[str, Any], ...]:
+        """What its bottle asked of its gateway, and the human's decisions: rows as `bb_jupyter.audit` has them."""
+        return tuple(json.loads(line) for line in self._text("egress.jsonl").splitlines())
+
+    def row(self) -> dict[str, Any]:
+        """Return the run as one flat row of a table."""
+        found = self.outcome or Outcome("", counted=False)
+        used, net, took = found.usage, found.egress, found.seconds
+        return {
+            "run": self.id,
+            "agent": self.agent,
+            "prompt": self.prompt,
+            "bottle": self.bottle,
+            **{f"param_{name}": value for name, value in self.parameters.items()},
+            "repeat": self.repeat,
+            "seed": self.seed,
+            "position": self.position,
+            "state": self.state,
+            "passed": self.passed if self.counted else None,
+            "score": found.score,
+            "reason": found.reason,
+            "seconds": took.get("total"),
+            **{f"{part}_seconds": took.get(part) for part in ("launch", "agent", "check", "record")},
+            **{key: used.get(key) for key in ("input_tokens", "output_tokens", "cached_tokens", "turns", "cost")},
+            **{key: net.get(key) for key in ("requests", "denied", "approvals")},
+            "egress_up": net.get("up"),
+            "egress_down": net.get("down"),
+            "changed": found.changed,
+            "attempts": self.attempts,
+            "rerun_of": self.rerun_of,
+            "started": self.started,
+            "finished": self.finished,
+            **{key: found.facts.get(key) for key in ("backend", "image", "manifest", "worker")},
+        }
+
+    def _events(self) -> Iterator[AgentEvent]:
+        for line in self._text("events.jsonl").splitlines():
+            yield from from_line(line)
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+
+@dataclass(frozen=True)
+class RunDiff:
+    """How two runs differ.
+
+    Attributes:
+        facts: what differs of inputs and results: name → (of the first, of the second).
+        workspace: how what they left differs: a diff of their diffs.
+    """
+
+    facts: Mapping[str, tuple[Any, Any]]
+    workspace: str
+
+    def __str__(self) -> str:
+        width = max(map(len, self.facts), default=0)
+        lines = [f"{name:<{width}}  {one} → {two}" for name, (one, two) in self.facts.items()]
+        return "\n".join([*lines, *(["", self.workspace] if self.workspace else [])]) or "no difference"
+
+
+#: Most lines of a diff that are compared: `difflib` takes quadratic time.
+_MOST_LINES = 4000
+#: Of every run its own, so no difference.
+_OWN = {"run", "position", "started", "finished", "attempts", "rerun_of", "worker"}
+
+
+def diff(one: RunRecord, two: RunRecord) -> RunDiff:
+    """Compare two runs: their inputs, results, and what they left."""
+    rows = one.row(), two.row()
+    names = [name for name in {**rows[0], **rows[1]} if name not in _OWN]
+    facts = {name: (rows[0].get(name), rows[1].get(name)) for name in names if rows[0].get(name) != rows[1].get(name)}
+    first, second = ([line for line in run.diff.splitlines() if not line.startswith("@@")] for run in (one, two))
+    if max(len(first), len(second)) > _MOST_LINES:
+        return RunDiff(facts, "too many lines to compare")
+    lines = difflib.unified_diff(first, second, f"run {one.id}", f"run {two.id}", lineterm="", n=1)
+    return RunDiff(facts, "\n".join(lines))
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

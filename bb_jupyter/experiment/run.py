@@ -1,0 +1,265 @@
+"""One run: a fresh bottle, the agent at its task, the check, and what all of it used.  Nothing stays but the record."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bb_jupyter.agent.changes import changed, listing
+from bb_jupyter.agent.events import AgentEvent, Failure, Final, Text, Thinking, Usage
+from bb_jupyter.agent_run import AgentResult
+from bb_jupyter.errors import BottleError
+from bb_jupyter.experiment import check, starting, workspace
+from bb_jupyter.experiment.budget import Meter
+from bb_jupyter.experiment.definition import WORK
+from bb_jupyter.experiment.job import Job, Watch
+from bb_jupyter.experiment.outcome import Outcome, Verdict
+from bb_jupyter.gateway.history import Record, history
+from bb_jupyter.session import HeldBottle
+
+#: Seconds between two looks at the limits, and most bytes of events that a record holds.
+_TICK = 0.2
+_MOST_EVENTS = 64 << 20
+#: How much of a script's output is its answer, in characters: the end.
+_ANSWER = 4000
+
+
+def execute(job: Job, folder: Path, watch: Watch) -> Outcome:
+    """Do a run.
+
+    Args:
+        job: which.
+        folder: where its files are written, as it goes on.
+        watch: is told what happens, and can cancel it.
+
+    Returns:
+        How it ended.  What this host failed at is no result, and is told as such; nothing is raised for it.
+    """
+    trial = _Trial(job, folder, watch)
+    try:
+        with ExitStack() as stack:
+            stack.callback(trial.close)
+            trial.work(stack)
+        return trial.outcome()
+    except BottleError as error:
+        return Outcome.lost(watch.cancelled() or f"{type(error).__name__}: {error}")
+    except Exception as error:  # such as a check in Python that fails: the run is repeated when that is mended
+        return Outcome.lost(f"{type(error).__name__}: {error}")
+
+
+class _Trial:
+    """A run while it goes on."""
+
+    def __init__(self, job: Job, folder: Path, watch: Watch) -> None:
+        self._job, self._folder, self._watch = job, folder, watch
+        self._file = (folder / "events.jsonl").open("w", encoding="utf-8", errors="replace")
+        self._began = time.monotonic()
+        self._seconds: dict[str, float] = {}
+        self._facts: dict[str, Any] = {}
+        self._meter = Meter(job.definition.limits)
+        self._usage = Usage()
+        self._dirty = False
+        self._answer, self._failure, self._stopped = "", "", ""
+        self._changed: tuple[str, ...] | None = None
+        self._verdict: Verdict | None = None
+        self._egress: dict[str, int] = {}
+
+    def close(self) -> None:
+        self._file.close()
+
+    def work(self, stack: ExitStack) -> None:
+        """Go through the parts of a run."""
+        with self._timed("launch"):
+            held = starting.start(self._job)
+            stack.callback(held.stop)
+        self._facts = _facts(held)
+        self._limit_egress(held)
+        with self._timed("agent"):
+            result = self._ask(held) if self._job.variant.agent else None
+            if result is None:
+                self._script(held)
+        with self._timed("record"):
+            self._write("workspace.diff", self._diff(held))
+            self._take_log(held)
+        if not self._stopped:
+            with self._timed("check"):
+                finished = check.Finished(held, self._job.spec, result, self._job.env, self._failure)
+                self._verdict = check.judge(self._job, finished, check.waiting(self._watch.cancelled))
+                self._write("check.txt", self._verdict.detail)
+        with self._timed("record"):
+            held.bottle.network.sync()
+            held.stop()
+            self._note_egress(held.plan.slug)
+
+    def outcome(self) -> Outcome:
+        """Return how it ended."""
+        state, counted, reason = self._end()
+        return Outcome(
+            state=state,
+            counted=counted,
+            reason=reason,
+            score=self._verdict.score if self._verdict else None,
+            answer=self._answer[-_ANSWER:],
+            changed=None if self._changed is None else len(self._changed),
+            seconds={**self._seconds, "total": _since(self._began)},
+            usage={key: value for key, value in asdict(self._usage).items() if key != "parent"},
+            egress=self._egress,
+            facts=self._facts,
+        )
+
+    def _end(self) -> tuple[str, bool, str]:
+        if cancelled := self._watch.cancelled():
+            return "stopped", False, cancelled
+        if self._stopped:
+            return "stopped", True, self._stopped
+        if self._verdict is None or not self._verdict.passed:
+            return "failed", True, self._failure or "the check did not pass"
+        return "passed", True, ""
+
+    def _limit_egress(self, held: HeldBottle) -> None:
+        most, spent = self._meter.limits.egress, self._meter.spent
+
+        def hear(event: Mapping[str, Any]) -> None:
+            if event.get("event") == "egress-end":
+                spent.egress += int(event.get("up", 0)) + int(event.get("down", 0))
+                self._dirty = True
+            elif event.get("event") == "budget" and most is not None:
+                spent.egress = max(spent.egress, most + 1)
+
+        held.bottle.network.events.append(hear)
+        if most is not None:
+            held.bottle.network.limit_egress(most)
+
+    def _ask(self, held: HeldBottle) -> AgentResult:
+        with held.ask(self._job.prompt, env=self._job.env, cwd=WORK) as run:
+            while run.running:
+                self._take(run.poll(_TICK))
+                if self._must_stop(held):
+                    run.kill()
+                    while run.running:
+                        self._take(run.poll())
+        result = run.result
+        self._answer, self._failure, self._changed, self._usage = (
+            result.answer, result.failure, result.changed, result.usage
+        )  # fmt: skip
+        return result
+
+    def _script(self, held: HeldBottle) -> None:
+        home = held.plan.guest_home
+        before = listing(held.bottle, home, WORK, ())
+        execution, log = held.run(self._job.prompt, env=self._job.env, cwd=WORK)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with contextlib.closing(log), execution:
+            while execution.running:
+                chunks = execution.poll(_TICK)
+                self._take([Text(text) for chunk in chunks if (text := decoder.decode(chunk.data))])
+                if self._must_stop(held):
+                    execution.kill()
+            done = execution.wait()
+        self._answer = done.stdout.decode("utf-8", "replace")
+        self._failure = f"exit status {done.returncode}" if done.returncode else ""
+        self._changed = changed(before, listing(held.bottle, home, WORK, ()))
+        self._take([Failure(self._failure) if self._failure else Final()])
+
+    def _must_stop(self, held: HeldBottle) -> bool:
+        """Whether the run is cancelled or over its limits; then its gateway lets nothing pass any more."""
+        self._stopped = self._stopped or self._watch.cancelled() or self._meter.over()
+        if self._dirty:
+            self._dirty = False
+            self._watch.used(self._meter.spent)
+        if self._stopped:
+            held.bottle.network.shut(self._stopped)
+        return bool(self._stopped)
+
+    def _take(self, events: Iterable[AgentEvent]) -> None:
+        """Write events to the record as they come; the pieces of a text come again as a whole."""
+        seconds = _since(self._began)
+        batch = []
+        for event in events:
+            if isinstance(event, Usage):
+                self._meter.spent.note(event)
+                self._dirty = True
+            if not (isinstance(event, Text | Thinking) and event.partial) and self._file.tell() < _MOST_EVENTS:
+                batch.append({**event.as_dict(), "seconds": seconds})
+                self._file.write(json.dumps(batch[-1], default=str) + "\n")
+        if batch:
+            self._file.flush()
+            self._watch.events(batch)
+
+    def _diff(self, held: HeldBottle) -> str:
+        if not self._changed:
+            return ""
+        before = starting.workspace_of(self._job)
+        return workspace.diff(held.bottle, held.plan.guest_home, before, self._changed)
+
+    def _take_log(self, held: HeldBottle) -> None:
+        """Move the bottle's log into the record: the folder of logs must not grow with every run."""
+        from bb_jupyter import logs
+
+        paths = logs.logs_of(held.plan.slug)
+        for path in paths[:1]:
+            shutil.move(path, self._folder / "output.log")
+        for path in paths[:1]:
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def _note_egress(self, slug: str) -> None:
+        records = history(slug)
+        self._egress = _summary(records)
+        self._write("egress.jsonl", "".join(json.dumps(asdict(record), default=str) + "\n" for record in records))
+
+    def _write(self, name: str, text: str) -> None:
+        if text:
+            (self._folder / name).write_text(text, encoding="utf-8", errors="replace")
+
+    @contextlib.contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[part] = round(self._seconds.get(part, 0.0) + _since(began), 3)
+
+
+def _summary(records: Sequence[Record]) -> dict[str, int]:
+    requests = [record for record in records if record.is_request]
+    return {
+        "requests": len(requests),
+        "denied": sum(record.verdict == "denied" for record in requests),
+        "up": sum(record.up for record in requests),
+        "down": sum(record.down for record in requests),
+        "approvals": sum(record.event in ("proposal", "push") for record in records),
+    }
+
+
+def _facts(held: HeldBottle) -> dict[str, Any]:
+    """Return where a run happens and on what: enough to find what was different; no secret is in a plan."""
+    from bb_jupyter import __version__
+
+    plan, spec = held.plan, held.plan.spec
+    agent = spec.agent.model_dump(mode="json") if spec.agent else None
+    manifests = json.dumps([spec.manifest.model_dump(mode="json"), agent], sort_keys=True, default=str)
+    return {
+        "bottle": plan.slug,
+        "backend": spec.backend,
+        "root": plan.root,
+        "image": getattr(plan, "image_id", ""),
+        "limits": [str(limit) for limit in plan.limits],
+        "manifest": hashlib.sha256(manifests.encode()).hexdigest(),
+        "worker": f"{platform.node()}:{os.getpid()}",
+        "versions": {"bb_jupyter": __version__, "python": platform.python_version(), "kernel": platform.release()},
+    }
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)

@@ -1,0 +1,216 @@
+"""Where an experiment's records lie: an index in SQLite, and a folder of files for each run.
+
+    experiments/NAME/
+      index.sqlite      the definition, and a row for each run
+      inputs/           what runs start with: workspaces and hidden tests, packed, named by their SHA-256
+      runs/0017/        events.jsonl  workspace.diff  check.txt  egress.jsonl  output.log
+
+Threads, processes and kernels on one host write to it at the same time: SQLite in WAL mode
+(https://sqlite.org/wal.html) with a connection for each step, so nothing is shared.  A step is one transaction; what
+it has written survives a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bb_jupyter.backend.owner import Owner
+from bb_jupyter.errors import UsageError
+from bb_jupyter.experiment.grid import RunSpec
+from bb_jupyter.experiment.outcome import Outcome
+from bb_jupyter.home import private_dir
+
+_INDEX = "index.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS experiment (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS runs (
+  id TEXT PRIMARY KEY, position INTEGER NOT NULL, agent TEXT, prompt TEXT, bottle TEXT, repeat INTEGER, seed INTEGER,
+  parameters TEXT, rerun_of TEXT DEFAULT '', state TEXT DEFAULT 'waiting', counted INTEGER DEFAULT 0, owner TEXT,
+  attempt TEXT DEFAULT '', attempts INTEGER DEFAULT 0, started REAL, finished REAL, outcome TEXT);
+CREATE INDEX IF NOT EXISTS by_state ON runs (state, position);
+"""
+#: A run that nobody works on, or whose process is dead, begins anew.
+_RESET = "UPDATE runs SET state='waiting', owner=NULL WHERE counted=0 AND rerun_of='' AND state!='waiting'"
+_CLAIM = """
+UPDATE runs SET owner=:owner WHERE id = (
+  SELECT id FROM runs WHERE state='waiting' AND owner IS NULL AND rerun_of='' ORDER BY position LIMIT 1
+) RETURNING id, position, agent, prompt, bottle, repeat, seed, parameters
+"""
+
+
+class Store:
+    """The records of one experiment.  Thread-safe, and safe among processes of one host.
+
+    Args:
+        folder: where it lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def exists(self) -> bool:
+        """Whether an experiment was begun there."""
+        return (self.folder / _INDEX).is_file()
+
+    def create(self, facts: Mapping[str, object], runs: Iterable[RunSpec]) -> None:
+        """Begin an experiment.
+
+        Args:
+            facts: what is said about it as a whole: plain JSON values.
+            runs: what there is to do.
+        """
+        private_dir(self.folder)
+        with self._connected() as db:
+            db.executescript(f"PRAGMA journal_mode=WAL; {_SCHEMA}")
+            with db:
+                values = [(key, json.dumps(value)) for key, value in facts.items()]
+                db.executemany("INSERT OR IGNORE INTO experiment VALUES (?, ?)", values)
+                db.executemany(*_insert(runs))
+
+    def add(self, spec: RunSpec, *, rerun_of: str, owner: str) -> None:
+        """Add a run that is none of the grid's."""
+        statement, rows = _insert([spec])
+        with self._connected() as db, db:
+            db.executemany(statement, rows)
+            db.execute("UPDATE runs SET rerun_of=?, owner=? WHERE id=?", (rerun_of, owner, spec.id))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is said about the experiment as a whole.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if not self.exists:
+            raise UsageError(f"no experiment is called '{self.folder.name}'", hint=f"They lie in {self.folder.parent}.")
+        return {key: json.loads(value) for key, value in self._all("SELECT key, value FROM experiment")}
+
+    def rows(self, *ids: str) -> list[dict[str, Any]]:
+        """Return the rows of the wanted runs, or of all, by id; in the index nothing is large."""
+        wanted = f"WHERE id IN ({','.join('?' * len(ids))})" if ids else ""
+        with self._connected() as db:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute(f"SELECT * FROM runs {wanted} ORDER BY id", ids)]  # noqa: S608
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each run of the grid, by id."""
+        return dict(self._all("SELECT id, state FROM runs WHERE rerun_of='' ORDER BY id"))
+
+    def free(self, owner: str) -> None:
+        """Let go of the runs that *owner* did not finish, and of those whose owner is dead."""
+        with self._connected() as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            owners = [row[0] for row in db.execute("SELECT DISTINCT owner FROM runs WHERE owner IS NOT NULL")]
+            gone = [name for name in owners if name == owner or not _lives(name)]
+            marks = ",".join("?" * len(gone))
+            db.execute(f"{_RESET} AND (owner IS NULL OR owner IN ({marks}))", gone)
+            db.execute(f"UPDATE runs SET owner=NULL WHERE owner IN ({marks})", gone)  # noqa: S608
+
+    def claim(self, owner: str) -> RunSpec | None:
+        """Take the next run that nobody has; `None` when there is none."""
+        with self._connected() as db, db:
+            row = db.execute(_CLAIM, {"owner": owner}).fetchone()
+        if row is None:
+            return None
+        run, position, agent, prompt, bottle, repeat, seed, parameters = row
+        return RunSpec(run, position, agent, prompt, bottle, repeat, seed, json.loads(parameters))
+
+    def unclaim(self, run: str) -> None:
+        """Give back a run that did not begin."""
+        with self._connected() as db, db:
+            db.execute("UPDATE runs SET owner=NULL WHERE id=? AND state='waiting'", (run,))
+
+    def begin(self, run: str, attempt: str, *, again: bool = True) -> Path:
+        """Note that a run begins, for the first time or anew after its worker was lost.
+
+        Args:
+            run: its id.
+            attempt: names this attempt.
+            again: whether to do so when this very attempt has begun already.
+
+        Returns:
+            Its folder, without what an earlier attempt left there.
+        """
+        folder = private_dir(self.run_folder(run))
+        if not again and self._all("SELECT attempt FROM runs WHERE id=?", run) == [(attempt,)]:
+            return folder
+        for path in folder.iterdir():
+            path.unlink()
+        with self._connected() as db, db:
+            db.execute(
+                "UPDATE runs SET state='running', attempt=?, attempts=attempts+1, started=?,"
+                " finished=NULL, outcome=NULL WHERE id=? AND counted=0",
+                (attempt, time.time(), run),
+            )
+        return folder
+
+    def finish(self, run: str, attempt: str, outcome: Outcome) -> bool:
+        """Note how a run ended.
+
+        Returns:
+            Whether it was noted; a run that was counted already, or a lost attempt, is not.
+        """
+        with self._connected() as db, db:
+            db.execute("PRAGMA synchronous=FULL")
+            done = db.execute(
+                "UPDATE runs SET state=?, counted=?, finished=?, owner=NULL, outcome=?"
+                " WHERE id=? AND attempt=? AND counted=0",
+                (outcome.state, outcome.counted, time.time(), json.dumps(asdict(outcome)), run, attempt),
+            )
+            return done.rowcount == 1
+
+    def lose(self, run: str, reason: str) -> None:
+        """Note that a run was lost, such as with its worker; it is no result."""
+        outcome = json.dumps(asdict(Outcome.lost(reason)))
+        with self._connected() as db, db:
+            change = "UPDATE runs SET state='stopped', finished=?, owner=NULL, outcome=? WHERE id=? AND counted=0"
+            db.execute(change, (time.time(), outcome, run))
+
+    def run_folder(self, run: str) -> Path:
+        """Return where a run's files lie."""
+        return self.folder / "runs" / run
+
+    @property
+    def inputs(self) -> Path:
+        """Where workspaces and hidden tests lie, packed."""
+        return private_dir(self.folder / "inputs")
+
+    def _all(self, query: str, *values: object) -> list[Any]:
+        with self._connected() as db:
+            return db.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.folder / _INDEX, timeout=60, isolation_level=None)
+        try:
+            db.execute("PRAGMA synchronous=NORMAL")
+            yield db
+        finally:
+            db.close()
+
+
+def new_owner(nonce: str) -> str:
+    """Return how this process claims runs, so that others see when it is dead."""
+    return json.dumps({**Owner.current().to_dict(), "nonce": nonce})
+
+
+def _lives(owner: str) -> bool:
+    try:
+        return Owner.from_dict(json.loads(owner)).alive
+    except ValueError:
+        return False
+
+
+def _insert(runs: Iterable[RunSpec]) -> tuple[str, list[tuple[object, ...]]]:
+    rows: list[tuple[object, ...]] = [
+        (s.id, s.position, s.agent, s.prompt, s.bottle, s.repeat, s.seed, json.dumps(dict(s.parameters))) for s in runs
+    ]
+    columns = "id, position, agent, prompt, bottle, repeat, seed, parameters"
+    return f"INSERT OR IGNORE INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows  # noqa: S608
