@@ -282,7 +282,8 @@ class HeldBottle:
 
     def stop(self) -> None:
         """Remove the bottle and all it has.  Idempotent."""
-        self._session.stop(self.name)
+        if self in self._session.held():
+            self._session.stop(self.name)
 
     def __enter__(self) -> Self:
         return self
