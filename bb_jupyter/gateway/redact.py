@@ -58,6 +58,10 @@ class Masker:
         """Say whether a secret is in *data*; ten times as fast as the pattern, and nearly always all that is needed."""
         return any(form in data for form in self._forms)
 
+    def position(self, data: bytes) -> int:
+        """Return where the first secret in *data* begins; -1 for none."""
+        return min((at for form in self._forms if (at := data.find(form)) >= 0), default=-1)
+
     def mask(self, data: bytes) -> bytes:
         """Return *data*, of the same length, with every secret in it replaced by asterisks."""
         if self._pattern is None or not self.finds(data):

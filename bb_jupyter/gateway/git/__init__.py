@@ -1,0 +1,39 @@
+"""The git gate: what a bottle's git reaches instead of its upstreams.
+
+A bottle clones, fetches and pushes with the upstreams' own URLs; ``url.<gate>.insteadOf`` leads them here.  For each
+repository there is a bare `mirror`.  A fetch refreshes it first and fails when upstream does.  A push is checked
+(`rules`, `incoming`, `findings`) while its objects are in quarantine, then held as a proposal of the human's queue
+(`hold`); when that is approved, exactly these objects go upstream (`releasing`).  No credential and no route to an
+upstream is in the bottle.
+
+What a push reports to the bottle: refused, every ref is rejected and git exits with 1.  Held, git exits with 0 and says
+``* [new reference] main -> refs/held/7/heads/main``: the commits are safe and somebody looks, but ``origin/main`` stays
+where upstream is.  An error would have made agents try again and try other ways; a plain success would have been a lie.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bb_jupyter.gateway.git.mirror import Mirror, remove_mirrors
+    from bb_jupyter.gateway.git.releasing import release
+    from bb_jupyter.gateway.git.server import app
+    from bb_jupyter.gateway.git.urls import spellings
+
+__all__ = ["Mirror", "app", "release", "remove_mirrors", "spellings"]
+
+_HOME_OF = {
+    "app": "server",
+    "Mirror": "mirror",
+    "remove_mirrors": "mirror",
+    "release": "releasing",
+    "spellings": "urls",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME_OF:
+        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,121 @@
+"""What a human is shown of a push: its commits, its files, its diff, all bounded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from bb_jupyter.gateway.git.environment import GitFailed, git, receiving
+from bb_jupyter.gateway.git.findings import show
+from bb_jupyter.gateway.git.rules import NOTHING, Update
+
+T = TypeVar("T")
+_EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_COMMITS: Final = 100
+_TEXT: Final = 2000
+_DIFF: Final = 400_000
+"""Most commits, characters of a commit's text, and bytes of a diff that are shown."""
+_JSON: Final = 250_000
+"""Most bytes of JSON that commits, files and the diff each take: a proposal holds one MiB."""
+_FORMAT: Final = "%H%x00%an <%ae>%x00%aI%x00%s%x00%b%x00"
+_DIFF_OPTIONS: Final = ("--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", "--no-relative")
+
+
+def describe(folder: Path, updates: Sequence[Update], commits: Sequence[str]) -> dict[str, Any]:
+    """Describe a push.
+
+    Args:
+        folder: the mirror.
+        updates: what it changes.
+        commits: what is new in it, newest first.
+
+    Returns:
+        ``commits``, ``files``, ``diff`` and ``truncated``, as `bb_jupyter.approvals` says; ``totals`` counts all.
+    """
+    pairs = dict.fromkeys((_base(folder, update), update.new) for update in updates if update.new != NOTHING)
+    files = [file for base, new in pairs for file in _files(folder, base, new)]
+    diff = "".join(_diff(folder, base, new) for base, new in pairs)
+    shown = {
+        "commits": _fitting(_commits(folder, commits[:_COMMITS])),
+        "files": _fitting(files),
+        "diff": "".join(_fitting(diff.splitlines(keepends=True), 2 * _JSON)),
+    }
+    cut = len(shown["diff"]) < len(diff) or len(diff) >= _DIFF
+    cut = cut or len(shown["files"]) < len(files) or len(shown["commits"]) < len(commits)
+    return {**shown, "truncated": cut, "totals": {"commits": len(commits), "files": len(files)}}
+
+
+def _fitting(items: Iterable[T], budget: int = _JSON) -> list[T]:
+    """Return as many as fit."""
+    taken = []
+    for item in items:
+        budget -= len(json.dumps(item)) + 2
+        if budget < 0:
+            break
+        taken.append(item)
+    return taken
+
+
+def _base(folder: Path, update: Update) -> str:
+    """Return what a ref is compared with: what upstream has there, or else where it left upstream's main branch."""
+    if update.old != NOTHING:
+        return update.old
+    with suppress(GitFailed):
+        found = _git(folder, "merge-base", "HEAD", f"{update.new}^{{commit}}", accept=(0, 1)).split()
+        if found:
+            return found[0].decode("ascii")
+    return _EMPTY_TREE
+
+
+def _commits(folder: Path, commits: Sequence[str]) -> Iterator[dict[str, str]]:
+    if not commits:
+        return
+    command = ("log", "--no-walk=unsorted", "-z", f"--format={_FORMAT}", "--stdin")
+    fields = _git(folder, *command, stdin=commits).split(b"\0")
+    texts = [field.decode("utf-8", "replace") for field in fields]
+    for sha, author, date, subject, body, _ in zip(*[iter(texts)] * 6, strict=False):
+        yield {"sha": sha, "author": author[:200], "date": date, "subject": subject[:300], "body": body[:_TEXT].strip()}
+
+
+def _files(folder: Path, base: str, new: str) -> Iterator[dict[str, Any]]:
+    numbers = _git(folder, "diff", *_DIFF_OPTIONS, "--no-renames", "--numstat", "-z", base, new).split(b"\0")[:-1]
+    states = _git(folder, "diff", *_DIFF_OPTIONS, "--no-renames", "--name-status", "-z", base, new).split(b"\0")[:-1]
+    status = dict(zip(states[1::2], states[::2], strict=False))
+    for line in numbers:
+        added, deleted, path = line.split(b"\t", 2)
+        yield {
+            "path": show(path),
+            "status": status.get(path, b"M").decode("ascii"),
+            "added": 0 if added == b"-" else int(added),
+            "deleted": 0 if deleted == b"-" else int(deleted),
+            "binary": added == b"-",
+        }
+
+
+def _diff(folder: Path, base: str, new: str) -> str:
+    """Return a diff, cut where it is too long."""
+    process = subprocess.Popen(
+        ["git", "diff", *_DIFF_OPTIONS, base, new], cwd=folder, env=receiving(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None  # noqa: S101 - asked for
+        text = process.stdout.read(_DIFF)
+        process.kill()
+    return text.decode("utf-8", "replace")
+
+
+def _git(folder: Path, *arguments: str, stdin: Sequence[str] = (), accept: tuple[int, ...] = (0,)) -> bytes:
+    lines = "".join(f"{line}\n" for line in stdin).encode()
+    return git(arguments, folder=folder, env=receiving(), stdin=lines, accept=accept, timeout=120).stdout
+
+
+def summary(content: Mapping[str, Any]) -> str:
+    """Return how much a push holds, in a few words."""
+    totals = content["totals"]
+    words = [f"{totals[name]} {name[:-1] if totals[name] == 1 else name}" for name in ("commits", "files")]
+    return ", ".join(words)

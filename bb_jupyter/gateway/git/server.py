@@ -1,0 +1,240 @@
+"""The git gate's HTTP side: ``http://git-gate:9418/<alias>.git``, git's smart protocol (gitprotocol-http(5))."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from bb_jupyter.errors import BottleError
+from bb_jupyter.gateway.desk_config import GitGateConfig, GitRepoConfig
+from bb_jupyter.gateway.git.cgi import Backend, Receive, Scope, Send, text, variables
+from bb_jupyter.gateway.git.environment import environment
+from bb_jupyter.gateway.git.hook import GATE_FD
+from bb_jupyter.gateway.git.hooks import hook_variables, install
+from bb_jupyter.gateway.git.mirror import Mirror, mirrors_dir
+from bb_jupyter.gateway.git.notices import Notices
+from bb_jupyter.gateway.git.push import Push
+from bb_jupyter.gateway.git.words import plain
+
+if TYPE_CHECKING:
+    from bb_jupyter.approvals import Queue
+
+_PATH: Final = re.compile(
+    r"/+(?P<alias>[A-Za-z0-9][A-Za-z0-9._-]*?)(?:\.git)?/+(?P<rest>info/refs|git-(?:upload|receive)-pack)"
+)
+_SERVICE: Final = re.compile(rb"service=(git-(?:upload|receive)-pack)")
+#: Requests of one bottle that run git at a time; more wait.
+_MOST_AT_ONCE: Final = 8
+_KEY_LINE: Final = 40
+"""Lines of a private key that are shorter say nothing."""
+
+
+class DeskLike(Protocol):
+    """What the gate needs of its desk, see `bb_jupyter.gateway.desk.Desk`."""
+
+    slug: str
+
+    @property
+    def queue(self) -> Queue:
+        """The bottle's approval queue."""
+
+    def emit(self, event: str, **fields: object) -> None:
+        """Tell the owner and the audit log."""
+
+
+class Repository:
+    """One repository of the gate.
+
+    Args:
+        slug: the bottle's.
+        config: the upstream.
+    """
+
+    def __init__(self, slug: str, config: GitRepoConfig) -> None:
+        self.mirror = Mirror(slug, config)
+        self.notices = Notices(slug, self.mirror)
+        self._lock = asyncio.Lock()
+        self._begun = 0
+        self._failure: BottleError | OSError | None = None
+
+    async def refresh(self) -> None:
+        """Bring the mirror up to date; all who ask while that is under way wait for the next one, together.
+
+        Raises:
+            BottleError: upstream cannot be used.
+            OSError: the mirror cannot.
+        """
+        before = self._begun
+        async with self._lock:
+            if self._begun == before:
+                self._begun += 1
+                await self._refresh()
+            if self._failure is not None:
+                raise self._failure
+
+    async def _refresh(self) -> None:
+        self._failure = None
+        try:
+            await asyncio.to_thread(self.mirror.refresh)
+        except (BottleError, OSError) as error:
+            self._failure = error
+
+
+class GitGate:
+    """The ASGI application.
+
+    Args:
+        config: the repositories, **with secrets**.
+        desk: the bottle's desk.
+    """
+
+    def __init__(self, config: GitGateConfig, desk: DeskLike) -> None:
+        self._desk = desk
+        self._folder = mirrors_dir(desk.slug)
+        self._repos = {repo.alias: Repository(desk.slug, repo) for repo in config.repos}
+        self._secrets = [*config.secrets, *_keys(config.repos)]
+        self._room = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._configs = config.repos
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the server's lifespan."""
+        if scope["type"] == "lifespan":
+            return await self._live(receive, send)
+        match = _PATH.fullmatch(scope["path"])
+        repo = self._repos.get(match["alias"]) if match else None
+        if not match or repo is None:
+            known = ", ".join(sorted(self._repos))
+            return await text(send, 404, f"the git gate has no such repository; it has: {known}")
+        rest = match["rest"]
+        service = _SERVICE.fullmatch(scope["query_string"]) if rest == "info/refs" else None
+        if rest == "info/refs" and (scope["method"] != "GET" or not service):
+            return await text(send, 403, "the git gate speaks git's smart protocol only")
+        if rest != "info/refs" and scope["method"] != "POST":
+            return await text(send, 405, "POST it")
+        name = service[1].decode() if service else rest
+        with contextlib.ExitStack() as stack:
+            await self._serve(repo, rest, name, scope, receive, send, stack)
+
+    async def _serve(
+        self, repo: Repository, rest: str, service: str, scope: Scope, receive: Receive, send: Send,
+        stack: contextlib.ExitStack,
+    ) -> None:  # fmt: skip
+        if rest == "info/refs" and (failure := await self._refreshed(repo, service)):
+            return await text(send, 502, failure)
+        request = variables(scope, repo.mirror.repo.alias, rest)
+        async with self._room:
+            if rest == "git-receive-pack":
+                return await self._push(repo, request, receive, send)
+            settings, told = await asyncio.to_thread(self._telling, repo) if rest != "info/refs" else ({}, {})
+            await Backend(self._environment(settings, **request, **told)).serve(receive, send)
+
+    async def _refreshed(self, repo: Repository, service: str) -> str:
+        """Refresh, and return why that failed, in words."""
+        alias = repo.mirror.repo.alias
+        action = "git-fetch" if service == "git-upload-pack" else "git-push-begins"
+        try:
+            await repo.refresh()
+            await asyncio.to_thread(repo.notices.untold)
+        except (BottleError, OSError) as error:
+            why = plain(str(error), 600)
+            self._desk.emit(action, alias=alias, verdict="failed", reason=why)
+            return f"{why}\nNothing was transferred. This is not yours to repair: tell your human."
+        self._desk.emit(action, alias=alias, verdict="allowed")
+        return ""
+
+    def _telling(self, repo: Repository) -> tuple[dict[str, str], dict[str, str]]:
+        """Return configuration and variables by which a fetch shows what the agent does not know yet."""
+        notices = repo.notices.untold()
+        if not notices:
+            return {}, {}
+        words, keys = "\n".join(notice.text for notice in notices), " ".join(notice.key for notice in notices)
+        settings = {"uploadpack.packObjectsHook": str(self._folder / "hooks" / "tell")}
+        return settings, {"BB_GATE_NOTICE": words, "BB_GATE_TOLD": keys}
+
+    async def _push(self, repo: Repository, request: dict[str, str], receive: Receive, send: Send) -> None:
+        ours, theirs = socket.socketpair()
+        push = Push(repo.mirror, repo.notices, self._desk.queue, self._secrets, self._desk.emit)
+        with theirs:
+            talking = asyncio.create_task(push.talk(ours))
+            settings = {
+                "core.hooksPath": str(self._folder / "hooks"),
+                "receive.procReceiveRefs": "refs",
+                "receive.maxInputSize": str(repo.mirror.size_limit),
+            }
+            env = self._environment(settings, **request, **hook_variables(), **{GATE_FD: str(theirs.fileno())})
+            try:
+                await Backend(env, [theirs.fileno()]).serve(receive, send)
+            finally:
+                talking.cancel()
+
+    def _environment(self, settings: dict[str, str], **variables: str) -> dict[str, str]:
+        project = {"GIT_PROJECT_ROOT": str(self._folder), "GIT_HTTP_EXPORT_ALL": "1"}
+        return environment({**_SERVING, **settings}, {**project, **variables})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Make the mirrors when the server starts, and fetch in the background what a first clone would wait for."""
+        await receive()
+        try:
+            await asyncio.to_thread(self._create)
+        except (BottleError, OSError) as error:
+            return await send({"type": "lifespan.startup.failed", "message": str(error)})
+        from bb_jupyter.gateway.git.watch import watch
+
+        jobs = [_quietly(repo.refresh) for repo in self._repos.values()]
+        jobs.append(_quietly(lambda: watch(self._desk, self._configs)))
+        tasks = [asyncio.create_task(job) for job in jobs]
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for task in tasks:
+            task.cancel()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _create(self) -> None:
+        install(self._folder / "hooks")
+        for repo in self._repos.values():
+            repo.mirror.create()
+
+
+_SERVING: Final = {
+    "http.receivepack": "true",
+    "http.getanyfile": "false",
+    "uploadpack.allowFilter": "true",
+    "receive.fsckObjects": "true",
+    "receive.unpackLimit": "1",
+    "receive.autogc": "false",
+    "receive.updateServerInfo": "false",
+    "receive.denyDeletes": "false",
+    "receive.keepAlive": "5",
+    "receive.shallowUpdate": "false",
+    "receive.advertisePushOptions": "false",
+}
+
+
+def _keys(repos: Iterable[GitRepoConfig]) -> list[str]:
+    """Return what is secret of the identities: the lines of their keys, but for what every key begins with."""
+    lines = []
+    for repo in repos:
+        with contextlib.suppress(OSError, ValueError):
+            lines += Path(repo.identity).read_text(encoding="ascii").splitlines()[2:] if repo.identity else []
+    return [line for line in lines if len(line) >= _KEY_LINE]
+
+
+async def _quietly(job: Callable[[], Awaitable[Any]]) -> None:
+    """Do something whose failure is told when it is next asked for."""
+    with contextlib.suppress(BottleError, OSError):
+        await job()
+
+
+def app(config: GitGateConfig, desk: DeskLike) -> GitGate:
+    """Return the git gate of one bottle, an ASGI application with a lifespan.
+
+    Args:
+        config: the repositories, **with secrets**.
+        desk: the bottle's desk.
+    """
+    return GitGate(config, desk)

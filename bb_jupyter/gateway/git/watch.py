@@ -1,0 +1,60 @@
+"""Releases approved pushes for as long as the desk lives, and tells what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from bb_jupyter.approvals import Proposal, State, Status, all_proposals, changes
+from bb_jupyter.errors import BottleError
+from bb_jupyter.gateway.desk_config import GitRepoConfig
+from bb_jupyter.gateway.git.releasing import release
+
+_POLL: Final = 0.2
+_Told = tuple[int, int, State]
+
+if TYPE_CHECKING:
+
+    class _Desk(Protocol):
+        slug: str
+
+        def emit(self, event: str, **fields: object) -> None: ...
+
+
+async def watch(desk: _Desk, repos: Iterable[GitRepoConfig]) -> None:
+    """Look at the queue until cancelled.
+
+    Args:
+        desk: the bottle's.
+        repos: its repositories, **with credentials**.
+    """
+    stamp = ""
+    told: set[_Told] = {(p.id, s.round, s.state) for p, s in _pushes(desk.slug) if s.settled}
+    while True:
+        if (now := changes(desk.slug)) != stamp:
+            stamp = now
+            for proposal, status in await asyncio.to_thread(_pushes, desk.slug):
+                await _attend(desk, proposal, status, [*repos], told)
+        await asyncio.sleep(_POLL)
+
+
+def _pushes(slug: str) -> list[tuple[Proposal, Status]]:
+    return [item for item in all_proposals(slug) if item[0].kind == "push"]
+
+
+async def _attend(
+    desk: _Desk, proposal: Proposal, status: Status, repos: list[GitRepoConfig], told: set[_Told]
+) -> None:
+    """Tell a decision once, and bring about what was approved."""
+    decision, key = status.decision, (proposal.id, status.round, status.state)
+    if status.state == "pending" or decision is None or key in told:
+        return
+    told.add(key)
+    desk.emit("decision", id=proposal.id, kind="push", verdict=decision.verdict, why=decision.why)
+    if status.state == "approved" and status.outcome is None:
+        try:
+            outcome = await asyncio.to_thread(release, proposal.id, repos=repos)
+        except BottleError as error:
+            return desk.emit("outcome", id=proposal.id, kind="push", ok=False, text=str(error))
+        desk.emit("outcome", id=proposal.id, kind="push", ok=outcome.ok, text=outcome.text)
