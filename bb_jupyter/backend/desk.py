@@ -109,9 +109,7 @@ class BottleDesk:
     def adopt(self) -> None:
         """Take over a desk that outlived its owner; start a new one when it died as well.
 
-        Raises:
-            BackendUnavailable: it does not start.
-            ManifestError: a credential is unset.
+        A bottle whose desk does not start any more, as when a credential is gone, is still worth having: `state` tells.
         """
         from bb_jupyter.gateway.desk_client import DeskClient
 
@@ -122,8 +120,12 @@ class BottleDesk:
         if self._client is not None:
             with contextlib.suppress(BottleError):
                 return self._client.wait_ready()
-        self.begin()
-        self.open()
+        try:
+            self.begin()
+            self.open()
+        except BottleError:
+            self.close()
+            state.add_details(slug, desk_state=NO_DESK)
 
     def begin_close(self) -> None:
         """Tell it to end; does not wait.  Idempotent."""

@@ -1,4 +1,4 @@
-"""Stands in for the desk's rooms in every Python whose PYTHONPATH names this folder: what they are is tested elsewhere."""
+"""Stands in for the desk's rooms in every Python whose PYTHONPATH names this folder."""
 
 import asyncio
 import sys
@@ -41,6 +41,9 @@ async def answer(name, desk, scope, receive, send):
         number = int(scope["query_string"])
         desk.emit("apply", id=number)
         result = repr(await desk.applied(number))
+    elif path == "/stage":
+        desk.emit("stage", id=-11, path=scope["query_string"].decode())
+        result = repr(await desk.applied(-11))
     else:
         result = f"{name} {desk.name} {scope['method']} {path} {size}\n"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})

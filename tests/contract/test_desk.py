@@ -1,0 +1,268 @@
+"""Promises of a bottle's desk: its rooms are reached by name, by nobody else, and end with the bottle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bb_jupyter import approvals, manifest
+from bb_jupyter.agent import steps
+from bb_jupyter.backend import state
+from bb_jupyter.errors import BottleError, ManifestError
+from bb_jupyter.gateway import audit, staging
+from bb_jupyter.gateway.client import Event
+from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from tests.contract.conftest import Launch, out, sh
+from tests.tools.desk import CURL, GIT, SUPERVISE, define, desk_pid, peak_memory, stand_in
+
+#: Most memory of a process that only passes bytes on: a Python with its libraries, and bounded buffers.
+_FLAT = 160 << 20
+_CHILD = """
+import sys, time
+from bb_jupyter import manifest
+from bb_jupyter.session import LaunchOptions, current
+manifest.define_bottle("d", "supervise: true")
+current().launch(sys.argv[1], LaunchOptions(backend=sys.argv[2], bottle="d"))
+print("up", flush=True)
+time.sleep(600)
+"""
+#: Thirty requests at a time.
+_MANY = f"""
+for n in $(seq 30); do {CURL} {SUPERVISE}/slow & done | sort | uniq -c
+wait
+"""
+#: Asks for much and reads nothing but the beginning.
+_STALLED = """
+import socket, time
+s = socket.create_connection(("supervise", 9100))
+s.sendall(b"GET /big?500 HTTP/1.1\\r\\nHost: supervise\\r\\n\\r\\n")
+print(s.recv(15), flush=True)
+time.sleep(100)
+"""
+
+
+def until(condition: Callable[[], object], within: float = 60) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "widgets.git"], check=True)
+    return tmp_path / "widgets.git"
+
+
+@pytest.fixture
+def supervised(launch: Launch, bottle_name: str) -> HeldBottle:
+    return launch(bottle=define(bottle_name))
+
+
+def test_both_rooms_are_reached_by_name_without_any_route(launch: Launch, bottle_name: str, repository: Path) -> None:
+    held = launch(bottle=define(bottle_name, repository))
+    assert out(held, f"{CURL} {SUPERVISE}/a") == f"supervise {bottle_name} GET /a 0\n"
+    assert out(held, f"{CURL} {GIT}/b") == f"git-gate {bottle_name} GET /b 0\n"
+    assert held.bottle.network.state == "none"
+    assert held.bottle.desk.state == "open"
+    assert sh(held, f"{CURL} http://egress:3128/").returncode == 7  # refused
+    assert sh(held, f"{CURL} http://127.0.0.1:22/").returncode == 7
+    assert sh(held, f"{CURL} http://192.0.2.1/").returncode == 7  # no way anywhere
+
+
+def test_the_preflight_names_them(session: Session, backend: str, bottle_name: str, repository: Path) -> None:
+    options = LaunchOptions(backend=backend, bottle=define(bottle_name, repository))
+    rows = dict(session.plan(bottle_name, options).rows())
+    assert rows["git gate"] == f"widgets ({repository})"
+    assert "300 s" in rows["supervised"]
+
+
+def test_rooms_and_routes_go_together(launch: Launch, bottle_name: str) -> None:
+    held = launch(bottle=define(bottle_name), allow=("ok.test",))
+    assert out(held, f"{CURL} {SUPERVISE}/a") == f"supervise {bottle_name} GET /a 0\n"
+    assert "no-route" in out(held, f"{CURL} -i http://other.test/")
+
+
+def test_a_room_that_the_manifest_does_not_name_is_refused(supervised: HeldBottle, launch: Launch) -> None:
+    assert sh(supervised, f"{CURL} {GIT}/").returncode == 7
+    plain = launch(f"{supervised.name}-2")
+    assert plain.bottle.desk.state == "none"
+    for url in (GIT, SUPERVISE):
+        assert sh(plain, f"{CURL} {url}/").returncode == 7
+
+
+def test_git_in_every_gated_bottle_is_told_of_the_gate(launch: Launch, bottle_name: str, repository: Path) -> None:
+    held = launch(bottle=define(bottle_name, repository, supervise=False))
+    told = out(held, "git config --global --list").splitlines()
+    assert {"user.name=A", "user.email=a@b.test", f"url.{GIT}/widgets.git.insteadof={repository}"} <= {*told}
+
+
+def test_an_agent_is_told_of_its_human(launch: Launch, bottle_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        "bb_jupyter.agent.provider.AgentProvider.provision_supervise_mcp", lambda _, plan, bottle, url: told.append(url)
+    )
+    folder = Path(os.environ["BOT_BOTTLE_HOME"]) / "agents"
+    folder.mkdir()
+    (folder / "helper.md").write_text(f"---\nprovider: shell\nbottle: {define(bottle_name)}\n---\nHelp.\n")
+    launch(agent="helper")
+    assert told == ["http://supervise:9100/"]
+
+
+def test_what_rooms_report_reaches_the_owner_and_the_audit_log(supervised: HeldBottle) -> None:
+    heard: list[Event] = []
+    supervised.bottle.desk.events.append(heard.append)
+    out(supervised, f"{CURL} {SUPERVISE}/emit")
+    until(lambda: [event["room"] for event in heard if event["event"] == "told"] == ["supervise"])
+    assert [event["room"] for event in audit.read(supervised.name) if event["event"] == "told"] == ["supervise"]
+
+
+def test_an_approved_host_is_put_in_force_and_no_other(supervised: HeldBottle) -> None:
+    queue = approvals.Queue(supervised.plan.slug, supervised.name)
+    first, second, third = (
+        queue.propose("egress", {"manifest": route})
+        for route in (
+            {"host": "ok.test", "methods": ["GET"]},
+            {"host": "no.test"},
+            {"host": "x.test", "resolve": "127.0.0.1"},
+        )
+    )
+    for proposal in (first, third):
+        approvals.decide(proposal.id, token=proposal.token, verdict="approved")
+    assert out(supervised, f"{CURL} '{SUPERVISE}/apply?{first.id}'") == "{'generation': 1}"
+    for refused in (second, third):
+        assert "error" in out(supervised, f"{CURL} '{SUPERVISE}/apply?{refused.id}'")
+    assert "error" in out(supervised, f"{CURL} '{SUPERVISE}/apply?99'")
+    routes = supervised.bottle.network.routes
+    assert routes is not None
+    assert [str(route) for route in routes.routes] == ["ok.test (GET)"]
+    assert "no-route" in out(supervised, f"{CURL} -i --proxy http://egress:3128 http://no.test/")
+
+
+def test_an_offered_file_is_fetched_as_the_agent_reads_it(supervised: HeldBottle) -> None:
+    out(supervised, "echo 42 > ~/answer; mkfifo ~/pipe; ln -s /dev/zero ~/zero; head -c 40000000 /dev/zero > ~/large")
+    approvals.Queue(supervised.plan.slug, supervised.name).propose("question", {})
+    assert out(supervised, f"{CURL} '{SUPERVISE}/stage?answer'") == "{}"
+    file = staging.staged(supervised.plan.slug, staging.request_name(11))
+    assert file.read_text() == "42\n"
+    file.unlink()
+    for name in ("pipe", "zero", "large", "none"):
+        assert "error" in out(supervised, f"{CURL} '{SUPERVISE}/stage?{name}'")
+        assert not file.exists()
+
+
+def test_thirty_requests_at_a_time(supervised: HeldBottle) -> None:
+    assert out(supervised, _MANY).split() == ["30", "supervise", supervised.name, "GET", "/slow", "0"]
+
+
+def test_large_streams_both_ways_take_no_memory(supervised: HeldBottle) -> None:
+    assert out(supervised, f"{CURL} '{SUPERVISE}/big?200' | wc -c").strip() == str(200 << 20)
+    size = 100_000_000
+    sent = out(supervised, f"head -c {size} /dev/zero | {CURL} -T - {SUPERVISE}/up")
+    assert sent == f"supervise {supervised.name} PUT /up {size}\n"
+    assert peak_memory(desk_pid(supervised)) < _FLAT
+
+
+def test_a_client_that_does_not_read_holds_nobody_up(supervised: HeldBottle) -> None:
+    with supervised.exec(["python3", "-c", _STALLED]) as stalled:
+        said = b""
+        while b"200 OK" not in said:
+            said += b"".join(chunk.data for chunk in stalled.poll(30) or ())
+        for _ in range(20):
+            assert out(supervised, f"{CURL} {SUPERVISE}/a").startswith("supervise")
+    assert peak_memory(desk_pid(supervised)) < _FLAT
+
+
+def test_a_killed_desk_is_told_and_its_ports_refuse(supervised: HeldBottle, session: Session) -> None:
+    heard: list[Event] = []
+    supervised.bottle.desk.events.append(heard.append)
+    os.kill(desk_pid(supervised), signal.SIGKILL)
+    until(lambda: "desk-died" in [event["event"] for event in heard])
+    assert supervised.bottle.desk.state == "lost"
+    until(lambda: [each.state for each in session.active() if each.name == supervised.name] == ["no desk"])
+    assert "desk-died" in [event["event"] for event in audit.read(supervised.name)]
+    until(lambda: sh(supervised, f"{CURL} {SUPERVISE}/").returncode == 7)
+    assert out(supervised, "echo alive") == "alive\n"
+
+
+def test_its_end_takes_back_what_only_a_live_bottle_needs(supervised: HeldBottle, home: Path) -> None:
+    queue = approvals.Queue(supervised.plan.slug, supervised.name)
+    question, push = queue.propose("question", {"question": "?"}), queue.propose("push", {"alias": "widgets"})
+    assert approvals.attended(supervised.plan.slug)
+    supervised.stop()
+    assert approvals.status(question.id).state == "withdrawn"
+    assert approvals.status(push.id).state == "pending"
+    assert not approvals.attended(supervised.plan.slug)
+
+
+def test_a_desk_without_proposals_leaves_no_folder(supervised: HeldBottle, home: Path) -> None:
+    slug = supervised.plan.slug
+    supervised.stop()
+    assert not (home / "approvals" / slug).exists()
+
+
+@pytest.mark.parametrize("error", [BottleError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("stage", ["start", "desk", "git"])
+def test_a_failure_in_the_launch_leaves_nothing(
+    launch: Launch,
+    bottle_name: str,
+    repository: Path,
+    stage: str,
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    patched = {"start": "backend.desk.BottleDesk.begin", "desk": "backend.desk.BottleDesk.open", "git": ""}[stage]
+    if patched:
+        monkeypatch.setattr(f"bb_jupyter.{patched}", fail)
+    else:
+        monkeypatch.setattr(steps, "provision_git", fail)
+    with pytest.raises(type(error)):
+        launch(bottle=define(bottle_name, repository))
+    assert not state.records()
+
+
+def test_a_killed_kernel_leaves_nothing_that_cleanup_does_not_find(
+    session: Session, backend: str, bottle_name: str
+) -> None:
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, bottle_name, backend], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "up\n"
+    (record,) = state.records()
+    child.kill()
+    child.wait()
+    assert [line for line in session.cleanup() if bottle_name in line]
+    assert not session.cleanup(dry_run=True)
+    until(lambda: not Path(f"/proc/{record.details['desk']['pid']}").exists())
+
+
+@pytest.mark.parametrize(
+    ("gate", "key"),
+    [
+        ("{url: /nowhere/at/all}", "git-gate.repos.widgets.url"),
+        ("{url: 'https://h.test/x.git', username: u, token_ref: NO_SUCH_TOKEN}", "git-gate.repos.widgets.token_ref"),
+        ("{url: 'ssh://git@h.test/x.git', identity: /nowhere/key}", "git-gate.repos.widgets.identity"),
+    ],
+)
+def test_what_the_gate_needs_and_is_not_there_is_said_before_anything_starts(
+    session: Session, backend: str, bottle_name: str, gate: str, key: str
+) -> None:
+    manifest.define_bottle(bottle_name, f"git-gate: {{repos: {{widgets: {gate}}}}}")
+    with pytest.raises(ManifestError) as caught:
+        session.plan(bottle_name, LaunchOptions(backend=backend, bottle=bottle_name))
+    assert caught.value.key == key
+    assert caught.value.hint
