@@ -88,12 +88,12 @@ def load_agent(name: str, project: Path) -> AgentManifest:
     """
     from bb_jupyter import manifest
 
-    declared = {entry.name for entry in manifest.list_agents(project)}
-    if name not in declared:
-        for entry in registry.list_providers():
-            if entry.name == name:
-                return manifest.AgentManifest(name=name, provider=name, path=str(entry.path))
-    return manifest.load_agent(name, project=project)
+    if name in {entry.name for entry in manifest.list_agents(project)}:
+        return manifest.load_agent(name, project=project)
+    providers = {entry.name: str(entry.path) for entry in registry.list_providers()}
+    if name in providers:
+        return manifest.AgentManifest(name=name, provider=name, path=providers[name])
+    return manifest.load_agent(name, project=project, also=providers)
 
 
 def resolve_token(ref: str) -> str:

@@ -89,7 +89,9 @@ def plan_copy(copy: Copy, *, honour_rules: bool = True) -> CopyPlan:
             raise UsageError(f"cannot copy {source}: neither a file nor a directory")
         return _Walk(copy, honour_rules).plan()
     except OSError as error:
-        raise UsageError(f"cannot copy {source}: {error.strerror}", hint="Check --copy SRC[:DST].") from None
+        raise UsageError(
+            f"cannot copy {source}: {error.strerror}", hint="Relative paths are below this notebook's folder."
+        ) from None
 
 
 def pack(plan: CopyPlan, file: IO[bytes], *, name: str, uid: int, gid: int) -> None:

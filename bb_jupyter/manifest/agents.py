@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from bb_jupyter.errors import BottleError, ManifestError, did_you_mean
@@ -23,12 +24,13 @@ _BOTTLE_KEYS = (
 ) - known_keys(AgentManifest)
 
 
-def load_agent(name: str, *, project: Path | None = None) -> AgentManifest:
+def load_agent(name: str, *, project: Path | None = None, also: Iterable[str] = ()) -> AgentManifest:
     """Load an agent of the user's folder, or else of the project's ``.bot-bottle/agents/``.
 
     Args:
         name: its name.
         project: the project's root; the working directory by default.
+        also: what else the user may have meant, to be suggested.
 
     Raises:
         UsageError: the name is not allowed.
@@ -43,7 +45,7 @@ def load_agent(name: str, *, project: Path | None = None) -> AgentManifest:
     theirs = _repository_agents(root)
     if name in theirs:
         return _load(name, root / ".bot-bottle" / "agents" / f"{name}.md", "repository", root)
-    hint = did_you_mean(name, {*theirs, *manifest_names(own)}) or f"Write it there as {name}.md"
+    hint = did_you_mean(name, {*theirs, *manifest_names(own), *also}) or f"Write it there as {name}.md"
     raise ManifestError(f"no agent is named '{name}'", path=own, hint=hint)
 
 

@@ -82,9 +82,11 @@ def _of_parser(parser: Parser, before: list[str]) -> list[str]:
     named = [word for word in before if not word.startswith("-")]
     wanted = [action.dest for action in parser.positionals()]
     flags = sorted(option for option in options if option.startswith("--"))
-    if wanted[:1] == ["names"] or (wanted and not named):
-        return [*_values("name" if wanted[0] == "names" else wanted[0]), *flags]
-    return [*(_denied_hosts(named[0]) if "hosts" in wanted else []), *flags]
+    if wanted[:1] == ["names"]:
+        return [*_values("name"), *flags]
+    if named and "hosts" in wanted:
+        return [*_denied_hosts(named[0]), *flags]
+    return [*_values("".join(wanted[len(named) : len(named) + 1])), *flags]
 
 
 def _values(dest: str) -> list[str]:
@@ -104,6 +106,11 @@ def _bottles() -> Iterable[str]:
     return {record.name for record in state.records()}
 
 
+def _places() -> Iterable[str]:
+    """Return the beginnings of paths in bottles, for `%bottle cp`."""
+    return {f"{name}:" for name in _bottles()}
+
+
 def _past_bottles() -> Iterable[str]:
     from bb_jupyter.gateway import audit
 
@@ -120,10 +127,15 @@ def _denied_hosts(name: str) -> list[str]:
     return sorted({record.host for record in records if record.verdict == "denied" and record.host})
 
 
-def _agent_manifests() -> Iterable[str]:
+def _agents() -> Iterable[str]:
+    """Agents by manifest, and providers: the name of one stands for an agent of it that says nothing else."""
+    from bb_jupyter.agent.registry import list_providers
     from bb_jupyter.manifest import list_agents
+    from bb_jupyter.session import current
 
-    return [entry.name for entry in list_agents() if entry.manifest]
+    declared = {entry.name: entry.error is None for entry in list_agents(current().project)}
+    providers = {entry.name: entry.error is None for entry in list_providers()}
+    return [name for name, is_good in {**providers, **declared}.items() if is_good]
 
 
 def _bottle_manifests() -> Iterable[str]:
@@ -136,7 +148,9 @@ def _bottle_manifests() -> Iterable[str]:
 _SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "name": _bottles,
     "past_name": _past_bottles,
+    "source": _places,
+    "target": _places,
     "backend": _backends,
-    "agent": _agent_manifests,
+    "agent": _agents,
     "bottle": _bottle_manifests,
 }

@@ -53,6 +53,11 @@ def message(error: BaseException) -> str:
     return f"{_RED}{type(error).__name__}{_END}" + (f": {text}" if text else "")
 
 
+def state(error: BottleError | None) -> str:
+    """Return what is wrong with something, for a cell of a table."""
+    return "; ".join(filter(None, (error.message, error.hint))) if error else "ok"
+
+
 def _of_system(error: OSError) -> BottleError:
     where = f": {error.filename}" if error.filename else ""
     return BottleError(f"{error.strerror or error}{where}")

@@ -46,11 +46,20 @@ def test_completion_offers_ours_alone(notebook: Notebook, bottle_name: str) -> N
     assert matches(notebook, "%%bottle demo --backend ") == ["bubblewrap", "docker"]
     assert matches(notebook, "%%bottle demo --backend=d") == ["docker"]
     assert "--dry-run" in matches(notebook, "%bottle cleanup --d")
+    assert matches(notebook, f"%bottle cp there {bottle_name[:3]}") == [f"{bottle_name}:"]
 
 
 def test_completion_knows_manifests(notebook: Notebook) -> None:
     notebook.run("%%bottle_manifest completed\nenv: {A: b}")
     assert matches(notebook, "%%bottle demo --bottle comp") == ["completed"]
+
+
+def test_completion_knows_agents_and_providers(notebook: Notebook) -> None:
+    notebook.run("import os, pathlib; agents = pathlib.Path(os.environ['BOT_BOTTLE_HOME'], 'agents'); agents.mkdir()")
+    notebook.run("(agents / 'cleaner.md').write_text('---\\nprovider: shell\\n---\\nTidy up.\\n')")
+    assert matches(notebook, "%%bottle demo --agent ") == ["claude", "cleaner", "codex", "shell"]
+    assert matches(notebook, "%bottle plan demo -a cl") == ["claude", "cleaner"]
+    assert "Did you mean 'claude'?" in notebook.run("%bottle plan demo --agent clade").error
 
 
 def test_completion_leaves_other_cells_and_bodies_alone(notebook: Notebook) -> None:

@@ -7,6 +7,7 @@ from argparse import Namespace
 from bb_jupyter.manifest import BottleManifest, Entry, list_bottles
 from bb_jupyter.notebook.commands.command import Command
 from bb_jupyter.notebook.display import show_table
+from bb_jupyter.notebook.errors import state
 from bb_jupyter.notebook.manifests import summary
 
 
@@ -16,7 +17,7 @@ def _run(args: Namespace) -> None:
 
 
 def _state(entry: Entry[BottleManifest]) -> str:
-    return summary(entry.manifest) if entry.manifest else str(entry.error)
+    return summary(entry.manifest) if entry.manifest else state(entry.error)
 
 
 command = Command("list the bottle manifests, and what is wrong with broken ones", _run)

@@ -20,4 +20,6 @@ def _run(args: Namespace) -> None:
     say("\n".join(f"{verb} {line}" for line in found) or "nothing to clean up")
 
 
-command = Command("remove what killed kernels left; live and kept bottles stay", _run, "[--dry-run]", _arguments)
+command = Command(
+    "remove what killed kernels left; live bottles stay, and kept ones that run", _run, "[--dry-run]", _arguments
+)
