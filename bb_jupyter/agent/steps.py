@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bb_jupyter.agent.guest import Guest, GuestPlan, run
@@ -61,18 +60,44 @@ def provision_skills(plan: GuestPlan, bottle: Guest, folder: str) -> None:
 
 
 def provision_git(plan: GuestPlan, bottle: Guest, gate: GitGatePlan) -> None:
-    """Configure git for all of the agent's repositories: name, address, and `url.<gate>.insteadOf` for each repository.
+    """Configure git for every program in the bottle: name, address, and the gate in place of each repository's URL.
+
+    The image needs no git yet: the agent may install it later.  Of an upstream that is a path, an empty repository is
+    put at that path: ``git clone PATH`` looks whether there is one before it asks where the path leads.
 
     Raises:
-        BottleError: it failed, such as when the image has no git.
+        BottleError: it failed.
     """
-    for key, value in git_settings(plan, gate).items():
-        run(bottle, "configure git", ["git", "config", "--global", key, value])
+    run(bottle, "configure git", ["sh", "-c", _APPEND], git_config(plan, gate).encode())
+    paths = [repo.url for repo in gate.repos if repo.url.startswith("/")]
+    if paths:
+        run(bottle, "stand in for local repositories", ["sh", "-c", _STAND_IN, "sh", *paths])
 
 
-def git_settings(plan: GuestPlan, gate: GitGatePlan) -> Mapping[str, str]:
-    """Return what git is told; see `provision_git`."""
-    base = f"{plan.git_gate_insteadof_scheme}://{plan.git_gate_insteadof_host}"
-    settings = {"user.name": gate.user_name, "user.email": gate.user_email}
-    settings |= {f"url.{base}/{repo.alias}.git.insteadOf": repo.url for repo in gate.repos}
-    return {key: value for key, value in settings.items() if value}
+# Whoever cannot write there clones by file://PATH.
+_STAND_IN = """
+for path; do
+  [ -e "$path" ] || { mkdir -p "$path/objects" "$path/refs" && echo "ref: refs/heads/main" >"$path/HEAD"; } 2>/dev/null
+done
+true
+"""
+_APPEND = 'cat >>"$HOME/.gitconfig"'
+
+
+def git_config(plan: GuestPlan, gate: GitGatePlan) -> str:
+    """Return what is added to the bottle's ``~/.gitconfig``; see git-config(1) for its syntax."""
+    from bb_jupyter.gateway.git import spellings
+
+    base = f"{plan.git_gate_insteadof_scheme}://{plan.git_gate_insteadof_host}/"
+    lines = ["# The git gate of this bottle: pushes wait there for a human."]
+    if gate.user_name and gate.user_email:
+        lines += ["[user]", f"\tname = {_quoted(gate.user_name)}", f"\temail = {_quoted(gate.user_email)}"]
+    lines += [f"[http {_quoted(base)}]", "\tproxy ="]
+    for repo in gate.repos:
+        lines.append(f"[url {_quoted(f'{base}{repo.alias}.git')}]")
+        lines += [f"\tinsteadOf = {_quoted(url)}" for url in spellings(repo.url, repo.username)]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
