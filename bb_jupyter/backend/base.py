@@ -130,7 +130,7 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
             agent_provision=agent,
             egress_plan=_plan_egress(spec, agent, git_gate),
             git_gate_plan=git_gate,
-            supervise_plan=SupervisePlan() if spec.manifest.supervise else None,
+            supervise_plan=_plan_supervise(spec),
         )
 
     @abstractmethod
@@ -215,6 +215,11 @@ def _plan_git_gate(spec: BottleSpec) -> GitGatePlan | None:
     if plan.repos:
         check_git_gate(plan, resolve_token, path=spec.manifest.path)
     return plan
+
+
+def _plan_supervise(spec: BottleSpec) -> SupervisePlan | None:
+    asked = spec.manifest.supervise
+    return SupervisePlan(asked.timeout) if asked else None
 
 
 def _plan_egress(spec: BottleSpec, agent: AgentProvisionPlan | None, git_gate: GitGatePlan | None) -> EgressPlan | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from bb_jupyter.manifest.base import Frozen, Line, NoneIsEmpty, OptionalArgument, OptionalHostPath, TokenRef
 from bb_jupyter.manifest.egress import Egress
 from bb_jupyter.manifest.git_gate import GitGate
-from bb_jupyter.manifest.limits import Limits
+from bb_jupyter.manifest.limits import Duration, Limits
 from bb_jupyter.manifest.sources import Origin
 from bb_jupyter.manifest.wording import shown
 
@@ -70,6 +70,26 @@ class AgentProviderRef(Frozen):
     forward_host_credentials: bool = False
 
 
+class Supervise(Frozen):
+    """How the agent may ask the human.
+
+    Attributes:
+        timeout: seconds until what nobody answers is denied.
+    """
+
+    timeout: Duration = 300.0
+
+
+def _supervise(value: object) -> object:
+    if value is None or isinstance(value, dict | Supervise):
+        return value
+    try:
+        return Supervise() if TypeAdapter(bool).validate_python(value) else None
+    except ValidationError:
+        hint = "Or say how long the agent waits: {timeout: 10m}"
+        raise ValueError(f"expected true or false, got {shown(value)}\n{hint}") from None
+
+
 class BottleManifest(Frozen):
     """A bottle as declared, with what it extends merged in.
 
@@ -86,7 +106,7 @@ class BottleManifest(Frozen):
         copies: ``SRC[:DST]``, copied in at launch.
         egress: the hosts that it may reach.
         git_gate: the repositories that it may use.
-        supervise: whether its agent may ask the human.
+        supervise: how its agent may ask the human, ``true`` for the defaults; ``None`` (or ``false``): not at all.
         limits: how much of the host it may use.
     """
 
@@ -102,5 +122,5 @@ class BottleManifest(Frozen):
     copies: Annotated[tuple[Line, ...], BeforeValidator(_one_or_more)] = ()
     egress: Annotated[Egress, NoneIsEmpty] = Egress()
     git_gate: Annotated[GitGate, NoneIsEmpty] = Field(default=GitGate(), alias="git-gate")
-    supervise: bool = False
+    supervise: Annotated[Supervise | None, BeforeValidator(_supervise)] = None
     limits: Annotated[Limits, NoneIsEmpty] = Limits()

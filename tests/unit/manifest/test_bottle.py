@@ -59,7 +59,8 @@ def test_the_example_of_the_design() -> None:
     assert api.auth and api.auth.header == "x-api-key" and api.effective_port == 443 and api.intercepted
     assert docs.methods == ("GET", "HEAD")
     assert read.git_gate.repos["widgets"].identity == str(Path.home() / ".ssh/id_ed25519")
-    assert read.supervise and read.limits.memory == 4 * 2**30 and read.limits.timeout == 1800
+    assert read.supervise and read.supervise.timeout == 300
+    assert read.limits.memory == 4 * 2**30 and read.limits.timeout == 1800
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,12 @@ def test_windows_line_ends_and_byte_order_mark() -> None:
     assert (read.image, read.description) == ("debian:12", "A note.")
 
 
+def test_how_long_the_agent_waits_for_its_human_can_be_said() -> None:
+    read = bottle("---\nsupervise: {timeout: 10m}\n---\n")
+    assert read.supervise and read.supervise.timeout == 600
+    assert bottle("---\nsupervise: false\n---\n").supervise is None
+
+
 @pytest.mark.parametrize(
     ("text", "line", "key", "words"),
     [
@@ -117,7 +124,8 @@ def test_windows_line_ends_and_byte_order_mark() -> None:
         ("env: {1A: x}", 1, "env.1A", "cannot name a variable"),
         ("env: {'A=B': x}", 1, "env.A=B", "cannot name a variable"),
         ('env: {A: "\\0"}', 1, "env.A", "cannot hold a NUL"),
-        ("supervise: maybe", 1, "supervise", "expected true or false, got 'maybe'"),
+        ("supervise: maybe", 1, "supervise", "expected true or false, got 'maybe'\nOr say how long the agent waits"),
+        ("supervise: {timeout: -1}", 1, "supervise.timeout", "not a duration: '-1'"),
         ("image: [a]", 1, "image", "expected text, got a list"),
         ("image: --privileged", 1, "image", "begins with '-'"),
         ("egress: api.example.com", 1, "egress", "expected a mapping (key: value), got text"),
