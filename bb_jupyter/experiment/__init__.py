@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bb_jupyter.experiment.check import Finished
     from bb_jupyter.experiment.compare import Comparison
-    from bb_jupyter.experiment.definition import Definition, HiddenTests, RunLimits, Task, Variant, Workspace
+    from bb_jupyter.experiment.definition import Check, Definition, RunLimits, Task, Variant, Workspace
     from bb_jupyter.experiment.experiment import Experiment, load
     from bb_jupyter.experiment.outcome import Verdict
     from bb_jupyter.experiment.record import RunRecord
 
 __all__ = [
+    "Check",
     "Comparison",
     "Definition",
     "Experiment",
     "Finished",
-    "HiddenTests",
     "RunLimits",
     "RunRecord",
     "Task",
@@ -31,7 +31,7 @@ __all__ = [
 _HOME_OF = {
     "check": ("Finished",),
     "compare": ("Comparison",),
-    "definition": ("Definition", "HiddenTests", "RunLimits", "Task", "Variant", "Workspace"),
+    "definition": ("Check", "Definition", "RunLimits", "Task", "Variant", "Workspace"),
     "experiment": ("Experiment", "load"),
     "outcome": ("Verdict",),
     "record": ("RunRecord",),

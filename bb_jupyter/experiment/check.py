@@ -12,7 +12,7 @@ from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.backend.execution import Completed, Execution
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment import starting
-from bb_jupyter.experiment.definition import CHECK_TIME, TESTS, WORK, HiddenTests
+from bb_jupyter.experiment.definition import CHECK_TIME, TESTS, WORK, Check
 from bb_jupyter.experiment.grid import RunSpec
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.outcome import Verdict
@@ -81,12 +81,12 @@ def judge(job: Job, finished: Finished, wait: Wait) -> Verdict:
     check = job.judge
     if check is None:
         return Verdict(not finished.failure)
-    if isinstance(check, str):
-        command = ["sh", "-c", check]
-        return _verdict(wait(finished.bottle.exec(command, cwd=WORK, env=finished.env, timeout=CHECK_TIME)))
-    if isinstance(check, HiddenTests):
+    if not isinstance(check, Check):
+        return _by_function(check(finished))
+    if check.hidden:
         return _by_hidden_tests(job, check, finished, wait)
-    return _by_function(check(finished))
+    command = ["sh", "-c", check.command]
+    return _verdict(wait(finished.bottle.exec(command, cwd=WORK, env=finished.env, timeout=CHECK_TIME)))
 
 
 def waiting(cancelled: Callable[[], str]) -> Wait:
@@ -111,7 +111,7 @@ def _by_function(found: object) -> Verdict:
     return Verdict(bool(found))
 
 
-def _by_hidden_tests(job: Job, tests: HiddenTests, finished: Finished, wait: Wait) -> Verdict:
+def _by_hidden_tests(job: Job, tests: Check, finished: Finished, wait: Wait) -> Verdict:
     """Copy out what the agent left, end its bottle, and test the copy in another one."""
     with tempfile.TemporaryDirectory(prefix="bb-judged-") as folder:
         finished.bottle.cp_out(WORK, Path(folder, WORK))

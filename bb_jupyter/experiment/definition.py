@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bb_jupyter.manifest import Limits, parse_size
-from bb_jupyter.manifest.base import Frozen, HostPath, Line, NoneIsEmpty, OptionalHostPath
+from bb_jupyter.manifest.base import Frozen, Line, NoneIsEmpty, OptionalHostPath
 from bb_jupyter.manifest.limits import Duration
 from bb_jupyter.manifest.wording import shown
 
 #: Where the workspace lies in every bottle, below its home, and where hidden tests do in theirs.
 WORK, TESTS = "work", "tests"
+#: Label of no agent at all.
+SCRIPT = "script"
 #: How long a check may take, in seconds.
 CHECK_TIME = 600.0
 _LABEL_MAX = 60
@@ -46,29 +48,51 @@ def _bytes(value: object) -> object:
     return parse_size(value) if isinstance(value, str) else value
 
 
+def _plain(value: object) -> object:
+    """Take a number for its text, as YAML would have it."""
+    return str(value) if isinstance(value, int | float) else value
+
+
 def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | int | float) else value
 
 
-def _named(key: str, numbered: str) -> BeforeValidator:
-    """Make `{name: part}` of a text, of a list, or of texts in place of parts whose only telling key is *key*."""
-
-    def normalised(value: object) -> object:
-        items = [value] if isinstance(value, str) or not isinstance(value, Mapping | Sequence) else value
-        if isinstance(items, Mapping):
-            return {name: _part(key, part) for name, part in items.items()}
-        names = [str(item) if key == "agent" else f"{numbered}{number}" for number, item in enumerate(items, 1)]
-        return {name: _part(key, item) for name, item in zip(names, items, strict=True)}
-
-    return BeforeValidator(normalised)
+def _agents(value: object) -> object:
+    """Make `{label: {agent: name}}` of a name, of a list of names, or where a label stands for its name."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, Sequence):
+        return {str(name) or SCRIPT: {"agent": name} for name in value}
+    if not isinstance(value, Mapping):
+        return value or {}
+    return {label: _part("agent", label if part is None else part, label) for label, part in value.items()}
 
 
-def _part(key: str, value: object) -> object:
-    return {key: value} if isinstance(value, str) else {} if value is None else value
+def _prompts(value: object) -> object:
+    """Make `{label: {prompt: text}}` of a text or of a list of texts, and of texts in place of parts."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, Sequence):
+        value = {f"prompt{number}": part for number, part in enumerate(value, 1)}
+    if not isinstance(value, Mapping):
+        return value or {}
+    return {label: _part("prompt", part) for label, part in value.items()}
+
+
+def _part(key: str, value: object, default: str | None = None) -> object:
+    if isinstance(value, str):
+        return {key: value}
+    return {key: default, **value} if default is not None and isinstance(value, Mapping) else value
+
+
+def _check(value: object) -> object:
+    return ({"command": value} if value else None) if isinstance(value, str) else value
 
 
 Label = Annotated[str, AfterValidator(_label)]
 Variable = Annotated[str, AfterValidator(_variable)]
+Value = Annotated[str, BeforeValidator(_plain)]
+Values = Annotated[tuple[Value, ...], BeforeValidator(_listed)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -82,7 +106,7 @@ class Variant(Frozen):
     """
 
     agent: str = ""
-    env: Annotated[dict[Variable, str], NoneIsEmpty, Field(default_factory=dict)]
+    env: Annotated[dict[Variable, Value], NoneIsEmpty, Field(default_factory=dict)]
 
 
 class Workspace(Frozen):
@@ -105,33 +129,35 @@ class Workspace(Frozen):
         return self
 
 
-class HiddenTests(Frozen):
-    """Tests in a second bottle, which the agent never sees: it is launched when the agent is done and its bottle gone.
+class Check(Frozen):
+    """What decides whether a run did its task: exit status 0 of a shell command.
 
-    The command starts in the folder of the tests; `$WORK` is a copy of what the agent left.  Passed is exit status 0,
-    so code of the agent's that a test imports can fake it: compare what it prints when that matters.
+    Without `hidden` it runs in the agent's bottle, in the workspace, where the agent may have seen or changed what it
+    runs.  With it, a second bottle is launched when the agent is done and its bottle gone: the agent never sees these
+    tests.  The command then starts in their folder, and `$WORK` is a copy of what the agent left.  Code of the agent's
+    that a test imports can still fake an exit status: compare what it prints when that matters.
 
     Attributes:
-        hidden: file or directory of this host with the tests.
-        command: shell command.
+        command: for `sh -c`.
+        hidden: file or directory of this host with the tests; empty for none.
         bottle: manifest of the second bottle; empty for one without a network.
         image: image of the second bottle (docker).
     """
 
-    hidden: HostPath
-    command: Line
+    command: Annotated[str, Field(min_length=1)]
+    hidden: OptionalHostPath = ""
     bottle: str = ""
     image: str = ""
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) or hasattr(value, "__fspath__")
 
 
 WorkspaceField = Annotated[
     Workspace | None, BeforeValidator(lambda value: {"directory": str(value)} if _is_path(value) else value)
 ]
-Check = str | HiddenTests | None
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, str) or hasattr(value, "__fspath__")
+CheckField = Annotated[Check | None, BeforeValidator(_check)]
 
 
 class Task(Frozen):
@@ -145,7 +171,7 @@ class Task(Frozen):
 
     prompt: str
     workspace: WorkspaceField = None
-    check: Check = None
+    check: CheckField = None
 
 
 class RunLimits(Frozen):
@@ -171,7 +197,7 @@ class Definition(Frozen):
 
     Attributes:
         name: its folder's name.
-        agents: what is compared, by label.
+        agents: what is compared, by label, which is the agent's name where none is given.
         prompts: the tasks, by label.
         bottles: names of bottle manifests; empty text for a bottle that has none.
         parameters: variables and the values that they take; in the bottle's environment, and in prompts as `{name}`.
@@ -180,7 +206,7 @@ class Definition(Frozen):
         order: `shuffled` spreads what changes with time over all combinations; `given` keeps that of the grid.
         workspace: what every run starts with.
         prepare: shell script that is run once in the workspace, before any agent, where the backend can branch bottles.
-        check: shell command in the agent's bottle, or `HiddenTests`; empty: a run passes when its agent ends well.
+        check: what decides about a run; none: it passes when its agent ends well.
         limits: of each run.
         budget: of the whole.
         resources: limits of each bottle, over those of its manifest.
@@ -189,16 +215,18 @@ class Definition(Frozen):
     """
 
     name: str
-    agents: Annotated[dict[Label, Variant], _named("agent", "agent")]
-    prompts: Annotated[dict[Label, Task], _named("prompt", "prompt")]
+    agents: Annotated[
+        dict[Label, Variant], BeforeValidator(_agents), Field(default_factory=lambda: {SCRIPT: Variant()})
+    ]
+    prompts: Annotated[dict[Label, Task], BeforeValidator(_prompts)]
     bottles: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)] = ("",)
-    parameters: Annotated[dict[Variable, tuple[str, ...]], NoneIsEmpty, Field(default_factory=dict)]
+    parameters: Annotated[dict[Variable, Values], NoneIsEmpty, Field(default_factory=dict)]
     repeats: Annotated[int, Field(gt=0, le=100_000)] = 1
     seed: int = 0
     order: Literal["shuffled", "given"] = "shuffled"
     workspace: WorkspaceField = None
     prepare: str = ""
-    check: Check = None
+    check: CheckField = None
     limits: Annotated[RunLimits, NoneIsEmpty] = RunLimits()
     budget: Annotated[RunLimits, NoneIsEmpty] = RunLimits()
     resources: Annotated[Limits, NoneIsEmpty] = Limits()
@@ -213,7 +241,7 @@ class Definition(Frozen):
             raise ValueError(f"{empty[0]}: is empty, so there is nothing to run")
         return self
 
-    def check_of(self, task: str) -> Check:
+    def check_of(self, task: str) -> Check | None:
         """Return the check of a prompt."""
         own = self.prompts[task].check
         return self.check if own is None else own

@@ -16,7 +16,7 @@ from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment import record
 from bb_jupyter.experiment.budget import Meter, Spent
 from bb_jupyter.experiment.compare import Comparison, compare, needed
-from bb_jupyter.experiment.definition import Definition, HiddenTests
+from bb_jupyter.experiment.definition import Check, Definition
 from bb_jupyter.experiment.drive import Drive, OnTick, spent_in
 from bb_jupyter.experiment.executors import lane
 from bb_jupyter.experiment.grid import RunSpec, expand
@@ -51,7 +51,7 @@ class Experiment:
 
     Args:
         name: 1 to 40 of `a-z`, `0-9` and `-`.
-        check: shell command, `HiddenTests`, or a function that takes a `Finished` and returns whether it is good.
+        check: shell command, `Check`, or a function that takes a `Finished` and returns whether it is good.
         folder: where all experiments lie; `None` for the usual place.
         **definition: the other fields of `Definition`.
 
@@ -63,7 +63,7 @@ class Experiment:
         self,
         name: str,
         *,
-        check: str | HiddenTests | Mapping[str, str] | PythonCheck | None = None,
+        check: str | Check | Mapping[str, str] | PythonCheck | None = None,
         folder: str | Path | None = None,
         **definition: Any,  # noqa: ANN401 - checked by the model
     ) -> None:
@@ -221,7 +221,7 @@ class Experiment:
         inputs, tasks = self._store.inputs, self.definition.prompts
         packed = {task: pack_workspace(w, inputs) for task in tasks if (w := self.definition.workspace_of(task))}
         checks = {task: self.definition.check_of(task) for task in tasks}
-        tests = {t: pack_tree(Path(c.hidden), inputs).digest for t, c in checks.items() if isinstance(c, HiddenTests)}
+        tests = {task: pack_tree(Path(c.hidden), inputs).digest for task, c in checks.items() if c and c.hidden}
         workspaces = {task: each.digest for task, each in packed.items()}
         source = _source(self._check)
         fingerprint = self.definition.model_copy(update=dict.fromkeys(_MAY_CHANGE)).fingerprint(
@@ -236,7 +236,7 @@ class Experiment:
             "definition": self.definition.model_dump(mode="json"),
             "fingerprint": fingerprint,
             "workspaces": workspaces,
-            "left_out": sorted({name for each in packed.values() for name in each.left_out}),
+            "packed": {task: [each.entries, each.size, each.left_out] for task, each in packed.items()},
             "tests": tests,
             "check": source,
             "created": time.time(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bb_jupyter.experiment.budget import Spent
-from bb_jupyter.experiment.definition import Definition, HiddenTests, Variant
+from bb_jupyter.experiment.definition import Check, Definition, Variant
 from bb_jupyter.experiment.grid import RunSpec, filled
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Job:
         return {**self.variant.env, **self.spec.parameters, "BB_SEED": str(self.spec.seed)}
 
     @property
-    def judge(self) -> str | HiddenTests | PythonCheck | None:
+    def judge(self) -> Check | PythonCheck | None:
         """The check that decides about this run; `None`: that its agent ends well."""
         return self.definition.prompts[self.spec.prompt].check or self.check or self.definition.check
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +245,6 @@ def _summary(records: Sequence[Record]) -> dict[str, int]:
 
 def _facts(held: HeldBottle) -> dict[str, Any]:
     """Return where a run happens and on what: enough to find what was different; no secret is in a plan."""
-    from bb_jupyter import __version__
-
     plan, spec = held.plan, held.plan.spec
     agent = spec.agent.model_dump(mode="json") if spec.agent else None
     manifests = json.dumps([spec.manifest.model_dump(mode="json"), agent], sort_keys=True, default=str)
@@ -257,8 +256,13 @@ def _facts(held: HeldBottle) -> dict[str, Any]:
         "limits": [str(limit) for limit in plan.limits],
         "manifest": hashlib.sha256(manifests.encode()).hexdigest(),
         "worker": f"{platform.node()}:{os.getpid()}",
-        "versions": {"bb_jupyter": __version__, "python": platform.python_version(), "kernel": platform.release()},
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    ours = version("bb-jupyter")
+    return {"bb_jupyter": ours, "python": platform.python_version(), "kernel": platform.release()}
 
 
 def _since(began: float) -> float:

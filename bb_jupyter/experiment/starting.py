@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+# Here, before there are threads: several that import models of pydantic at the same time may see half of one.
+import bb_jupyter.manifest.agents
+import bb_jupyter.manifest.bottles  # noqa: F401
 from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.experiment.definition import WORK

@@ -39,10 +39,14 @@ class Packed:
 
     Attributes:
         digest: SHA-256 of the archive, which is the same for the same content.
+        size: bytes of all files.
+        entries: how many files, directories and links.
         left_out: what stays out because it looks like a credential or is no plain file.
     """
 
     digest: str
+    size: int
+    entries: int
     left_out: tuple[str, ...] = ()
 
 
@@ -66,7 +70,7 @@ def pack_tree(source: Path, inputs: Path, *, honour_rules: bool = True) -> Packe
         pack(plan, file, name=source.name if source.is_file() else ".", uid=0, gid=0)
     digest = _digest(Path(file.name))
     Path(file.name).replace(inputs / f"{digest}.tar")
-    return Packed(digest, (*plan.sensitive, *plan.special))
+    return Packed(digest, plan.size, max(1, len(plan.members)), (*plan.sensitive, *plan.special))
 
 
 def unpacked(inputs: Path, digest: str, target: Path) -> Path:
