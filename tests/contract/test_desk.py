@@ -15,6 +15,7 @@ import pytest
 from bb_jupyter import approvals, manifest
 from bb_jupyter.agent import steps
 from bb_jupyter.backend import state
+from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BottleError, ManifestError
 from bb_jupyter.gateway import audit, staging
 from bb_jupyter.gateway.client import Event
@@ -247,7 +248,7 @@ def test_a_killed_kernel_leaves_nothing_that_cleanup_does_not_find(
     child.wait()
     assert [line for line in session.cleanup() if bottle_name in line]
     assert not session.cleanup(dry_run=True)
-    until(lambda: not Path(f"/proc/{record.details['desk']['pid']}").exists())
+    until(lambda: process_start_time(record.details["desk"]["pid"]) is None)
 
 
 @pytest.mark.parametrize(
