@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from bb_jupyter.backend import registry
@@ -17,6 +18,7 @@ from bb_jupyter.session import HeldBottle, LaunchOptions, current
 if TYPE_CHECKING:
     import pandas
 
+    from bb_jupyter.approvals import Status
     from bb_jupyter.gateway.history import Record
 
 
@@ -186,6 +188,49 @@ def _row(record: Record) -> dict[str, object]:
     row["time"] = datetime.fromtimestamp(record.time, UTC)
     row["port"], row["status"] = record.port or None, record.status or None
     return row
+
+
+def approve(
+    id: int,
+    *,
+    why: str = "",
+    refs: Sequence[str] | None = None,
+    answer: str | None = None,
+    to: str | PathLike[str] | None = None,
+) -> Status:
+    """Say yes to what a bottle asks for, and wait until it is done; `approvals()` lists what waits.
+
+    Args:
+        id: number of the proposal.
+        why: words for the agent.
+        refs: of a push, the names of those that go upstream; `None` for all.
+        answer: to a question.
+        to: of an offered file: where to copy it, a path that is not taken or a folder; `None` for the bottle's inbox.
+
+    Returns:
+        Where it stands: `state`, `decision`, and what came of it as `outcome`.
+
+    Raises:
+        UsageError: there is no such proposal, it is decided already, or an argument does not fit it.
+    """
+    from bb_jupyter.gateway import deciding
+
+    return deciding.approve(id, why=why, refs=refs, answer=answer, to=to)
+
+
+def deny(id: int, *, why: str) -> Status:
+    """Say no to what a bottle asks for.
+
+    Args:
+        id: number of the proposal.
+        why: words for the agent.
+
+    Raises:
+        UsageError: there is no such proposal, or it is decided already.
+    """
+    from bb_jupyter.gateway import deciding
+
+    return deciding.deny(id, why=why)
 
 
 def limits_of(**values: str | float | None) -> Limits:

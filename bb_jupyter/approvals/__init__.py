@@ -6,6 +6,7 @@ business: decide with `bb_jupyter.gateway.deciding.approve` / `deny`, which call
 
 Reading, from anywhere::
 
+    bb_jupyter.approvals("demo")      # what waits, of one bottle by its name: for people
     stamp = changes()                 # cheap; equal stamps mean that nothing was proposed, decided or removed
     for proposal in pending():        # oldest first; pending("demo-1a2b3c4d") for one bottle
         proposal.id, proposal.bottle, proposal.kind, proposal.created, proposal.expires, proposal.content
@@ -41,6 +42,9 @@ file of this user, is too big or does not check is as if it were not there, and 
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 from bb_jupyter.approvals.deciding import decide, expire, withdraw
 from bb_jupyter.approvals.presence import Presence, attended
 from bb_jupyter.approvals.proposal import KINDS, Decision, Outcome, Proposal, State, Status
@@ -66,3 +70,18 @@ __all__ = [
     "status",
     "withdraw",
 ]
+
+
+class _Package(ModuleType):
+    """This package: `bb_jupyter.approvals()` is what people call to see what waits."""
+
+    def __call__(self, bottle: str | None = None) -> list[Proposal]:
+        """Return what waits for a decision, oldest first.
+
+        Args:
+            bottle: name or slug of the bottle that asks; ``None`` for all.
+        """
+        return [proposal for proposal in pending() if bottle in (None, proposal.bottle, proposal.slug)]
+
+
+sys.modules[__name__].__class__ = _Package

@@ -27,7 +27,7 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Proposal:
     """Something that a bottle asks for; it never changes.
 
@@ -52,6 +52,9 @@ class Proposal:
     fold: str
     content: Mapping[str, Any]
     token: str = ""
+
+    def __repr__(self) -> str:
+        return f"<proposal {self.id}: {self.kind} of {self.bottle!r}; `%bottle approvals {self.id}` shows it>"
 
     def sealed(self) -> Self:
         """Return it with its token."""

@@ -44,10 +44,14 @@ class Asking:
 
     def __init__(self, held: HeldBottle, prompt: Prompt) -> None:
         self.name = held.name
-        self._cards = Cards(held.plan)
-        self._run = held.ask(
-            prompt.body, resume=prompt.resume, env=prompt.env, cwd=prompt.cwd or None, timeout=prompt.timeout
-        )
+        self._cards = Cards(held)
+        try:
+            self._run = held.ask(
+                prompt.body, resume=prompt.resume, env=prompt.env, cwd=prompt.cwd or None, timeout=prompt.timeout
+            )
+        except BaseException:
+            self._cards.finish()
+            raise
 
     def show(self) -> AgentResult:
         """Show the run until it ends; see `transcript.show`."""

@@ -1,48 +1,60 @@
-"""What a bottle asks while its cell runs, with buttons in that cell; a plain line of what was decided at the end.
+"""What a bottle asks while its cell runs, told in that cell, and what was decided.
 
-The cell publishes no more than a proposal's number: JupyterLab with our extension fetches the proposal from its server
-and sends the human's answer there, so the buttons work while the kernel is busy, and no comm is needed.  Other front
-ends, and a notebook that is read later, show the HTML or the text.
+In a notebook it is a card, which publishes the proposal with its number: JupyterLab with our extension fetches it from
+its server and sends the human's answer there, so the buttons work while the kernel is busy, and no comm is needed.
+Other front ends, and a notebook that is read later, show the HTML or the text.  Plain output gets lines.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from bb_jupyter import approvals
-from bb_jupyter.approvals import Proposal, Status
-from bb_jupyter.backend.plan import BottlePlan
+from bb_jupyter.approvals import Proposal
 from bb_jupyter.errors import UnknownProposal
 from bb_jupyter.notebook import kernel
-from bb_jupyter.notebook.display import escaped, publish
+from bb_jupyter.notebook.display import escaped, publish, say
+from bb_jupyter.notebook.reviewing import as_html, as_text, end, title
 from bb_jupyter.notebook.visible import one_line
+from bb_jupyter.session import HeldBottle
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-#: What JupyterLab's panel draws (`labextension/src/cards.ts`).
+#: What JupyterLab's panel draws (`labextension/src/drawn.ts`).
 MIME = "application/vnd.bb-jupyter.approval+json"
+_ELSEWHERE = "this cell goes on when it is decided, in the Bottles panel or in any other notebook"
 
 
 class Cards:
-    """The proposals of one bottle in one cell; quiet where output is plain.
+    """The proposals of one bottle in one cell, and what its agent reports.
 
     Args:
-        plan: of the bottle.
+        held: the bottle.
+        tell: takes a line of plain output, fit to be shown; on any thread.
 
     Attributes:
         expected: the bottle may ask its human, and a cell is to look for it.
     """
 
-    def __init__(self, plan: BottlePlan) -> None:
-        self._slug = slug = plan.slug
-        self.expected = kernel.is_rich() and (plan.supervise_plan is not None or plan.git_gate_plan is not None)
-        self._stamp = approvals.changes(slug) if self.expected else ""
-        self._known = {proposal.token for proposal in approvals.pending(slug)} if self.expected else set()
-        self._shown: dict[str, tuple[Proposal, DisplayHandle]] = {}
+    def __init__(self, held: HeldBottle, tell: Callable[[str], object] = say) -> None:
+        plan = held.plan
+        self._name, self._slug, self._tell, self._desk = held.name, plan.slug, tell, held.bottle.desk
+        self.expected = plan.supervise_plan is not None or plan.git_gate_plan is not None
+        self._rich = kernel.is_rich()
+        self._stamp = approvals.changes(self._slug) if self.expected else ""
+        self._known = {proposal.token for proposal in approvals.pending(self._slug)} if self.expected else set()
+        self._shown: dict[str, tuple[Proposal, DisplayHandle | None]] = {}
+        self._reports: list[str] = []
+        if self.expected:
+            self._desk.events.append(self._hear)
 
     def look(self) -> None:
         """Show what is new, and what became of what was shown; on the thread whose output is the cell's."""
+        reports, self._reports = self._reports, []
+        for line in reports:
+            self._tell(line)
         if not self.expected or (stamp := approvals.changes(self._slug)) == self._stamp:
             return
         self._stamp = stamp
@@ -58,47 +70,37 @@ class Cards:
         self.look()
         for token in [*self._shown]:
             self._settle(token)
+        if self._hear in self._desk.events:
+            self._desk.events.remove(self._hear)
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        """Take an event of the desk, on its thread."""
+        if event.get("event") == "status":
+            said = "is done" if event.get("done") is True else "reports"
+            self._reports.append(f"{self._name} {said}: {one_line(str(event.get('text')))}")
+        elif event.get("event") == "desk-died":
+            self._reports.append(f"{self._name}: its desk died: it can ask for nothing and push nothing")
 
     def _show(self, proposal: Proposal) -> None:
-        text = f"{title(proposal)} — {_how(proposal)}"
-        handle = publish(one_line(text), f"<div>{escaped(text)}</div>", extra={MIME: {"id": proposal.id}})
-        if handle is not None:
-            self._shown[proposal.token] = (proposal, handle)
+        handle, text = None, f"{as_text(proposal)}\n   {_ELSEWHERE}"
+        if self._rich:
+            markup = f"{as_html(proposal)}<small>{escaped(_ELSEWHERE)}</small>"
+            handle = publish(text, markup, extra={MIME: {"id": proposal.id}})
+        else:
+            self._tell(text)
+        self._shown[proposal.token] = (proposal, handle)
 
     def _settle(self, token: str) -> None:
         proposal, handle = self._shown.pop(token)
-        text = f"{title(proposal)} — {_end(proposal)}"
-        publish(one_line(text), f"<div>{escaped(text)}</div>", handle)
-
-
-def title(proposal: Proposal) -> str:
-    """Return what a proposal is about, in one line of hostile text."""
-    content = proposal.content
-    about = {
-        "egress": f"wants to reach {content.get('route') or content.get('host')}",
-        "push": f"wants to push to {content.get('alias')}",
-        "question": f"asks: {str(content.get('question'))[:200]}",
-        "copy-out": f"wants to hand out {content.get('path')}",
-    }
-    return f"{proposal.id}. {proposal.bottle} {about.get(proposal.kind, proposal.kind)}"
-
-
-def _how(proposal: Proposal) -> str:
-    number = proposal.id
-    return f"answer in the Bottles panel, or in another notebook: %bottle approve {number} · %bottle deny {number}"
+        text = one_line(f"{title(proposal)} — {_end(proposal)}")
+        if handle is None:
+            self._tell(text)
+        else:
+            publish(text, f"<div>{escaped(text)}</div>", handle)
 
 
 def _end(proposal: Proposal) -> str:
     try:
-        status = approvals.status(proposal.id)
+        return end(proposal, approvals.status(proposal.id))
     except UnknownProposal:
         return "withdrawn: the bottle ended"
-    return _said(proposal, status)
-
-
-def _said(proposal: Proposal, status: Status) -> str:
-    if status.state == "pending":
-        return f"waits for you: %bottle approve {proposal.id}"
-    why = f" ({status.decision.why})" if status.decision and status.decision.why else ""
-    came = f": {status.outcome.text}" if status.outcome and status.outcome.text else ""
-    return f"{status.state}{why}{came}"

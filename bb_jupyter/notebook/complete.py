@@ -138,6 +138,18 @@ def _agents() -> Iterable[str]:
     return [name for name, is_good in {**providers, **declared}.items() if is_good]
 
 
+def _requests() -> Iterable[str]:
+    from bb_jupyter import approvals
+
+    return [str(proposal.id) for proposal in approvals.pending()]
+
+
+def _asking() -> Iterable[str]:
+    from bb_jupyter import approvals
+
+    return {proposal.bottle for proposal in approvals.pending()}
+
+
 def _bottle_manifests() -> Iterable[str]:
     from bb_jupyter.manifest import list_bottles
 
@@ -147,6 +159,8 @@ def _bottle_manifests() -> Iterable[str]:
 #: Where the values of an option or argument come from; what is missing here has none to offer.
 _SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "name": _bottles,
+    "id": _requests,
+    "what": _asking,
     "past_name": _past_bottles,
     "source": _places,
     "target": _places,

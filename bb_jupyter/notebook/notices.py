@@ -33,7 +33,7 @@ class Notices:
         self._seen: set[tuple[object, ...]] = set()
         self._waiting: list[str] = []
         self._more = 0
-        self._cards = Cards(held.plan)
+        self._cards = Cards(held, self._waiting.append)
         self._network.events.append(self._hear)
         if self._network.state == "lost":
             self._hear({"event": "gateway-died"})
@@ -42,7 +42,8 @@ class Notices:
         """Return the lines that are new; what the bottle asks its human is shown beside them."""
         self._cards.look()
         with self._lock:
-            taken, self._waiting = self._waiting, []
+            taken = self._waiting[:]
+            self._waiting.clear()
         return taken
 
     def patience(self) -> float | None:

@@ -1,0 +1,29 @@
+"""`%bottle deny`: say no to what a bottle asks for."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from bb_jupyter import approvals
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import say
+from bb_jupyter.notebook.numbers import number
+from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.notebook.reviewing import end, title
+from bb_jupyter.notebook.visible import one_line
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("id", metavar="ID", help="number of the request; `%%bottle approvals` shows it")
+    parser.add_argument("--why", required=True, metavar="TEXT", help="words for the agent")
+
+
+def _run(args: Namespace) -> None:
+    from bb_jupyter.gateway import deciding
+
+    proposal = approvals.get(number(args.id))
+    standing = deciding.deny(proposal.id, why=args.why, token=proposal.token)
+    say(f"{one_line(title(proposal))} — {one_line(end(proposal, standing))}")
+
+
+command = Command("say no to a request", _run, "ID --why TEXT", _arguments)
