@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
-import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +14,10 @@ from typing import Any, Final, Protocol
 from bb_jupyter.errors import BackendUnavailable, BottleGone, ManifestError
 from bb_jupyter.gateway.audit import AuditLog
 from bb_jupyter.gateway.config import GatewayConfig, RouteConfig, routes_to_json
+from bb_jupyter.gateway.host_process import GatewayProcess
 
 Event = dict[str, Any]
 _CHUNK: Final = 1 << 16
-_PASSED_ON: Final = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPATH", "PYTHONHOME")
 
 
 class Channel(Protocol):
@@ -57,51 +54,6 @@ class PipeChannel:
         """See `Channel`."""
         with contextlib.suppress(OSError):
             self._in.close()
-
-
-class DockerChannel:
-    """A docker attach or exec socket without a TTY: multiplexed frames in, plain bytes out.
-
-    Source: Engine API, ContainerAttach, "Stream format": one byte stream number, three zero, four length, big-endian.
-
-    Args:
-        stream: what docker-py's ``attach_socket`` or ``exec_start(socket=True)`` returned.
-    """
-
-    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - docker-py has no types
-        self._stream = stream
-        self._socket = getattr(stream, "_sock", stream)
-        self.errors = b""
-
-    def _exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            piece: bytes = self._socket.recv(count - len(data))
-            if not piece:
-                return b""
-            data += piece
-        return data
-
-    def read(self) -> bytes:
-        """See `Channel`; what comes on standard error is kept, the last of it, in `errors`."""
-        while header := self._exactly(8):
-            number, length = struct.unpack(">BxxxL", header)
-            data = self._exactly(length)
-            if number != 2:
-                return data
-            self.errors = (self.errors + data)[-4096:]
-        return b""
-
-    def write(self, data: bytes) -> None:
-        """See `Channel`."""
-        self._socket.sendall(data)
-
-    def close(self) -> None:
-        """See `Channel`."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the reader thread
-        with contextlib.suppress(OSError):
-            self._stream.close()
 
 
 class GatewayClient:
@@ -145,7 +97,8 @@ class GatewayClient:
         audit: AuditLog | None = None,
         on_event: Callable[[Event], None] | None = None,
         timeout: float = 15.0,
-        wait: bool = True,
+        process: GatewayProcess | None = None,
+        ready: bool = True,
     ) -> GatewayClient:
         """Start a gateway as a process of this host and wait until it is ready.
 
@@ -155,29 +108,22 @@ class GatewayClient:
             audit: see `GatewayClient`.
             on_event: see `GatewayClient`.
             timeout: seconds until it must be ready.
-            wait: whether to wait; if not, the caller does, with `wait_ready`, and meanwhile starts something else.
+            process: one that has been started already; ``None`` starts one.
+            ready: whether to wait until it is; if not, only until its CA is known and it has its sockets, in whose
+                queues whoever connects earlier waits.
 
         Raises:
             BackendUnavailable: it did not start.
             ManifestError: it refused the configuration.
         """
-        # -P and another directory: a module in the notebook's folder must never be imported by the gateway.
-        command = [sys.executable, "-P", "-m", "bb_jupyter.gateway"]
-        command += [f"--listen-fd={name}={descriptor}" for name, descriptor in listeners.items()]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[*listeners.values()],
-            cwd="/",
-            env={name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None},
-            start_new_session=True,
-        )
-        client = cls(PipeChannel(process), audit=audit, on_event=on_event, process=process)
+        process = process or GatewayProcess()
+        client = cls(PipeChannel(process.popen), audit=audit, on_event=on_event, process=process.popen)
         try:
+            process.give(listeners)
             client.begin(config)
-            if wait:
+            client.wait_ca(timeout)
+            process.wait_given(timeout)
+            if ready:
                 client.wait_ready(timeout)
         except BaseException:
             client.stop()
@@ -249,7 +195,7 @@ class GatewayClient:
     @property
     def alive(self) -> bool:
         """Whether the gateway is there; when not, the bottle has no network."""
-        return self._ready is not None and not self._ended
+        return bool(self._ca_pem) and not self._ended
 
     def wait_listening(self, *names: str, timeout: float = 15.0) -> None:
         """Wait until rooms are served on sockets from the bottle (docker: after the donor ran).
@@ -293,6 +239,8 @@ class GatewayClient:
         Args:
             timeout: seconds; a gateway that is gone or overloaded is not waited for longer.
         """
+        if self._ready is None:
+            return  # it has decided nothing yet
         with self._changed:
             self._asked += 1
             number = self._asked
@@ -331,6 +279,8 @@ class GatewayClient:
             self._reader.join(timeout if self.alive else 0.1)
         self.detach()
         if self._process is not None:
+            if self._ready is None:
+                self._process.kill()  # it has let nothing pass yet that it could tell of
             try:
                 self._process.wait(timeout)
             except subprocess.TimeoutExpired:

@@ -20,23 +20,22 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bb_jupyter.approvals import Presence, Queue
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway import PORTS
+from bb_jupyter.gateway.asgi import App, Room
 from bb_jupyter.gateway.audit import AuditLog
 from bb_jupyter.gateway.desk_config import DeskConfig
 from bb_jupyter.gateway.events import EventLog, Events
 from bb_jupyter.gateway.lines import control_server, obey
 from bb_jupyter.gateway.listeners import Listener, adopt
 from bb_jupyter.gateway.streams import standard_streams
-
-if TYPE_CHECKING:
-    from bb_jupyter.gateway.asgi import Room
 
 _MOST_CONNECTIONS: Final = 128
 """Open connections of one room."""
@@ -110,18 +109,22 @@ class Desk:
         return self._answers.setdefault(number, self._loop.create_future())
 
 
-def _apps(config: DeskConfig, desk: Desk) -> dict[str, Any]:
-    """Return the application of each room that is configured; no other room's code is loaded."""
-    apps: dict[str, Any] = {}
-    if config.git is not None:
-        from bb_jupyter.gateway.git import app as git_gate
+def _git_gate() -> App:
+    from bb_jupyter.gateway.git import app
 
-        apps["git-gate"] = git_gate(config.git, desk)
-    if config.supervise is not None:
-        from bb_jupyter.gateway.supervise import app as supervise
+    return app
 
-        apps["supervise"] = supervise(config.supervise, desk)
-    return apps
+
+def _supervise() -> App:
+    from bb_jupyter.gateway.supervise import app
+
+    return app
+
+
+def _rooms(config: DeskConfig, desk: Desk) -> dict[str, Room]:
+    """Return the rooms that are configured; no other room's code is ever loaded."""
+    rooms = {"git-gate": (_git_gate, config.git), "supervise": (_supervise, config.supervise)}
+    return {name: Room(load, told, desk) for name, (load, told) in rooms.items() if told is not None}
 
 
 class Process:
@@ -130,33 +133,47 @@ class Process:
     Args:
         config: what the host sent.
         events: where everything is reported.
+
+    Raises:
+        BlockingIOError: the bottle has a desk.
     """
 
     def __init__(self, config: DeskConfig, events: Events) -> None:
-        from bb_jupyter.gateway.asgi import Room
-
         self.config, self._events = config, events
         self._presence = Presence(config.slug)
         self.desk = Desk(config, events)
-        self.rooms: dict[str, Room] = {name: Room(app) for name, app in _apps(config, self.desk).items()}
+        self.rooms = _rooms(config, self.desk)
         self.stopped, self.served = asyncio.Event(), asyncio.Event()
+        self._sockets: dict[str, socket.socket] = {}
         self._listeners: list[Listener] = []
 
-    async def start(self, descriptors: list[tuple[str, int]]) -> None:
-        """Run the rooms, on the listening sockets that were passed.
+    def take(self, name: str, descriptor: int) -> None:
+        """Take over a room's listening socket; who connects waits in its queue until the room has started.
 
         Raises:
-            BottleError: a descriptor is no listening TCP socket.
-            RuntimeError: a room does not start.
+            BottleError: the descriptor is no listening socket, or there is no such room.
         """
-        for room in self.rooms.values():
-            await room.start()
-        for name, descriptor in descriptors:
-            sock, room = adopt(descriptor), self.rooms[name]
-            os.set_inheritable(sock.fileno(), False)  # a program that a room starts must not keep the port open
-            listener = Listener(name, room.protocol, room.connections, _MOST_CONNECTIONS, self._events)
-            listener.use(sock)
-            self._listeners.append(listener)
+        if name not in self.rooms:
+            raise BottleError(f"this desk has no room {name}")
+        self._sockets[name] = adopt(descriptor)
+        os.set_inheritable(descriptor, False)  # a program that a room starts must not keep the port open
+        self._events.emit("listening", name=name)
+
+    async def open(self) -> None:
+        """Start the rooms, one after the other, and serve each on its socket."""
+        for name, room in self.rooms.items():
+            try:
+                await room.start()
+            except Exception as error:
+                return self._fail(f"the room {name} does not start: {error or type(error).__name__}")
+            if sock := self._sockets.pop(name, None):
+                listener = Listener(name, room.protocol, room.connections, _MOST_CONNECTIONS, self._events)
+                listener.use(sock)
+                self._listeners.append(listener)
+
+    def _fail(self, why: str) -> None:
+        self._events.emit("error", error=why)
+        self.stopped.set()
 
     async def relay(self) -> None:
         """Serve the rooms through the relay, whose end is the desk's."""
@@ -166,9 +183,7 @@ class Process:
             for name in self.rooms:
                 self._events.emit("listening", name=name)
 
-        why = await serve(self.config.relay, self.rooms, self.served, listening)
-        self._events.emit("error", error=why)
-        self.stopped.set()
+        self._fail(await serve(self.config.relay, self.rooms, self.served, listening))
 
     def greeting(self) -> bytes:
         """Return the ``desk-ready`` line."""
@@ -226,15 +241,16 @@ async def run(options: argparse.Namespace) -> int:
         events.set_secrets(config.secrets)
         logging.basicConfig(handlers=[EventLog(events)], level=logging.WARNING)
         process = Process(config, events)
-        await process.start(options.listen_fd)
-    except (BottleError, RuntimeError, OSError) as error:
+        for name, descriptor in options.listen_fd:
+            process.take(name, descriptor)
+    except (BottleError, OSError) as error:
         writer.write(json.dumps({"event": "error", "error": str(error)}).encode() + b"\n")
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         writer.close()
         return 2
     writer.write(process.greeting())
-    jobs: list[Coroutine[Any, Any, None]] = [_owner(reader, process, events)]
+    jobs: list[Coroutine[Any, Any, None]] = [_owner(reader, process, events), process.open()]
     if options.control:
         jobs.append(control_server(options.control, process.greeting, process.command, events))
     if config.relay:

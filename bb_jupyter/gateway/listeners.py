@@ -21,11 +21,13 @@ _BUSY: Final = (
     b"Content-Length: 30\r\nConnection: close\r\n\r\nbottle: too many connections\n\n"
 )
 _TRANSIENT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+#: Seconds that a donor may take to say what it brings.
+_DONOR: Final = 5.0
 _GONE: Final = {errno.EINVAL, errno.EBADF, errno.ENOTSOCK, errno.EOPNOTSUPP}
 
 
 def adopt(descriptor: int) -> socket.socket:
-    """Take over a descriptor that must be a listening TCP socket.
+    """Take over a descriptor that must be a listening stream socket: TCP, or Unix where a doorman stands before it.
 
     Raises:
         BottleError: it is something else; it is closed then.
@@ -35,12 +37,46 @@ def adopt(descriptor: int) -> socket.socket:
     except OSError:
         os.close(descriptor)
         raise BottleError("what was passed is not a socket") from None
-    inet = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM
-    if not inet or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    known = sock.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX) and sock.type == socket.SOCK_STREAM
+    if not known or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.close()
-        raise BottleError("what was passed is not a listening TCP socket")
+        raise BottleError("what was passed is not a listening stream socket")
     sock.setblocking(False)
     return sock
+
+
+class Sockets:
+    """Listening sockets that may come before there is anything to serve them: who connects waits in their queues.
+
+    Args:
+        events: where each that came is reported.
+    """
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._waiting: dict[str, socket.socket] = {}
+        self._serve: Callable[[str, socket.socket], None] | None = None
+
+    def take(self, name: str, descriptor: int) -> None:
+        """Take over a room's socket, instead of an earlier one.
+
+        Raises:
+            BottleError: the descriptor is no listening TCP socket.
+        """
+        sock = adopt(descriptor)
+        self._events.emit("listening", name=name)
+        if self._serve:
+            self._serve(name, sock)
+            return
+        if name in self._waiting:
+            self._waiting[name].close()
+        self._waiting[name] = sock
+
+    def serve(self, serve: Callable[[str, socket.socket], None]) -> None:
+        """Have *serve* called with each room's name and socket: those that wait, and all that come later."""
+        self._serve = serve
+        while self._waiting:
+            serve(*self._waiting.popitem())
 
 
 class Listener:
@@ -72,7 +108,6 @@ class Listener:
         """Serve *sock* from now on, and no longer the one before."""
         self.close()
         self._task = asyncio.create_task(self._accept(sock))
-        self._events.emit("listening", name=self._name)
 
     def close(self) -> None:
         """Stop accepting."""
@@ -125,12 +160,28 @@ async def donations(path: Path, take: Callable[[str, int], None]) -> None:
         server.setblocking(False)
         while True:
             donor, _ = await loop.sock_accept(server)
-            with donor:
-                donor.settimeout(5.0)
-                message, descriptors = await asyncio.to_thread(_receive, donor)
-                reply = _take_all(message, descriptors, take)
-                with contextlib.suppress(OSError):
-                    donor.send(reply.encode())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DONOR):
+                    await donation(donor, take)
+
+
+async def donation(donor: socket.socket, take: Callable[[str, int], None]) -> None:
+    """Receive the one message of one donor, however long it takes, answer, and close; see `donations`."""
+    with donor:
+        donor.setblocking(False)
+        await _readable(donor)
+        reply = _take_all(*_receive(donor), take)
+        with contextlib.suppress(OSError):
+            donor.send(reply.encode())
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sock)
 
 
 def _receive(donor: socket.socket) -> tuple[bytes, list[int]]:

@@ -302,12 +302,14 @@ def _route_config(route: RoutePlan, resolve_token: Callable[[str], str]) -> Rout
 
 def _read_ca(route: RoutePlan) -> str:
     try:
-        return Path(route.ca).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not PEM"
-        raise ManifestError(
-            f"cannot read the CA: {why}", path=route.ca, key=f"egress.routes[{route.host}].ca"
-        ) from None
+        pem = Path(route.ca).read_text(encoding="ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+        return pem
+    except (ssl.SSLError, ValueError):
+        why = "it is no certificate in PEM"
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+    raise ManifestError(f"cannot read the CA: {why}", path=route.ca, key=f"egress.routes[{route.host}].ca")
 
 
 def gateway_config(

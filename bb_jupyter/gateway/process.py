@@ -18,8 +18,9 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from bb_jupyter.gateway.ca import LeafAuthority
 from bb_jupyter.gateway.config import GatewayConfig, routes_from_json
 from bb_jupyter.gateway.events import EventLog, Events
 from bb_jupyter.gateway.lines import control_server, obey
-from bb_jupyter.gateway.listeners import Listener, adopt, donations
+from bb_jupyter.gateway.listeners import Listener, Sockets, donation, donations
 from bb_jupyter.gateway.streams import standard_streams
 
 
@@ -59,13 +60,8 @@ class Gateway:
             "egress": Listener("egress", egress, lambda: len(egress.connections), most, events),
         }
 
-    def take(self, name: str, descriptor: int) -> None:
-        """Serve a room on a listening socket.
-
-        Raises:
-            BottleError: the descriptor is no listening TCP socket.
-        """
-        sock = adopt(descriptor)
+    def serve(self, name: str, sock: socket.socket) -> None:
+        """Serve a room on a listening socket."""
         listener = self._listeners.get(name)
         if listener is None:
             sock.close()  # a room that is not served: connections to its port are refused
@@ -173,6 +169,14 @@ def _authority(config: GatewayConfig) -> LeafAuthority:
         raise ManifestError("the CA's certificate or key cannot be read", key="gateway.ca") from None
 
 
+def _donors(options: argparse.Namespace, take: Callable[[str, int], None]) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yield what receives sockets: from the start, so that the bottle's programs need not wait for the rest."""
+    if options.donor_fd is not None:
+        yield donation(socket.socket(fileno=options.donor_fd), take)
+    if options.donate_socket:
+        yield donations(options.donate_socket, take)
+
+
 async def run(options: argparse.Namespace) -> int:
     """Run one gateway to its end.
 
@@ -186,10 +190,10 @@ async def run(options: argparse.Namespace) -> int:
     events = Events()
     events.set_main(writer)
     logging.basicConfig(handlers=[EventLog(events)], level=logging.WARNING)
+    sockets = Sockets(events)
+    tasks = [asyncio.create_task(job) for job in _donors(options, sockets.take)]
     try:
         gateway = await _configured(reader, events)
-        for name, descriptor in options.listen_fd:
-            gateway.take(name, descriptor)
     except BottleError as error:
         events.emit("error", error=str(error))
         events.flush()
@@ -198,13 +202,12 @@ async def run(options: argparse.Namespace) -> int:
         return 2
     events.flush()
     writer.write(gateway.greeting())
+    sockets.serve(gateway.serve)
     jobs = [_owner(reader, gateway, events), gateway.rooms.flows.watch()]
-    if options.donate_socket:
-        jobs.append(donations(options.donate_socket, gateway.take))
     if options.control:
         jobs.append(control_server(options.control, gateway.greeting, gateway.command, events))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gateway.stopped.set)
-    tasks = [asyncio.create_task(job) for job in jobs]
+    tasks += [asyncio.create_task(job) for job in jobs]
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -224,11 +227,6 @@ async def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _descriptor(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    return name, int(number)
-
-
 def _quietly(kind: type[BaseException], error: BaseException, trace: object) -> None:
     """Report our own end by its type alone: a message or a traceback might quote what must not be seen."""
     sys.stderr.write(f"the gateway ended: {kind.__name__}\n")
@@ -237,8 +235,8 @@ def _quietly(kind: type[BaseException], error: BaseException, trace: object) -> 
 def main(arguments: list[str] | None = None) -> int:
     """Run the gateway as the command line says; no secret is ever on it."""
     parser = argparse.ArgumentParser("python -m bb_jupyter.gateway", allow_abbrev=False)
-    parser.add_argument("--listen-fd", metavar="ROOM=FD", type=_descriptor, action="append", default=[])
-    parser.add_argument("--donate-socket", metavar="PATH", type=Path)
+    parser.add_argument("--donor-fd", metavar="FD", type=int, help="who sends the listening sockets, by SCM_RIGHTS")
+    parser.add_argument("--donate-socket", metavar="PATH", type=Path, help="where such come, one after another")
     parser.add_argument("--control", metavar="PATH", type=Path)
     options = parser.parse_args(arguments)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secrets

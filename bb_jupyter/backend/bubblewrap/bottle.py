@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bb_jupyter.gateway.config import GatewayConfig
     from bb_jupyter.gateway.desk_client import DeskClient
     from bb_jupyter.gateway.desk_config import DeskConfig
+    from bb_jupyter.gateway.host_process import GatewayProcess
 
 _COPY_BUFFER = 1 << 20
 #: Seconds that a sandbox whose host has hung up gets to end by itself.
@@ -72,14 +73,22 @@ class BubblewrapBottle(Bottle):
         plan: what was launched.
         control: the host's end of the control socket.
         process: the bwrap process.
+        gateway: a gateway that was started beside it; `None` when it has no network at first.
     """
 
-    def __init__(self, plan: BubblewrapBottlePlan, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self,
+        plan: BubblewrapBottlePlan,
+        control: socket.socket,
+        process: subprocess.Popen[bytes],
+        gateway: GatewayProcess | None = None,
+    ) -> None:
         self.plan: BubblewrapBottlePlan = plan
         self.network = Network(plan, self._start_gateway)
         self.desk = BottleDesk(plan, self._start_desk, self)
         self._control = control
         self._process = process
+        self._gateway = gateway
         self._ids = itertools.count(1)
         self._lock = threading.RLock()
 
@@ -206,11 +215,15 @@ class BubblewrapBottle(Bottle):
         from bb_jupyter.gateway.audit import AuditLog
         from bb_jupyter.gateway.client import GatewayClient
 
-        fds = self.listen([PORTS["egress"]], "gateway")
+        (fd,) = self.listen([PORTS["egress"]], "gateway")
+        begun, self._gateway = self._gateway, None
         try:
-            return GatewayClient.spawn(config, {"egress": fds[0]}, audit=AuditLog(self.slug), on_event=on_event)
+            audit = AuditLog(self.slug)
+            return GatewayClient.spawn(
+                config, {"egress": fd}, audit=audit, on_event=on_event, process=begun, ready=False
+            )
         finally:
-            os.close(fds[0])
+            os.close(fd)
 
     def _start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
         from bb_jupyter.gateway.desk_client import DeskClient

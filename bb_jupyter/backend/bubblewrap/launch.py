@@ -20,6 +20,7 @@ from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.pipes import memory_file, pipe
 from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BackendUnavailable
+from bb_jupyter.gateway.host_process import GatewayProcess
 from bb_jupyter.home import bot_bottle_home
 
 #: Seconds until guest.py must have said that it is ready; it takes some 20 ms.
@@ -34,7 +35,7 @@ def launch(
     with ExitStack() as stack:
         on_progress(Progress("start"))
         group = _limited(stack, plan)
-        bottle = _sandbox(stack, plan, group)
+        bottle = _sandbox(stack, plan, group, _gateway(stack, plan))
         stack.callback(bottle.desk.close)
         bottle.desk.begin()
         if plan.home_archive:
@@ -61,7 +62,18 @@ def _limited(stack: ExitStack, plan: BubblewrapBottlePlan) -> cgroup.Cgroup | No
     return group
 
 
-def _sandbox(stack: ExitStack, plan: BubblewrapBottlePlan, group: cgroup.Cgroup | None) -> BubblewrapBottle:
+def _gateway(stack: ExitStack, plan: BubblewrapBottlePlan) -> GatewayProcess | None:
+    """Start the gateway first, if there shall be one: it takes longest."""
+    if plan.egress_plan is None:
+        return None
+    gateway = GatewayProcess()
+    stack.callback(gateway.kill)
+    return gateway
+
+
+def _sandbox(
+    stack: ExitStack, plan: BubblewrapBottlePlan, group: cgroup.Cgroup | None, gateway: GatewayProcess | None
+) -> BubblewrapBottle:
     """Start bwrap with guest.py, put it into its control group, and wait until it answers."""
     host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stack.enter_context(host)
@@ -81,7 +93,7 @@ def _sandbox(stack: ExitStack, plan: BubblewrapBottlePlan, group: cgroup.Cgroup 
         )
         fds = [guest.fileno(), write_info] + ([filter_fd] if filter_fd is not None else [])
         process = _spawn(argv, fds, complaints)
-    bottle = BubblewrapBottle(plan, host, process)
+    bottle = BubblewrapBottle(plan, host, process, gateway)
     stack.callback(bottle.close)
     pid = _first_process(info)
     ours.close()

@@ -105,7 +105,7 @@ class Gateway:
         self._donor_steps.begin(self._donate)
 
     def open(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
-        """Configure it and wait until its CA is known; `wait_served` waits for the rest.
+        """Configure it and wait until its CA is known.
 
         Args:
             config: what it shall do, secrets included: they travel over the attached connection alone.
@@ -135,14 +135,11 @@ class Gateway:
         return client
 
     def wait_served(self) -> None:
-        """Wait until the bottle reaches it.
+        """Wait until it has the bottle's sockets, in whose queues whoever connects waits until it is ready.
 
         Raises:
-            BackendUnavailable: it ended, or its sockets did not come.
-            ManifestError: it refused the configuration.
+            BackendUnavailable: they did not come.
         """
-        if self._opened is not None:
-            self._opened.wait_ready(_START)
         try:
             self._served.result(_START)
         except NotInTime:

@@ -129,7 +129,7 @@ def test_bad_configuration_is_an_error_without_the_secret() -> None:
 
 
 def test_socket_that_is_none_is_refused() -> None:
-    with socket.socket() as closed, pytest.raises(ManifestError, match="not a listening"):
+    with socket.socket() as closed, pytest.raises(BackendUnavailable, match="not a listening"):
         GatewayClient.spawn(GatewayConfig("x"), {"egress": closed.fileno()}, timeout=60)
 
 

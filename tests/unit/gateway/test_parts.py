@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bb_jupyter.errors import ManifestError, UsageError
 from bb_jupyter.gateway.audit import AuditLog, audit_dir, read
+from bb_jupyter.gateway.ca import LeafAuthority
 from bb_jupyter.gateway.config import RouteConfig
 from bb_jupyter.gateway.hello import Hello, NotTls, read_hello
 from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, GitRepoPlan, RoutePlan, egress_plan, gateway_config
@@ -186,7 +187,7 @@ def test_git_servers_are_looked_into() -> None:
 
 def test_plan_merges_and_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ca = tmp_path / "ca.pem"
-    ca.write_text("PEM")
+    ca.write_text(LeafAuthority("theirs").cert_pem)
     own = Route(host="api.test", auth=Auth(scheme="bearer", token_ref="MY_KEY"), ca=str(ca), resolve="10.0.0.1")
     plan = egress_plan(
         [own], provider=[Route(host="api.test"), Route(host="cdn.test")], allowed=[Route(host="more.test")]
@@ -197,12 +198,15 @@ def test_plan_merges_and_holds_no_secret(tmp_path: Path, monkeypatch: pytest.Mon
     config = gateway_config(plan, slug="s", name="n", resolve_token={"MY_KEY": SECRET}.__getitem__)
     assert config.routes[1].auth is not None
     assert config.routes[1].auth.value() == f"Bearer {SECRET}"
-    assert config.routes[1].ca_pem == "PEM"
+    assert config.routes[1].ca_pem == ca.read_text()
     assert SECRET not in repr(plan) + repr(config) + plan.summary()
     with pytest.raises(ManifestError, match="is empty"):
         gateway_config(plan, slug="s", name="n", resolve_token=lambda _: "")
+    ca.write_text("PEM")
+    with pytest.raises(ManifestError, match="it is no certificate in PEM"):
+        gateway_config(plan, slug="s", name="n", resolve_token=lambda _: SECRET)
     ca.unlink()
-    with pytest.raises(ManifestError, match="cannot read the CA"):
+    with pytest.raises(ManifestError, match="No such file"):
         gateway_config(plan, slug="s", name="n", resolve_token=lambda _: SECRET)
     assert EgressPlan().summary().startswith("nothing")
     assert RouteConfig("a.test").intercepted is False
