@@ -206,7 +206,8 @@ class _Unpacking:
             except OSError as error:
                 self._cannot_make(str(path), error)
         inside = self.root.resolve()
-        while leaving := [link for link in made if not _leads_inside(inside / link[0], inside)]:
+        # The copy itself, not the folder that takes it: what lies beside it there is the host's own.
+        while leaving := [link for link in made if not _leads_inside(inside / link[0], inside / link[0].parts[0])]:
             for path, target in leaving:
                 (inside / path).unlink(missing_ok=True)
                 made.remove((path, target))

@@ -131,6 +131,29 @@ def test_links_and_special_files_of_the_bottle_stay_inside(bottle: HeldBottle, t
         assert path.resolve().is_relative_to(target)
 
 
+def test_links_to_what_lies_beside_the_copy_are_refused(bottle: HeldBottle, tmp_path: Path) -> None:
+    (tmp_path / "tree-secret").mkdir()
+    (tmp_path / "tree-secret/key").write_text("secret")
+    out(
+        bottle,
+        "mkdir tree && cd tree && echo x > plain && ln -s plain good && ln -s ../tree/plain also && ln -s .. up"
+        " && ln -s ../tree-secret beside && ln -s ../tree-secret/key key && ln -s ../tree/../tree-secret/key round",
+    )
+    report = bottle.cp_out("tree", tmp_path)
+    assert {name for name, _ in report.refused} == {f"tree/{name}" for name in ("up", "beside", "key", "round")}
+    assert sorted(path.name for path in (tmp_path / "tree").iterdir()) == ["also", "good", "plain"]
+    assert (tmp_path / "tree/also").read_text() == "x\n"
+
+
+def test_what_was_copied_out_before_leads_no_later_copy_away(bottle: HeldBottle, tmp_path: Path) -> None:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target/tree").symlink_to(tmp_path / "host")
+    out(bottle, "mkdir -p tree/sub && echo x > tree/file && echo y > tree/sub/file")
+    report = bottle.cp_out("tree", tmp_path / "target")
+    assert report.refused and list((tmp_path / "host").iterdir()) == []
+
+
 def test_a_link_in_the_middle_of_the_source_is_the_bottles_own_matter(bottle: HeldBottle, tmp_path: Path) -> None:
     out(bottle, "ln -s /etc way")
     bottle.cp_out("way/hostname" if (tmp_path / "x").exists() else "way/passwd", tmp_path / "passwd")
