@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from bb_jupyter.api import active, attach, audit, cleanup, doctor, get, launch, stop
+    from bb_jupyter import approvals
+    from bb_jupyter.api import active, approve, attach, audit, cleanup, deny, doctor, get, launch, stop
     from bb_jupyter.backend import ActiveAgent, Bottle, Check, Chunk, Completed, CopyReport, Execution
     from bb_jupyter.errors import (
         BackendUnavailable,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         PolicyDenied,
         UsageError,
     )
+    from bb_jupyter.notebook.dashboard import Dashboard
     from bb_jupyter.session import HeldBottle
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ __all__ = [
     "CommandFailed",
     "Completed",
     "CopyReport",
+    "Dashboard",
     "Execution",
     "HeldBottle",
     "ManifestError",
@@ -44,9 +47,12 @@ __all__ = [
     "PolicyDenied",
     "UsageError",
     "active",
+    "approvals",
+    "approve",
     "attach",
     "audit",
     "cleanup",
+    "deny",
     "doctor",
     "get",
     "launch",
@@ -55,8 +61,9 @@ __all__ = [
 
 #: Public name → module; a module is imported when one of its names is first asked for, which keeps `%load_ext` quick.
 _HOME_OF = {
-    "api": ("active", "attach", "audit", "cleanup", "doctor", "get", "launch", "stop"),
+    "api": ("active", "approve", "attach", "audit", "cleanup", "deny", "doctor", "get", "launch", "stop"),
     "backend": ("ActiveAgent", "Bottle", "Check", "Chunk", "Completed", "CopyReport", "Execution"),
+    "notebook.dashboard": ("Dashboard",),
     "session": ("HeldBottle",),
 }
 
@@ -64,6 +71,8 @@ _HOME_OF = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "approvals":
+        return import_module(f"{__name__}.approvals")  # a package that can be called
     home = next((module for module, names in _HOME_OF.items() if name in names), "errors")
     return getattr(import_module(f"{__name__}.{home}"), name)
 

@@ -45,14 +45,14 @@ def decide(id_: int, *, verdict: str, token: str, why: str, answer: str, refs: o
         TokenMismatch: something else was shown.
         AlreadyDecided: somebody was quicker.
     """
-    from bb_jupyter.gateway import deciding
+    from bb_jupyter.gateway.deciding import approve, deny
 
     if not re.fullmatch(r"[0-9a-f]{64}", token):
         raise UsageError("token: the proposal's is wanted")
     if verdict == "approved":
-        deciding.approve(id_, why=why, refs=_refs(refs), answer=answer or None, token=token)
+        approve(id_, why=why, refs=_refs(refs), answer=answer or None, token=token)
     elif verdict == "denied":
-        deciding.deny(id_, why=why, token=token)
+        deny(id_, why=why, token=token)
     else:
         raise UsageError("verdict: approved or denied")
     return one(id_)

@@ -1,4 +1,4 @@
-import { duration, h, newId, say, size } from "./dom.js";
+import { duration, h, lineOf, newId, say, size } from "./dom.js";
 import { Log } from "./log.js";
 
 /** @typedef {import("./client.js").Bottle} Bottle */
@@ -37,7 +37,7 @@ export class Row {
   update(bottle) {
     this.bottle = bottle;
     say(this.name, bottle.name);
-    say(this.last, bottle.last);
+    say(this.last, lineOf(bottle.last));
     this.dot.classList.toggle("bb-bad", bottle.state !== "running" || !bottle.held);
     if (this.go) this.go.hidden = !this.open || !bottle.kernel;
     this.tick();

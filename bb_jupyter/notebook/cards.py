@@ -59,7 +59,7 @@ class Cards:
             return
         self._stamp = stamp
         waiting = {proposal.token: proposal for proposal in approvals.pending(self._slug)}
-        for token in [token for token in self._shown if token not in waiting]:
+        for token in [token for token, (proposal, _) in self._shown.items() if _is_over(proposal)]:
             self._settle(token)
         for token in [token for token in waiting if token not in self._known]:
             self._known.add(token)
@@ -97,6 +97,14 @@ class Cards:
             self._tell(text)
         else:
             publish(text, f"<div>{escaped(text)}</div>", handle)
+
+
+def _is_over(proposal: Proposal) -> bool:
+    """Return whether nothing more will come of it; an approval is told together with what came of it."""
+    try:
+        return approvals.status(proposal.id).settled
+    except UnknownProposal:
+        return True
 
 
 def _end(proposal: Proposal) -> str:

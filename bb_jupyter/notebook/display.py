@@ -79,8 +79,13 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str
     if not rows:
         say(empty)
         return
+    show(*table(head, rows))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, str]:
+    """Return a table as text and as HTML; cells may be hostile."""
     clean = [[one_line(cell) for cell in row] for row in rows]
-    show(_as_text(head, clean), _as_html(head, clean))
+    return _as_text(head, clean), _as_html(head, clean)
 
 
 def escaped(text: str) -> str:

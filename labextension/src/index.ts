@@ -3,7 +3,7 @@ import { ICommandPalette, Notification } from "@jupyterlab/apputils";
 import { shown } from "../../bb_jupyter/frontend/dom.js";
 import { title } from "../../bb_jupyter/frontend/approval.js";
 import type { Approval, Bottle } from "../../bb_jupyter/frontend/client.js";
-import { addCards } from "./cards.js";
+import { addDrawn } from "./drawn.js";
 import { News } from "./news.js";
 import { Panel } from "./panel.js";
 import { RestClient } from "./rest.js";
@@ -21,7 +21,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
   activate: (app: JupyterFrontEnd, palette: ICommandPalette | null, rendermime: IRenderMimeRegistry | null) => {
     const client = new RestClient(app.serviceManager);
     const news = new News();
-    const panel = new Panel(client, bottle => void openNotebook(app, bottle), approvals =>
+    const open = (bottle: Bottle) => void openNotebook(app, bottle);
+    const panel = new Panel(client, open, approvals =>
       news.take(approvals).forEach(approval => tell(app, approval)));
     app.shell.add(panel, "left", { rank: 400, type: "Bottles" });
     app.commands.addCommand(SHOW, { label: "Show Bottles and Approvals", execute: () => app.shell.activateById(panel.id) });
@@ -30,7 +31,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       palette?.addItem({ command, category: CATEGORY });
     }
     if (rendermime) {
-      addCards(rendermime, client);
+      addDrawn(rendermime, client, open);
     }
   },
 };

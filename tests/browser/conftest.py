@@ -22,6 +22,8 @@ FLAGS = [
     "--disable-sync",
 ]
 CHROMIUM = os.environ.get("BB_CHROMIUM", "/usr/bin/chromium")
+NewLab = Callable[..., Lab]
+Picture = Callable[[Page], None]
 #: What a test saw, for a person to look at.
 PICTURES = Path(".cache/pictures")
 PICTURES.mkdir(parents=True, exist_ok=True)
@@ -41,6 +43,15 @@ def server() -> Iterator[Server]:
         started.close()
 
 
+@pytest.fixture(scope="module")
+def server_without_panel() -> Iterator[Server]:
+    """As installed without Node: the server extension, but nothing of ours in JupyterLab."""
+    with TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True) as folder:
+        started = Server(Path(folder), {}, panel=False)
+        yield started
+        started.close()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -50,10 +61,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def new_lab(server: Server, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[[], Lab]]:
-    """Open tabs of one browser session."""
+def new_lab(server: Server, browser: Browser, request: pytest.FixtureRequest) -> Iterator[NewLab]:
+    """Open tabs of one browser session, at the usual server or another."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
-    yield lambda: Lab(server, context.new_page())
+    yield lambda at=server: Lab(at, context.new_page())
     if (report := request.node.stash.get(_REPORT, None)) and report.failed:
         for number, page in enumerate(context.pages):
             page.screenshot(path=PICTURES / f"{request.node.name}-failed-{number}.png")
@@ -73,12 +84,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture
-def lab(new_lab: Callable[[], Lab]) -> Lab:
+def lab(new_lab: NewLab) -> Lab:
     return new_lab()
 
 
 @pytest.fixture
-def picture(request: pytest.FixtureRequest) -> Callable[[Page], None]:
+def picture(request: pytest.FixtureRequest) -> Picture:
     """Keep a picture of a page."""
     taken = iter(range(1, 100))
 

@@ -16,7 +16,7 @@ import nbformat
 from playwright.sync_api import Locator, Page, expect
 
 #: Seconds for anything that should happen soon, on a machine that does other things, too.
-PATIENCE = 90.0
+PATIENCE = 60.0
 expect.set_options(timeout=PATIENCE * 1000)
 
 _CONFIG = {
@@ -27,12 +27,7 @@ _CONFIG = {
     },
     "ServerApp": {"allow_root": True, "open_browser": False, "ip": "127.0.0.1", "port": 0},
 }
-_OFF = {
-    "disabledExtensions": {
-        "@jupyterlab/apputils-extension:announcements": True,
-        "@jupyterlab/extensionmanager-extension": True,
-    }
-}
+_OFF = {"@jupyterlab/apputils-extension:announcements": True, "@jupyterlab/extensionmanager-extension": True}
 
 
 class Server:
@@ -41,17 +36,20 @@ class Server:
     Args:
         folder: an empty one.
         environment: variables beside this process's.
+        panel: with our extension of JupyterLab.
         command: what comes before `jupyter`, to run it as somebody else.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], command: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], *, panel: bool = True, command: Sequence[str] = ()
+    ) -> None:
         self.folder, self.token = folder, secrets.token_hex(16)
         self.notebooks, self.home = folder / "notebooks", folder / "home"
-        config = folder / "config"
+        config, off = folder / "config", {**_OFF, "bb-jupyter": not panel}
         for made in (self.notebooks, self.home, config, config / "labconfig"):
             made.mkdir()
         (config / "jupyter_server_config.json").write_text(json.dumps(_CONFIG))
-        (config / "labconfig" / "page_config.json").write_text(json.dumps(_OFF))
+        (config / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": off}))
         places = {"CONFIG": config, "DATA": folder / "data", "RUNTIME": folder / "runtime"}
         self._process = subprocess.Popen(
             [*command, sys.executable, "-m", "jupyter", "lab", f"--IdentityProvider.token={self.token}"],

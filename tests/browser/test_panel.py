@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from playwright.sync_api import expect
 
-from playwright.sync_api import Page, expect
-
+from tests.browser.conftest import Picture
 from tests.browser.lab import Lab
 
 
-def test_panel_shows_a_bottle_while_its_kernel_is_busy(
-    lab: Lab, bottle_name: str, picture: Callable[[Page], None]
-) -> None:
+def test_panel_shows_a_bottle_while_its_kernel_is_busy(lab: Lab, bottle_name: str, picture: Picture) -> None:
     name = lab.server.add(
         "%load_ext bb_jupyter",
         f"%%bottle {bottle_name}\necho ready; for i in $(seq 600); do echo tick $i; sleep 0.2; done",

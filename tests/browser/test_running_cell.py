@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser import asking
+from tests.browser.conftest import Picture
 from tests.browser.lab import Lab
 
 
-def test_a_question_is_answered_in_the_cell_that_asks(
-    lab: Lab, bottle_name: str, picture: Callable[[Page], None]
-) -> None:
+def test_a_question_is_answered_in_the_cell_that_asks(lab: Lab, bottle_name: str, picture: Picture) -> None:
     question = '{"question": "Which colour?", "choices": ["red", "blue"]}'
     notebook = lab.open(
         lab.server.add("%load_ext bb_jupyter", asking.MANIFEST, asking.cell(bottle_name, "ask", question))

@@ -1,0 +1,23 @@
+"""`%bottle dashboard`: every live bottle and what waits for the human, live where the front end can."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from bb_jupyter.notebook import kernel
+from bb_jupyter.notebook.commands.command import Command
+from bb_jupyter.notebook.display import say
+
+
+def _run(args: Namespace) -> None:
+    from bb_jupyter.notebook import dashboard
+
+    if not kernel.is_rich():
+        say(dashboard.moment()[0])
+        return
+    from IPython.display import display
+
+    display(dashboard.Dashboard())  # type: ignore[no-untyped-call]
+
+
+command = Command("watch and steer every live bottle from a cell", _run)
