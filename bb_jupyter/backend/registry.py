@@ -19,7 +19,10 @@ AnyBackend = BottleBackend[Any, Any]
 _BACKENDS = {
     "docker": ("bb_jupyter.backend.docker.backend", "DockerBackend"),
     "bubblewrap": ("bb_jupyter.backend.bubblewrap.backend", "BubblewrapBackend"),
+    "smolmachines": ("bb_jupyter.backend.smolmachines.backend", "SmolmachinesBackend"),
 }
+#: Those that are chosen where nobody names one, the preferred one first.
+_UNASKED = ("docker", "bubblewrap")
 #: Variable that chooses a backend where no option does.
 VARIABLE = "BOT_BOTTLE_BACKEND"
 
@@ -61,7 +64,7 @@ def choose(option: str = "") -> tuple[AnyBackend, str]:
     if name := os.environ.get(VARIABLE):
         return get(name), f"{VARIABLE} says so"
     passed_over: list[str] = []
-    for name in names():
+    for name in _UNASKED:
         backend = get(name)
         if backend.is_available():
             return backend, "; ".join([*passed_over, f"{name} is available"])

@@ -8,6 +8,10 @@ import pytest
 
 from bb_jupyter.backend.execution import Completed
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from tests.smolmachines.fixtures import cloud, why_no_machine_boots
+from tests.smolmachines.promises import not_promised
+
+__all__ = ["cloud"]
 
 Launch = Callable[..., HeldBottle]
 
@@ -16,13 +20,25 @@ Launch = Callable[..., HeldBottle]
     params=[
         pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
         pytest.param("docker", marks=pytest.mark.docker),
+        # The whole SDK against a cloud on loopback whose machines are sandboxes of bubblewrap.
+        pytest.param("smolmachines-cloud", marks=[pytest.mark.smolmachines, pytest.mark.bubblewrap]),
+        pytest.param("smolmachines-local", marks=[pytest.mark.smolmachines, pytest.mark.docker]),
     ]
 )
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "docker":
+    name, _, target = str(request.param).partition("-")
+    if target == "cloud":
+        request.getfixturevalue("cloud")
+        if reason := not_promised(request.node.originalname, request.path.name):
+            pytest.skip(f"not promised by the smol cloud: {reason}")
+    if target == "local":
+        if reason := why_no_machine_boots():
+            pytest.skip(f"NOT RUN HERE, no microVM boots: {reason}")
+        monkeypatch.setenv("BOT_BOTTLE_SMOL_TARGET", "local")
+    if name == "docker" or target == "local":
         engine = request.getfixturevalue("engine")
         monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", engine.base_image)
-    return str(request.param)
+    return name
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Bottles as microVMs, by the `smolmachines` SDK (optional extra): on this host with KVM, or in the smol cloud."""

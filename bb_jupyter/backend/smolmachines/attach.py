@@ -1,0 +1,83 @@
+"""Hold a kept bottle again: its plan is read back from its machine's labels and its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.smolmachines import enumerate, labels, sdk
+from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, machine_name
+from bb_jupyter.backend.smolmachines.doorman import Doorman
+from bb_jupyter.backend.smolmachines.prepare import machine_user, plan_limits
+from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.gateway.plan import EgressPlan
+from bb_jupyter.manifest import BottleManifest, Limits
+
+
+@contextmanager
+def attach(slug: str) -> Iterator[SmolmachinesBottle]:
+    """Yield the running bottle *slug*; it runs on afterwards.
+
+    A local machine gets a doorman at the address that it was started with, and a gateway with the policy that was in
+    force last.
+
+    Raises:
+        BottleGone: it does not run any more.
+        BackendUnavailable: the SDK or the cloud does not answer.
+    """
+    from smol import Machine
+
+    record = next((record for record in enumerate.records() if record.slug == slug), None)
+    if record is None or record.details.get("target") not in ("local", "cloud"):
+        raise sdk.gone(slug)
+    connection = sdk.connection(record.details["target"])
+    with sdk.errors(f"look for bottle {slug}", name=record.name):
+        found = [each for each in Machine.list(connection, labels.mine(slug)) if each.name == machine_name(slug)]
+        if not found or found[0].state not in ("running", "started"):
+            raise sdk.gone(record.name)
+        machine = Machine.open(found[0].id, connection)
+    plan = _plan(record, json.loads(labels.get(found[0].labels, "spec")))
+    with ExitStack() as stack:
+        doorman = stack.enter_context(Doorman.reopen(slug)) if plan.target == "local" else None
+        bottle = SmolmachinesBottle(plan, machine, doorman)
+        stack.callback(bottle.desk.close)
+        stack.callback(bottle.network.close)
+        if doorman and plan.egress_plan is not None:
+            bottle.network.open(plan.egress_plan)
+            bottle.trust_gateway()
+        bottle.desk.adopt()
+        yield bottle
+
+
+def _plan(record: state.BottleRecord, wanted: dict[str, object]) -> SmolmachinesBottlePlan:
+    limits = Limits.model_validate(wanted["limits"])
+    image, user = str(wanted["image"]), str(wanted["user"])
+    env = wanted["env"]
+    spec = BottleSpec(
+        name=record.name,
+        backend=labels.BACKEND,
+        backend_reason="it runs there",
+        manifest=BottleManifest(name=record.bottle),
+        image=image,
+        cwd=str(wanted["cwd"]),
+        user=user,
+        limits=limits,
+        keep=True,
+    )
+    return SmolmachinesBottlePlan(
+        spec=spec,
+        slug=record.slug,
+        stage_dir=record.directory / "stage",
+        root=f"image {image}",
+        user=f"{user or 'agent'} in a virtual machine of its own",
+        limits=plan_limits(limits),
+        env={str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {},
+        target=record.details["target"],
+        machine=machine_name(record.slug),
+        image=image,
+        machine_user=machine_user(user),
+        egress_plan=EgressPlan.from_dict(record.details["egress"]) if "egress" in record.details else None,
+    )

@@ -1,0 +1,211 @@
+"""A running microVM bottle."""
+
+from __future__ import annotations
+
+import base64
+import io
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from bb_jupyter.backend import killing
+from bb_jupyter.backend.archive import CopyReport
+from bb_jupyter.backend.bottle import Bottle
+from bb_jupyter.backend.copying import plan_copy
+from bb_jupyter.backend.desk import BottleDesk, rooms
+from bb_jupyter.backend.network import Network
+from bb_jupyter.backend.smolmachines import branch, sdk, shell, transfer
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+from bb_jupyter.backend.smolmachines.doorman import Doorman
+from bb_jupyter.backend.smolmachines.execution import SmolExecution, refused
+from bb_jupyter.backend.smolmachines.prepare import machine_user
+from bb_jupyter.backend.spec import Copy
+from bb_jupyter.errors import BackendUnavailable, BottleError, UsageError
+
+if TYPE_CHECKING:
+    from smol import ExecStream, Machine
+
+    from bb_jupyter.gateway.client import Event, GatewayClient
+    from bb_jupyter.gateway.config import GatewayConfig
+    from bb_jupyter.gateway.desk_client import DeskClient
+    from bb_jupyter.gateway.desk_config import DeskConfig
+    from bb_jupyter.gateway.plan import EgressPlan
+
+#: Longest input that goes with the request that starts the command, in bytes.
+_WITH_REQUEST = 64 << 10
+#: States of a machine in which commands run.
+_ALIVE = frozenset({"running", "started"})
+
+
+class SmolmachinesBottle(Bottle):
+    """A bottle that is a microVM.
+
+    Args:
+        plan: what was launched.
+        machine: the SDK's handle.
+        doorman: lets the machine's connections through to the gateway; `None` in the cloud.
+    """
+
+    def __init__(self, plan: SmolmachinesBottlePlan, machine: Machine, doorman: Doorman | None) -> None:
+        self.plan: SmolmachinesBottlePlan = plan
+        self.machine = machine
+        self._doorman = doorman
+        self.network = Network(plan, self._start_gateway)
+        self.desk = BottleDesk(plan, self._start_desk, self)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its machine runs."""
+        try:
+            with sdk.errors("look at the machine", name=self.name):
+                return self.machine.state() in _ALIVE
+        except BottleError:
+            return False
+
+    def allow(self, routes: EgressPlan) -> int:
+        """See `Bottle.allow`; a cloud machine's network is what it was launched with.
+
+        Raises:
+            UsageError: the machine is in the cloud.
+        """
+        if self._doorman is None:
+            raise UsageError(
+                f"the network of '{self.name}' cannot change: the smol cloud fixes it when a machine is made",
+                hint="Launch the bottle anew with --allow HOST.",
+            )
+        return super().allow(routes)
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> SmolExecution:
+        """Start a command; see `Bottle.exec`.  A file is read to its end before the command starts."""
+        if not argv or any("\0" in word for word in argv):
+            raise UsageError("a command needs at least a program, and no NUL byte")
+        return self._exec_raw(
+            argv,
+            stdin=stdin,
+            env={**self.plan.env, **self.network.env, **self.plan.spec.env, **(env or {})},
+            cwd=transfer.resolve(cwd or self.plan.spec.cwd),
+            user=machine_user(user) if user else self.plan.machine_user,
+            timeout=self.plan.spec.limits.timeout if timeout is None else timeout,
+        )
+
+    def run_own(self, argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> SmolExecution:
+        """Start a command of ours, as the agent, without a time limit."""
+        return self._exec_raw(
+            argv, stdin=stdin, env=self.plan.env, cwd=self.plan.guest_home, user=machine_user(""), timeout=None
+        )
+
+    def _exec_raw(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | IO[bytes] | None,
+        env: Mapping[str, str],
+        cwd: str,
+        user: str,
+        timeout: float | None,
+    ) -> SmolExecution:
+        """Start a command; one that the machine ends with 137 before any output is started once more (see there)."""
+        from smol import ExecOptions, SmolError
+
+        nonce = secrets.token_hex(16)
+        try:
+            source, text, staged = self._input(stdin)
+            command = shell.run(list(argv), nonce=nonce, cwd=cwd, pids=self.plan.spec.limits.pids, source=source)
+            options = ExecOptions(env=dict(env), user=user, stdin=text)
+
+            def start() -> ExecStream:
+                with sdk.errors(f"start a command in bottle '{self.name}'", name=self.name):
+                    return self.machine.exec_stream(command, options)
+
+            try:
+                return SmolExecution(
+                    start,
+                    self._killer(user),
+                    nonce=nonce,
+                    is_alive=lambda: self.alive,
+                    name=self.name,
+                    timeout=timeout,
+                    on_close=self._remover(staged),
+                )
+            except BaseException:
+                self._remover(staged)()
+                raise
+        except BackendUnavailable as error:
+            if user != machine_user("") and "user" in error.message:
+                raise refused(error.message) from None
+            raise
+        except SmolError as error:
+            raise sdk.gone(self.name) if sdk.is_gone(error) else sdk.explain(error, "send a command's input") from None
+
+    def _input(self, stdin: bytes | IO[bytes] | None) -> tuple[str, str | None, list[str]]:
+        """Return where the command's input is (see `shell.run`), what goes with the request, and what was staged."""
+        if stdin is None:
+            return "", None, []
+        if isinstance(stdin, bytes) and len(stdin) <= _WITH_REQUEST:
+            return "-", base64.b64encode(stdin).decode(), []
+        staged = transfer.stage(self.machine, io.BytesIO(stdin) if isinstance(stdin, bytes) else stdin)
+        return " ".join(staged), None, staged
+
+    def _remover(self, staged: list[str]) -> Callable[[], None]:
+        def remove() -> None:
+            if staged:  # takes a request of its own, and nobody waits for it
+                threading.Thread(target=transfer.remove_staged, args=(self.machine, staged), daemon=True).start()
+
+        return remove
+
+    def _killer(self, user: str) -> Callable[[int], None]:
+        from smol import ExecOptions, SmolError
+
+        def kill(pid: int) -> None:
+            try:
+                self.machine.exec(killing.command(pid), ExecOptions(user=user, timeout=sdk.SHORT))
+            except SmolError:
+                return  # the machine is gone, or the stream tells what is wrong
+
+        return kill
+
+    def cp_in(self, source: Path, target: str) -> CopyReport:
+        """Copy into the bottle; see `Bottle.cp_in`."""
+        return transfer.copy_in(self, plan_copy(Copy(source, PurePosixPath(target)), honour_rules=False))
+
+    def cp_out(self, source: str, target: Path) -> CopyReport:
+        """Copy out of the bottle; see `Bottle.cp_out`."""
+        return transfer.copy_out(self, source, target)
+
+    def snapshot(self) -> AbstractContextManager[SmolmachinesBottlePlan]:
+        """Hold its files; see `Bottle.snapshot` and `branch`."""
+        return branch.snapshot(self)
+
+    def _start_gateway(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
+        from bb_jupyter.gateway.audit import AuditLog
+        from bb_jupyter.gateway.client import GatewayClient
+
+        with self._door().listen("egress") as listener:
+            return GatewayClient.spawn(
+                config, {"egress": listener.fileno()}, audit=AuditLog(self.slug), on_event=on_event
+            )
+
+    def _start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
+        from bb_jupyter.gateway.desk_client import DeskClient
+
+        with ExitStack() as stack:
+            sockets = {room: stack.enter_context(self._door().listen(room)) for room in rooms(self.plan)}
+            listeners = {room: listener.fileno() for room, listener in sockets.items()}
+            return DeskClient.spawn(config, on_event, listeners=listeners)
+
+    def _door(self) -> Doorman:
+        if self._doorman is None:
+            raise RuntimeError("a cloud machine has no gateway of ours")
+        return self._doorman

@@ -1,0 +1,84 @@
+"""What the smolmachines backend decided before a launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from bb_jupyter.backend.plan import BottlePlan
+from bb_jupyter.gateway import PORTS
+
+if TYPE_CHECKING:
+    from bb_jupyter.backend.smolmachines.sdk import Target
+
+#: The one address that a local machine may dial: of TEST-NET-1 (RFC 5737), which nobody has.  See `doorman`.
+GATE_ADDRESS = "192.0.2.1"
+
+
+@dataclass(frozen=True)
+class CredentialPlan:
+    """A credential that the cloud puts into requests; never its value.
+
+    Attributes:
+        name: under which the cloud stores it.
+        env_var: variable of the machine that holds the placeholder.
+        host: exact host that gets it.
+        token_ref: where this host keeps it.
+    """
+
+    name: str
+    env_var: str
+    host: str
+    token_ref: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmolmachinesBottlePlan(BottlePlan):
+    """A launch in a microVM.
+
+    Attributes:
+        target: `local` or `cloud`.
+        machine: name of the machine.
+        image: what it starts from: a registry's name, or on this host a docker-archive or a root file system.
+        dockerfile: what to build on it (local only); `None` to run it as it is.
+        machine_user: `UID:GID` that commands run as.
+        allow_hosts: hosts that the cloud lets the machine reach; empty for none.
+        credentials: what the cloud puts into requests.
+        source: id of the machine whose branch this is; empty for none.
+        home_archive: tar file with what the home starts with (local only); `None` for an empty one.
+    """
+
+    target: Target = "local"
+    machine: str = ""
+    image: str = ""
+    dockerfile: Path | None = None
+    machine_user: str = ""
+    allow_hosts: tuple[str, ...] = ()
+    credentials: tuple[CredentialPlan, ...] = ()
+    source: str = ""
+    home_archive: Path | None = None
+
+    @property
+    def git_gate_insteadof_host(self) -> str:
+        """See `BottlePlan`: the gate's address, for a machine's name service is not ours."""
+        return f"{GATE_ADDRESS}:{PORTS['git-gate']}"
+
+    @property
+    def git_gate_insteadof_scheme(self) -> str:
+        """See `BottlePlan`: the gate speaks plain HTTP; it is reached through the VM's own wire."""
+        return "http"
+
+    def renamed(self, name: str, slug: str, stage_dir: Path) -> Self:
+        """See `BottlePlan.renamed`; the machine is called after the slug."""
+        return replace(super().renamed(name, slug, stage_dir), machine=machine_name(slug))
+
+    def _network(self) -> str:
+        if self.target == "local" or self.egress_plan is None:
+            return super()._network()
+        return f"{', '.join(self.allow_hosts)} and subdomains, as the smol cloud enforces it"
+
+
+def machine_name(slug: str) -> str:
+    """Return the name of the machine of a bottle."""
+    return f"bb-{slug}"

@@ -1,0 +1,39 @@
+"""A machine's files for other bottles.
+
+In the cloud a branch is a copy-on-write clone of the running machine, memory included, so what runs goes along.  On
+this host the SDK cannot clone a machine whose connections go through an interceptor ("cannot be combined with
+branchable machines"), and every local bottle's do: there the home is copied into a new machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.bottle import branch_plan
+from bb_jupyter.backend.smolmachines import sdk, transfer
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+from bb_jupyter.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
+
+
+@contextmanager
+def snapshot(bottle: SmolmachinesBottle) -> Iterator[SmolmachinesBottlePlan]:
+    """Hold the files of *bottle*; see `Bottle.snapshot`."""
+    if not bottle.alive:
+        raise sdk.gone(bottle.name)
+    plan = branch_plan(bottle.plan)
+    if plan.target == "cloud":
+        yield replace(plan, source=bottle.machine.id)
+        return
+    try:
+        held = transfer.packed_home(bottle, state.state_dir() / bottle.slug)
+        with held as archive:
+            yield replace(plan, home_archive=archive)
+    except OSError as error:
+        raise BackendUnavailable(f"cannot branch '{bottle.name}': {error.strerror or error}") from None

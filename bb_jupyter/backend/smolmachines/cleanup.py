@@ -1,0 +1,74 @@
+"""What dead owners' bottles left: machines, here and in the cloud, and state directories; and its removal."""
+
+from __future__ import annotations
+
+import os
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.desk import end_left, left
+from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.smolmachines import enumerate, sdk
+from bb_jupyter.backend.smolmachines.bottle_cleanup_plan import SmolmachinesBottleCleanupPlan
+from bb_jupyter.backend.smolmachines.bottle_plan import machine_name
+from bb_jupyter.backend.smolmachines.removal import remove
+from bb_jupyter.backend.smolmachines.sdk import Target
+
+_KINDS: dict[Target, str] = {"local": "machine", "cloud": "cloud machine"}
+
+
+def prepare_cleanup() -> SmolmachinesBottleCleanupPlan:
+    """List orphans without touching them.  In the cloud also those whose record is lost: they cost money.
+
+    Raises:
+        BackendUnavailable: the SDK or the cloud does not answer.
+    """
+    dead = [record for record in enumerate.records() if not record.owner.alive]
+    where = {*enumerate.targets(), *(["cloud"] if os.environ.get(sdk.TOKEN) else [])}
+    found = [machine for target in _KINDS if target in where for machine in enumerate.machines(target)]
+    lost = [each for each in found if not each.agent.owner.alive and not (each.agent.keep and each.running)]
+    kept = {each.agent.slug for each in found if each not in lost}
+    orphans = [Orphan(each.agent.slug, _KINDS[each.where], each.id) for each in lost]
+    orphans += [Orphan(record.slug, "process", str(desk)) for record in dead if (desk := left(record))]
+    orphans += [
+        Orphan(record.slug, "state", str(record.directory))
+        for record in dead
+        if record.slug not in kept and _was_looked_at(record, where)
+    ]
+    return SmolmachinesBottleCleanupPlan(tuple(orphans))
+
+
+def cleanup(plan: SmolmachinesBottleCleanupPlan) -> None:
+    """Remove what *plan* lists, machines before state.  Idempotent.
+
+    Raises:
+        BackendUnavailable: the SDK or the cloud does not answer.
+    """
+    from smol import Machine
+
+    for where, kind in _KINDS.items():
+        for orphan in plan.orphans:
+            if orphan.kind == kind:
+                with sdk.errors(f"remove {orphan}"):
+                    Machine.delete_by_name(orphan.what, sdk.connection(where))
+    gone = {orphan.slug for orphan in plan.orphans if orphan.kind == "state"}
+    for record in enumerate.records():
+        if record.slug in gone and not record.owner.alive:
+            end_left(record)
+            record.remove()
+
+
+def stop(slug: str) -> None:
+    """Remove the machine of one bottle, whoever owns it.  Idempotent.
+
+    Raises:
+        BackendUnavailable: the SDK or the cloud does not answer.
+    """
+    for record in enumerate.records():
+        if record.slug == slug and record.details.get("target"):
+            end_left(record)
+            remove(record.details["target"], machine_name(slug))
+
+
+def _was_looked_at(record: state.BottleRecord, where: set[str]) -> bool:
+    """Whether the record's target was listed; one that died before it had a target has no machine."""
+    return record.details.get("target", "") in {*where, ""}

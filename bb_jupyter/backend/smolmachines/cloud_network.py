@@ -1,0 +1,94 @@
+"""Routes as the smol cloud can enforce them: hosts that a machine may reach, and credentials bound to hosts.
+
+The cloud filters by host name (with all subdomains) and does not look into requests, so what needs a look refuses the
+launch.  The SDK itself refuses credentials with methods there ("enforced on the local target only").
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bb_jupyter.agent.plan import PLACEHOLDER
+from bb_jupyter.backend.docker.labels import home_scope
+from bb_jupyter.backend.plan import PlanBasis
+from bb_jupyter.backend.smolmachines.bottle_plan import CredentialPlan
+from bb_jupyter.errors import UsageError
+from bb_jupyter.gateway.plan import RoutePlan
+
+_ELSEWHERE = "use --backend docker, or this backend's local target (BOT_BOTTLE_SMOL_TARGET=local)"
+
+
+@dataclass(frozen=True)
+class CloudNetwork:
+    """What is asked of the cloud.
+
+    Attributes:
+        allow_hosts: hosts that the machine may reach, with their subdomains.
+        credentials: what goes into requests.
+        warnings: what is wider than the routes say.
+    """
+
+    allow_hosts: tuple[str, ...] = ()
+    credentials: tuple[CredentialPlan, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def plan_cloud_network(basis: PlanBasis) -> CloudNetwork:
+    """Put a bottle's routes into the cloud's terms.
+
+    Raises:
+        UsageError: the cloud cannot enforce something; the message says what and what to change.
+    """
+    if basis.git_gate_plan is not None:
+        raise _cannot("git gate (`git-gate.repos`): the gate runs on this host, where no cloud machine gets")
+    if basis.supervise_plan is not None:
+        raise _cannot("supervision (`supervise: true`): it runs on this host, where no cloud machine gets")
+    if basis.egress_plan is None:
+        return CloudNetwork()
+    routes = basis.egress_plan.routes
+    for route in routes:
+        for reason in _reasons(route):
+            raise _cannot(reason)
+    wide = "in the cloud these hosts are open with all their subdomains and ports, and requests are not recorded"
+    return CloudNetwork(
+        allow_hosts=tuple(dict.fromkeys(route.host.removeprefix("*.") for route in routes)),
+        credentials=tuple(_credential(route, basis) for route in routes if route.auth_scheme),
+        warnings=(wide,),
+    )
+
+
+def _reasons(route: RoutePlan) -> Iterator[str]:
+    """Yield what of a route the cloud cannot enforce."""
+    where = f"route {route.host}"
+    if route.paths:
+        yield f"{where}: its `paths`; leave them out to open the whole host"
+    if route.methods:
+        yield f"{where}: its `methods`; leave them out to allow every method"
+    if route.resolve or route.ca:
+        yield f"{where}: its `resolve` and `ca`, which are this host's"
+    if route.inspect:
+        yield f"{where}: it is a git server, and pushes there could not be refused"
+    if route.auth_scheme and route.scheme != "https":
+        yield f"{where}: its credential goes over https only"
+    if route.auth_scheme and route.host.startswith("*."):
+        yield f"{where}: its credential needs an exact host; name each host"
+    if route.auth_scheme == "basic":
+        yield f"{where}: `auth.scheme: basic`; the cloud puts in a bearer token or a header's value"
+
+
+def _credential(route: RoutePlan, basis: PlanBasis) -> CredentialPlan:
+    """Bind a route's credential to the variable by which the agent, or the user's own program, finds it."""
+    agent = basis.agent_provision
+    of_agent = [name for name, value in (agent.env if agent else {}).items() if value == PLACEHOLDER]
+    env_var = of_agent[0] if route.source == "provider" and of_agent else route.token_ref
+    if not (env_var.isascii() and env_var.isidentifier()):
+        raise _cannot(f"route {route.host}: token_ref '{route.token_ref}' is no name that a variable could have there")
+    # One name for the same secret at the same host: it is stored in the account, and the SDK cannot remove it.
+    identity = hashlib.sha256(f"{home_scope()}\0{route.token_ref}\0{route.host}".encode()).hexdigest()[:24]
+    return CredentialPlan(f"bb-{identity}", env_var, route.host, route.token_ref)
+
+
+def _cannot(what: str) -> UsageError:
+    return UsageError(f"the smol cloud cannot enforce {what}", hint=f"Change the bottle's manifest, or {_ELSEWHERE}.")

@@ -1,0 +1,95 @@
+"""Which bottles of this user have a machine: what the SDK lists, by labels, and by name for branches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bb_jupyter.backend import state
+from bb_jupyter.backend.bottle import ActiveAgent
+from bb_jupyter.backend.smolmachines import labels, sdk
+from bb_jupyter.backend.smolmachines.bottle_plan import machine_name
+from bb_jupyter.backend.smolmachines.sdk import Target
+
+#: States of a machine that runs.
+_ALIVE = frozenset({"running", "started"})
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A machine of this user's.
+
+    Attributes:
+        where: its target.
+        id: as the target calls it.
+        running: whether commands can run in it.
+        agent: its bottle.
+    """
+
+    where: Target
+    id: str
+    running: bool
+    agent: ActiveAgent
+
+
+def records() -> list[state.BottleRecord]:
+    """Return the records of this backend."""
+    return [record for record in state.records() if record.backend == labels.BACKEND]
+
+
+def machines(where: Target) -> list[Listed]:
+    """Return this user's machines on one target, running or not.
+
+    A branch has its source's labels or none, which is up to the target: it is known by its name and its record.
+
+    Raises:
+        BackendUnavailable: the SDK or the cloud does not answer.
+    """
+    from smol import Machine
+
+    known = {machine_name(record.slug): record for record in records()}
+    branches = any(record.details.get("branch") for record in known.values())
+    with sdk.errors("list machines"):
+        found = Machine.list(sdk.connection(where), labels=None if branches else labels.mine())
+    mine = labels.mine().items()
+    listed = []
+    for machine in found:
+        record = known.get(machine.name)
+        labelled = labels.agent_of(machine.labels) if mine <= machine.labels.items() else None
+        own = labelled if labelled and machine_name(labelled.slug) == machine.name else None
+        agent = _of_record(record) if record else own
+        if agent:
+            listed.append(Listed(where, machine.id, machine.state in _ALIVE, agent))
+    return listed
+
+
+def targets() -> list[Target]:
+    """Return where machines of this user's records are; a record is there before its machine and goes after it."""
+    return [where for where in ("local", "cloud") if any(_target(record) == where for record in records())]
+
+
+def enumerate_active() -> list[ActiveAgent]:
+    """Return the live bottles, oldest first.
+
+    Raises:
+        BackendUnavailable: the SDK or the cloud does not answer.
+    """
+    listed = [machine for where in targets() for machine in machines(where) if machine.running]
+    return sorted((machine.agent for machine in listed), key=lambda agent: agent.created)
+
+
+def _of_record(record: state.BottleRecord) -> ActiveAgent:
+    return ActiveAgent(
+        slug=record.slug,
+        name=record.name,
+        backend=labels.BACKEND,
+        agent=record.agent,
+        bottle=record.bottle,
+        state=str(record.details.get("state") or "running"),
+        created=record.created,
+        owner=record.owner,
+        keep=record.keep,
+    )
+
+
+def _target(record: state.BottleRecord) -> str:
+    return str(record.details.get("target", ""))

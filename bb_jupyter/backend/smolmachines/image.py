@@ -1,0 +1,72 @@
+"""What a machine starts from.  The cloud takes a registry's name; this host a docker-archive or a root file system.
+
+A local machine has no network to pull by, so an image of a registry is pulled, or built from its Dockerfile, by the
+Docker engine, and saved once for the same content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from bb_jupyter.backend.base import OnProgress, Progress
+from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+from bb_jupyter.backend.smolmachines.prepare import is_path
+from bb_jupyter.errors import BackendUnavailable
+from bb_jupyter.home import bot_bottle_home, private_dir
+
+_HINT = "Start a Docker engine, or name a docker-archive or an unpacked root file system: --image /PATH."
+
+
+def obtain(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> str:
+    """Return the plan's image as `MachineConfig(image=…)` takes it, made where it is missing.
+
+    Raises:
+        BackendUnavailable: it cannot be pulled, or nothing here can save it.
+        BuildFailed: it cannot be built.
+    """
+    if plan.target == "cloud" or plan.source or is_path(plan.image):
+        return plan.image
+    return str(_archive(plan, on_progress))
+
+
+def _archive(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> Path:
+    from bb_jupyter.backend.docker import engine, image
+
+    try:
+        client = engine.client()
+        wanted = DockerBottlePlan(
+            spec=plan.spec, slug=plan.slug, stage_dir=plan.stage_dir, root="", user="", image=plan.image,
+            dockerfile=plan.dockerfile,
+        )  # fmt: skip
+        image_id = image.obtain(client, wanted, on_progress)
+    except BackendUnavailable as error:
+        raise BackendUnavailable(
+            f"image {plan.image} cannot be made a machine's: {error.message}", hint=_HINT
+        ) from None
+    target = cache_folder() / f"{hashlib.sha256(image_id.encode()).hexdigest()[:32]}.tar"
+    if not target.exists():
+        on_progress(Progress("save image", line=plan.image))
+        with engine.errors(f"save image '{plan.image}'"):
+            _write(target, client.get_image(image_id))
+    return target
+
+
+def _write(target: Path, pieces: object) -> None:
+    """Write a file that is there whole or not at all."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(pieces)  # type: ignore[arg-type]
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def cache_folder() -> Path:
+    """Return where saved images are, by content."""
+    return private_dir(bot_bottle_home() / "images")

@@ -1,0 +1,73 @@
+"""What a machine's labels say: whose it is, of which bottle, and what a later process must know of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from bb_jupyter.backend.bottle import ActiveAgent
+from bb_jupyter.backend.docker.labels import home_scope
+from bb_jupyter.backend.owner import Owner
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+
+_PREFIX = "bb-jupyter."
+BACKEND = "smolmachines"
+
+
+def of_plan(plan: SmolmachinesBottlePlan) -> dict[str, str]:
+    """Return the labels of a machine that is about to start."""
+    spec = plan.spec
+    values = {
+        "home": home_scope(),
+        "slug": plan.slug,
+        "name": spec.name,
+        "owner": json.dumps(Owner.current().to_dict()),
+        "created": f"{time.time():.3f}",
+        "keep": str(int(spec.keep)),
+        "agent": spec.agent.name if spec.agent else "",
+        "bottle": spec.manifest.name,
+        "spec": json.dumps(_to_attach(plan)),
+    }
+    return {_PREFIX + key: value for key, value in values.items()}
+
+
+def _to_attach(plan: SmolmachinesBottlePlan) -> dict[str, Any]:
+    spec = plan.spec
+    return {
+        "image": plan.image,
+        "cwd": spec.cwd,
+        "user": spec.user,
+        "env": plan.env,
+        "limits": spec.limits.model_dump(exclude_none=True),
+    }
+
+
+def mine(slug: str = "") -> dict[str, str]:
+    """Return the labels by which this user's machines are listed, of one bottle or of all."""
+    wanted = {"home": home_scope()} | ({"slug": slug} if slug else {})
+    return {_PREFIX + key: value for key, value in wanted.items()}
+
+
+def get(labels: Mapping[str, str], key: str) -> str:
+    """Return the value of one of our labels; empty when it is missing."""
+    return labels.get(_PREFIX + key, "")
+
+
+def agent_of(labels: Mapping[str, str]) -> ActiveAgent | None:
+    """Read the bottle of a labelled machine; `None` when the labels are not ours."""
+    try:
+        return ActiveAgent(
+            slug=labels[_PREFIX + "slug"],
+            name=labels[_PREFIX + "name"],
+            backend=BACKEND,
+            agent=get(labels, "agent"),
+            bottle=get(labels, "bottle"),
+            state="running",
+            created=float(labels[_PREFIX + "created"]),
+            owner=Owner.from_dict(json.loads(labels[_PREFIX + "owner"])),
+            keep=get(labels, "keep") == "1",
+        )
+    except (KeyError, ValueError):
+        return None

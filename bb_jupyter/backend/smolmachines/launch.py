@@ -1,0 +1,152 @@
+"""Start a bottle: a machine of its own, its home made, its network led to the gateway or fixed by the cloud.
+
+Requests that make a machine run in a thread of their own, one after the other: an interrupt ends the waiting, never the
+request half-way, and the removal comes after it.  So nothing is left, whatever moment is chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from bb_jupyter.agent.planning import resolve_token
+from bb_jupyter.backend import state
+from bb_jupyter.backend.base import OnProgress, Progress
+from bb_jupyter.backend.docker.steps import Steps
+from bb_jupyter.backend.smolmachines import image, labels, prepare, sdk, shell, transfer
+from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
+from bb_jupyter.backend.smolmachines.bottle_plan import GATE_ADDRESS, SmolmachinesBottlePlan
+from bb_jupyter.backend.smolmachines.doorman import Doorman
+from bb_jupyter.backend.smolmachines.removal import remove
+from bb_jupyter.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from smol import Machine, MachineConfig, ResourceSpec
+
+Provision = Callable[[SmolmachinesBottle], None]
+#: Names that a machine may ask for: none that anybody has (RFC 6761).
+_NO_NAME = "bottle.invalid"
+_GIB = 1 << 30
+#: Seconds until a machine must be ready; a large image is pulled meanwhile.
+_READY = 600.0
+
+
+@contextmanager
+def launch(plan: SmolmachinesBottlePlan, provision: Provision, on_progress: OnProgress) -> Iterator[SmolmachinesBottle]:
+    """Start the bottle of *plan*; leaving the context removes it, unless it is kept.
+
+    Raises:
+        UsageError: the image cannot be a bottle's.
+        BackendUnavailable: this host cannot run machines, or the cloud refuses.
+        BuildFailed: an image cannot be built.
+    """
+    state.add_details(plan.slug, target=plan.target)
+    source = image.obtain(plan, on_progress)
+    with ExitStack() as stack:
+        steps = stack.enter_context(Steps())
+        on_progress(Progress("start"))
+        doorman = stack.enter_context(Doorman.open(plan.slug)) if plan.target == "local" else None
+        stack.callback(lambda: steps.run(lambda: remove(plan.target, plan.machine)))
+        machine = steps.run(lambda: _machine(plan, source, doorman))
+        state.add_details(plan.slug, id=machine.id, branch=bool(plan.source))
+        bottle = SmolmachinesBottle(plan, machine, doorman)
+        stack.callback(bottle.desk.close)
+        stack.callback(bottle.network.close)
+        bottle.desk.begin()
+        steps.run(lambda: set_up(bottle))
+        if plan.home_archive:
+            transfer.unpack_home(bottle, plan.home_archive)
+        for copy in plan.copies:
+            on_progress(Progress("copy in", line=str(copy)))
+            transfer.copy_in(bottle, copy)
+        provision(bottle)
+        if plan.spec.keep:
+            stack.pop_all()
+            steps.close()
+            # What stands on this host goes with this process; who attaches starts it again.
+            if doorman:
+                stack.callback(doorman.close)
+            stack.callback(bottle.desk.close)
+            stack.callback(bottle.network.close)
+        yield bottle
+
+
+def _machine(plan: SmolmachinesBottlePlan, source: str, doorman: Doorman | None) -> Machine:
+    from smol import Machine
+
+    with sdk.errors(f"start the machine of bottle '{plan.spec.name}'"):
+        if plan.source:
+            return Machine.open(plan.source, sdk.connection(plan.target)).branch(plan.machine, branchable=True)
+        return Machine.create(config(plan, source, doorman), sdk.connection(plan.target))
+
+
+def config(plan: SmolmachinesBottlePlan, source: str, doorman: Doorman | None) -> MachineConfig:
+    """Return the machine's whole configuration.
+
+    Args:
+        plan: what to launch.
+        source: the image, as the target takes it.
+        doorman: who answers a local machine's connections.
+
+    Raises:
+        ManifestError: a credential is unset.
+    """
+    from smol import CredentialSpec, MachineConfig
+
+    return MachineConfig(
+        name=plan.machine,
+        image=source,
+        labels=labels.of_plan(plan),
+        command=["/bin/sh", "-c", "while :; do sleep 2147483647 & wait $!; done"],
+        resources=_resources(plan),
+        persistent=plan.spec.keep,
+        detach=plan.spec.keep,
+        ready_timeout_seconds=_READY,
+        wait_for_ports=False,
+        branchable=plan.target == "cloud" or None,
+        egress_interceptor=doorman.binding if doorman else None,
+        credentials=[
+            CredentialSpec(each.name, each.env_var, [each.host], value=resolve_token(each.token_ref))
+            for each in plan.credentials
+        ]
+        or None,
+    )
+
+
+def _resources(plan: SmolmachinesBottlePlan) -> ResourceSpec:
+    from smol import ResourceSpec
+
+    limits = plan.spec.limits
+    disk = math.ceil(limits.disk / _GIB) if limits.disk else None
+    resources = ResourceSpec(
+        cpus=math.ceil(limits.cpus) if limits.cpus else None, memory_mb=prepare.memory_mb(limits), storage_gb=disk
+    )
+    if plan.target == "local":
+        resources.overlay_gb = disk
+        # Only what the doorman answers for can be dialled, and no name of anybody's is asked for.
+        resources.allow_cidrs, resources.allow_hosts = [f"{GATE_ADDRESS}/32"], [_NO_NAME]
+    elif plan.allow_hosts:
+        resources.allow_hosts = list(plan.allow_hosts)
+    else:
+        resources.network = False
+    return resources
+
+
+def set_up(bottle: SmolmachinesBottle) -> None:
+    """Make the image a home: the agent's user and folder, a place for input, the names of the gateway.
+
+    Raises:
+        BackendUnavailable: it has no shell, or its disk cannot be written.
+    """
+    from smol import ExecOptions
+
+    hosts = prepare.gate_hosts() if bottle.plan.target == "local" else ""
+    with sdk.errors(f"prepare the machine of bottle '{bottle.name}'", name=bottle.name):
+        done = bottle.machine.exec(shell.setup(hosts), ExecOptions(user=transfer.ROOT, timeout=sdk.SHORT))
+    if done.exit_code:
+        why = transfer.last_line(done.stderr_bytes) if done.stderr_bytes else f"exit status {done.exit_code}"
+        raise BackendUnavailable(
+            f"image {bottle.plan.image} cannot be a bottle: {why}", hint="It needs /bin/sh, base64 and tar."
+        )

@@ -1,0 +1,137 @@
+"""Decide what a microVM bottle will be: where it runs, its image, its user, and which limits hold."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from bb_jupyter.backend.docker.image import base_image, choose_dockerfile
+from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
+from bb_jupyter.backend.smolmachines import sdk
+from bb_jupyter.backend.smolmachines.bottle_plan import GATE_ADDRESS, SmolmachinesBottlePlan, machine_name
+from bb_jupyter.backend.smolmachines.cloud_network import plan_cloud_network
+from bb_jupyter.errors import UsageError
+from bb_jupyter.manifest import Limits, format_duration, format_size
+
+#: A machine's memory when nothing says how much, in MiB; the SDK's own default is several GiB.
+DEFAULT_MEMORY = 2048
+_GIB = 1 << 30
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+
+
+def resolve_plan(basis: PlanBasis) -> SmolmachinesBottlePlan:
+    """Make the plan.
+
+    Raises:
+        UsageError: the spec asks for what machines have not, or the cloud cannot enforce.
+        BackendUnavailable: the SDK or the key is missing.
+    """
+    sdk.module()
+    where = sdk.target()
+    sdk.connection(where)
+    spec = basis.spec
+    plan = SmolmachinesBottlePlan(
+        **basis.fields(),
+        root="",
+        user=f"{spec.user or f'{GUEST_USER} ({GUEST_UID})'} in a virtual machine of its own",
+        limits=plan_limits(spec.limits),
+        target=where,
+        machine=machine_name(basis.slug),
+        machine_user=machine_user(spec.user),
+        env={"HOME": GUEST_HOME, "LANG": "C.UTF-8", **_login(spec.user), **basis.declared_env},
+    )
+    return _in_cloud(plan, basis) if where == "cloud" else _here(plan)
+
+
+def _in_cloud(plan: SmolmachinesBottlePlan, basis: PlanBasis) -> SmolmachinesBottlePlan:
+    spec = plan.spec
+    network = plan_cloud_network(basis)
+    dockerfile = choose_dockerfile(spec, plan.agent_provision)
+    named = spec.image or spec.manifest.image
+    if dockerfile and not named:
+        raise UsageError(
+            f"the smol cloud builds no Dockerfile: {dockerfile}",
+            hint="Build it, push it to a registry that the cloud reaches, and name it: --image REGISTRY/NAME:TAG.",
+        )
+    image = base_image(spec)
+    as_it_is = (f"image {image} must hold what {dockerfile} would install: it is run as it is",) if dockerfile else ()
+    bound = {credential.env_var for credential in network.credentials}
+    place = os.environ.get(sdk.URL) or "its usual address"
+    return replace(
+        plan,
+        root=f"image {image}, in the smol cloud ({place}), which sees all that the bottle does",
+        image=image,
+        env={name: value for name, value in plan.env.items() if name not in bound},
+        allow_hosts=network.allow_hosts,
+        credentials=network.credentials,
+        warnings=network.warnings + as_it_is,
+    )
+
+
+def _here(plan: SmolmachinesBottlePlan) -> SmolmachinesBottlePlan:
+    spec = plan.spec
+    image = base_image(spec)
+    dockerfile = choose_dockerfile(spec, plan.agent_provision)
+    own = is_path(image)
+    if own and not Path(image).expanduser().exists():
+        raise UsageError(f"there is no image {image}", hint="Name a docker-archive, a root file system, or an image.")
+    if own and dockerfile:
+        raise UsageError(f"a Dockerfile cannot be built on the file {image}", hint="Name an image of a registry.")
+    kept = ("while no kernel holds it, the bottle has no network",) if spec.keep and plan.egress_plan else ()
+    return replace(
+        plan,
+        root=f"image {f'of {dockerfile} on {image}' if dockerfile else image}, in a virtual machine on this host",
+        image=str(Path(image).expanduser().absolute()) if own else image,
+        dockerfile=dockerfile,
+        warnings=kept,
+    )
+
+
+def is_path(image: str) -> bool:
+    """Whether *image* names a file or folder of this host: a docker-archive or a root file system."""
+    return image.startswith(("/", "./", "../", "~"))
+
+
+def machine_user(user: str) -> str:
+    """Return a user as the SDK takes it: `UID:GID`, or a name that the image knows.
+
+    Raises:
+        UsageError: that cannot be a user.
+    """
+    if user in ("", GUEST_USER, str(GUEST_UID)):
+        return f"{GUEST_UID}:{GUEST_UID}"
+    if not _USER.fullmatch(user):
+        raise UsageError(f"not a user: {user!r}", hint="Write --user NAME, UID or UID:GID.")
+    return user
+
+
+def _login(user: str) -> dict[str, str]:
+    name = user.partition(":")[0] or GUEST_USER
+    return {} if name.isdigit() else {"USER": name, "LOGNAME": name}
+
+
+def plan_limits(limits: Limits) -> tuple[LimitPlan, ...]:
+    """Say what enforces each limit; the machine's own hardware does for most."""
+    cpus = f"{math.ceil(limits.cpus)}" if limits.cpus else ""
+    disk = format_size(limits.disk) if limits.disk else ""
+    return (
+        LimitPlan("cpus", cpus, "virtual processors"),
+        LimitPlan("memory", format_size(memory_mb(limits) << 20), "virtual machine"),
+        LimitPlan("pids", str(limits.pids or ""), "rlimit of its user"),
+        # Disks come in whole GiB.
+        LimitPlan("disk", disk, "virtual disk" if limits.disk and limits.disk % _GIB == 0 else ""),
+        LimitPlan("timeout", format_duration(limits.timeout) if limits.timeout else "", "each command"),
+    )
+
+
+def memory_mb(limits: Limits) -> int:
+    """Return the memory of the machine in MiB."""
+    return math.ceil(limits.memory / (1 << 20)) if limits.memory else DEFAULT_MEMORY
+
+
+def gate_hosts() -> str:
+    """Return the line of /etc/hosts by which a local machine finds the gateway's services."""
+    return f"{GATE_ADDRESS} egress git-gate supervise"

@@ -1,0 +1,142 @@
+"""The `smolmachines` SDK (1.32): imported when first used, its errors made ours.
+
+Retries are the SDK's: what is rate limited (429) is sent again as its `Retry-After` asks, what may have run is not.
+What remains comes as `SmolError` with a `code`, the HTTP `status` and whether a retry may help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, UsageError
+
+if TYPE_CHECKING:
+    import smol
+
+Target = Literal["local", "cloud"]
+_TARGETS: tuple[Target, ...] = ("local", "cloud")
+#: Chooses where machines run; without it the cloud is used when `TOKEN` is set.
+VARIABLE = "BOT_BOTTLE_SMOL_TARGET"
+#: The cloud's API key, and its address (both read by the SDK).
+TOKEN, URL = "SMOL_CLOUD_TOKEN", "SMOL_CLOUD_URL"
+#: Seconds that a command of ours may take which does next to nothing.
+SHORT = 60.0
+_INSTALL = "pip install 'bb-jupyter[smolmachines]'"
+_CLOUD_HINT = "`%bottle doctor` tells more."
+
+
+def installed() -> bool:
+    """Whether the SDK is there; does not import it."""
+    return find_spec("smol") is not None
+
+
+def module() -> smol:  # type: ignore[valid-type]
+    """Return the SDK.
+
+    Raises:
+        BackendUnavailable: it is not installed.
+    """
+    try:
+        import smol
+    except ImportError:
+        raise BackendUnavailable("the smolmachines SDK is not installed", hint=f"Run: {_INSTALL}") from None
+    return smol
+
+
+def target() -> Target:
+    """Return where machines run: as `VARIABLE` says, else in the cloud when there is a key, else here.
+
+    Raises:
+        UsageError: the variable says something else.
+    """
+    chosen = os.environ.get(VARIABLE) or ("cloud" if os.environ.get(TOKEN) else "local")
+    for known in _TARGETS:
+        if chosen == known:
+            return known
+    raise UsageError(f"{VARIABLE} is {chosen!r}", hint="Write 'local' or 'cloud'.")
+
+
+def looks_usable() -> bool:
+    """Whether the SDK is installed and its target has what it needs, as far as files and variables tell."""
+    if not installed():
+        return False
+    try:
+        return bool(os.environ.get(TOKEN)) if target() == "cloud" else os.access("/dev/kvm", os.R_OK | os.W_OK)
+    except UsageError:
+        return False
+
+
+def connection(where: Target) -> smol.ConnectOptions:
+    """Return how to reach *where*; the SDK takes key and address from the environment.
+
+    Raises:
+        BackendUnavailable: the SDK is not installed, or the cloud's key is not set.
+    """
+    module()
+    from smol import ConnectOptions
+
+    if where == "cloud" and not os.environ.get(TOKEN):
+        raise BackendUnavailable("the smol cloud needs an API key", hint=f"Set {TOKEN}, or {VARIABLE}=local.")
+    return ConnectOptions(target=where) if where == "cloud" else ConnectOptions(target=where, wait_for_ports=False)
+
+
+def is_gone(error: smol.SmolError) -> bool:
+    """Whether the machine that was asked for does not exist, or went away under a command."""
+    return error.code in ("NOT_FOUND", "MACHINE_INTERRUPTED") or error.status == 404
+
+
+def gone(name: str) -> BottleGone:
+    """Return the error that says that the bottle *name* is dead."""
+    return BottleGone(f"bottle '{name}' is gone", hint=f"Run `%%bottle {name}` again for a new one.")
+
+
+def explain(error: smol.SmolError, doing: str) -> BottleError:
+    """Return our error for one of the SDK's; the key never is in its text."""
+    why = " ".join(str(error).split())[:400]
+    if error.code == "UNAUTHORIZED" or error.status == 403:
+        return BackendUnavailable(f"cannot {doing}: the smol cloud refuses the key: {why}", hint=f"Check {TOKEN}.")
+    if error.status == 402:
+        return BackendUnavailable(f"cannot {doing}: {why}", hint="The smol account's budget is used up.")
+    if error.status == 429:
+        wait = f" in {error.retry_after_s:.0f} s" if error.retry_after_s else " later"
+        return BackendUnavailable(f"cannot {doing}: the smol cloud is asked too often", hint=f"Try again{wait}.")
+    if error.code == "CONNECTION" or error.code == "TIMEOUT" or error.retryable:
+        return BackendUnavailable(f"cannot {doing}: {why}", hint="Try again; it is no fault of the bottle.")
+    if error.code in ("KVM_UNAVAILABLE", "HYPERVISOR_UNAVAILABLE", "UNSUPPORTED_PLATFORM", "RUNTIME_NOT_INSTALLED"):
+        return BackendUnavailable(f"cannot {doing}: {why}", hint=_CLOUD_HINT)
+    return BackendUnavailable(f"cannot {doing}: {why}", hint=_CLOUD_HINT)
+
+
+@contextlib.contextmanager
+def errors(doing: str, *, name: str = "") -> Iterator[None]:
+    """Turn the SDK's errors into ours.
+
+    Args:
+        doing: what is being done, for the message: `start a command`.
+        name: the bottle whose machine is asked; empty where none is.
+
+    Raises:
+        BottleGone: the machine does not exist any more.
+        BackendUnavailable: anything else that the SDK raised.
+    """
+    from smol import SmolError
+
+    try:
+        yield
+    except SmolError as error:
+        if name and is_gone(error):
+            raise gone(name) from None
+        raise explain(error, doing) from None
+    except ValueError as error:  # a configuration that its types refuse
+        raise BackendUnavailable(f"cannot {doing}: {error}") from None
+
+
+def engine_folder() -> Path:
+    """Return where the embedded engine keeps its machines; it need not exist."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "smolvm"

@@ -1,0 +1,136 @@
+"""Files in and out of a machine: tar streams through commands; what goes in is staged by the SDK's `write_file`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import posixpath
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from bb_jupyter.backend.archive import CopyReport, unpack
+from bb_jupyter.backend.copying import CopyPlan, pack
+from bb_jupyter.backend.output import Output
+from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
+from bb_jupyter.backend.smolmachines import sdk, shell
+from bb_jupyter.errors import UsageError
+
+if TYPE_CHECKING:
+    from smol import Machine
+
+    from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
+
+#: Bytes of one staged file: within what a file request of the cloud takes (100 MiB), and its memory here.
+_PIECE = 16 << 20
+_BUFFER = 1 << 20
+#: Bytes of an archive that stay in this host's memory before they go to a file.
+_IN_MEMORY = 8 << 20
+
+
+def stage(machine: Machine, source: IO[bytes]) -> list[str]:
+    """Put what *source* holds into the machine, for a command to read.
+
+    Returns:
+        The paths of its pieces, in order; at least one.
+
+    Raises:
+        SmolError: the machine does not take it.
+    """
+    stem = f"{shell.STAGE}/{secrets.token_hex(8)}"
+    paths: list[str] = []
+    while (piece := source.read(_PIECE)) or not paths:
+        paths.append(f"{stem}.{len(paths)}")
+        machine.write_file(paths[-1], piece)
+    return paths
+
+
+def copy_in(bottle: SmolmachinesBottle, plan: CopyPlan) -> CopyReport:
+    """Copy what *plan* lists into the bottle.
+
+    Raises:
+        UsageError: it cannot be read, or not be written there.
+        BottleGone: the bottle died.
+    """
+    failed = f"cannot copy {plan.copy.source} to {plan.copy.target}"
+    found = bottle.run_own(shell.target(resolve(str(plan.copy.target)), plan.copy.source.resolve().name)).wait()
+    folder, name = posixpath.split(posixpath.normpath(found.stdout.decode("utf-8", "surrogateescape")))
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as archive:
+        try:
+            pack(plan, archive, name=name, uid=GUEST_UID, gid=GUEST_UID)
+        except OSError as error:
+            raise UsageError(f"{failed}: {error.strerror or error}") from None
+        archive.seek(0)
+        done = bottle.run_own(shell.unpack(folder or "/"), stdin=archive).wait()
+    if done.returncode:
+        raise UsageError(f"{failed}: {last_line(done.stderr)}")
+    return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
+
+
+def copy_out(bottle: SmolmachinesBottle, source: str, target: Path) -> CopyReport:
+    """Copy a path of the bottle to the host; what comes is hostile (see `backend.archive`).
+
+    Raises:
+        UsageError: there is no such path, or the target cannot be written.
+        BottleGone: the bottle died.
+    """
+    path = resolve(source)
+    folder, name = posixpath.split(path)
+    with bottle.run_own(shell.pack(path, folder, name or ".")) as execution:
+        try:
+            return unpack(io.BufferedReader(Output(execution), _BUFFER), target)
+        except UsageError:
+            if not execution.running and execution.wait().returncode:
+                why = last_line(execution.wait().stderr)
+                raise UsageError(f"cannot copy {source} out of '{bottle.name}': {why}") from None
+            raise
+
+
+@contextlib.contextmanager
+def packed_home(bottle: SmolmachinesBottle, folder: Path) -> Iterator[Path]:
+    """Hold the bottle's home as a tar file below *folder*, until the context is left; this host never reads it."""
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tar") as file:
+        with bottle.run_own(shell.pack(GUEST_HOME, GUEST_HOME, ".")) as packing:
+            shutil.copyfileobj(Output(packing), file, _BUFFER)
+            packing.wait()
+        file.flush()
+        yield Path(file.name)
+
+
+def unpack_home(bottle: SmolmachinesBottle, archive: Path) -> None:
+    """Put an archive of a home into a fresh bottle.
+
+    Raises:
+        UsageError: it does not fit.
+        BottleGone: the bottle died.
+    """
+    with archive.open("rb") as file:
+        done = bottle.run_own(shell.unpack(GUEST_HOME), stdin=file).wait()
+    if done.returncode:
+        raise UsageError(f"cannot branch '{bottle.plan.branch_of}': {last_line(done.stderr)}")
+
+
+def remove_staged(machine: Machine, paths: list[str]) -> None:
+    """Remove staged input; no error when the machine is gone."""
+    from smol import ExecOptions, SmolError
+
+    with contextlib.suppress(SmolError):
+        machine.exec(shell.remove(paths), ExecOptions(user=ROOT, timeout=sdk.SHORT))
+
+
+#: Who sets a machine up.
+ROOT = "0:0"
+
+
+def resolve(path: str) -> str:
+    """Return *path* absolute, relative ones below the bottle's home."""
+    return posixpath.normpath(posixpath.join(GUEST_HOME, path))
+
+
+def last_line(stderr: bytes) -> str:
+    """Return why a command of ours failed, as its last line tells."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "it failed without a word"
