@@ -6,7 +6,7 @@ WORKERS ?= 2
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lab clean
+.PHONY: help demo test lint panel bench lab clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -18,11 +18,16 @@ demo: $(VENV)/.demo ## the quickstart notebook, executed here in the terminal on
 test: lint ## every test, on a real Docker engine (BB_SKIP_DOCKER=1: without)
 	$(ENGINE) $(BIN)/pytest -n $(WORKERS) --dist loadfile -p no:cacheprovider --cov --cov-report=term:skip-covered $(NBVAL) tests notebooks
 
-lint: $(VENV)/.test ## ruff, mypy, the direction of imports
+lint: $(VENV)/.test ## ruff, mypy, the direction of imports; the panel's TypeScript: types, eslint, its unit tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" && jlpm tsc && jlpm lint && jlpm test
+
+panel: $(VENV)/.lab ## the JupyterLab panel, built again from labextension/ and bb_jupyter/frontend/
+	@touch labextension/package.json
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-deps --editable .
 
 bench: $(VENV)/.test ## how fast it is, as ratios measured in one run
 	$(ENGINE) $(BIN)/python -m tests.bench
@@ -33,6 +38,7 @@ lab: $(VENV)/.lab ## JupyterLab at the example notebooks
 clean: ## remove what make made, the images of the tests included
 	-@umount --quiet .cache/engine/data 2>/dev/null
 	rm -rf $(VENV) .cache .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf bb_jupyter/labextension labextension/lib labextension/node_modules
 
 $(VENV)/.demo $(VENV)/.lab $(VENV)/.test: $(VENV)/.%: pyproject.toml
 	@sh tests/tools/venv.sh $(VENV) $*

@@ -10,6 +10,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+#: Set to 1: do not build the panel, such as for a quick look in a terminal.
+_SKIP = "BB_SKIP_PANEL"
 #: What is built, from what, and where an environment wants it.
 _BUILT = "bb_jupyter/labextension"
 _SOURCES = ("labextension/src", "labextension/style", "labextension/package.json", "bb_jupyter/frontend")
@@ -22,7 +24,8 @@ class PanelBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build what is stale, and ship what there is."""
         built, source = Path(self.root, _BUILT), Path(self.root, "labextension")
-        if source.is_dir() and _is_stale(built / "package.json", [Path(self.root, name) for name in _SOURCES]):
+        wanted = source.is_dir() and not os.environ.get(_SKIP)
+        if wanted and _is_stale(built / "package.json", [Path(self.root, name) for name in _SOURCES]):
             self._build(source)
         if (built / "package.json").is_file():
             build_data["artifacts"].append(f"/{_BUILT}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-CHROMIUM = os.environ.get("BB_CHROMIUM", "/usr/bin/chromium")
+CHROMIUM = os.environ.get("BB_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 NewLab = Callable[..., Lab]
 Picture = Callable[[Page], None]
 #: What a test saw, for a person to look at.

