@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         PolicyDenied,
         UsageError,
     )
+    from bb_jupyter.experiment import Experiment
     from bb_jupyter.notebook.dashboard import Dashboard
+    from bb_jupyter.notebook.experiments import run_experiment
     from bb_jupyter.session import HeldBottle
 
 __version__ = "0.1.0"
@@ -41,6 +43,7 @@ __all__ = [
     "CopyReport",
     "Dashboard",
     "Execution",
+    "Experiment",
     "HeldBottle",
     "ManifestError",
     "NameTaken",
@@ -56,6 +59,7 @@ __all__ = [
     "doctor",
     "get",
     "launch",
+    "run_experiment",
     "stop",
 ]
 
@@ -64,6 +68,8 @@ _HOME_OF = {
     "api": ("active", "approve", "attach", "audit", "cleanup", "deny", "doctor", "get", "launch", "stop"),
     "backend": ("ActiveAgent", "Bottle", "Check", "Chunk", "Completed", "CopyReport", "Execution"),
     "notebook.dashboard": ("Dashboard",),
+    "experiment": ("Experiment",),
+    "notebook.experiments": ("run_experiment",),
     "session": ("HeldBottle",),
 }
 

@@ -16,7 +16,7 @@ from bb_jupyter.experiment.definition import CHECK_TIME, TESTS, WORK, Check
 from bb_jupyter.experiment.grid import RunSpec
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.outcome import Verdict
-from bb_jupyter.session import HeldBottle, LaunchOptions, current
+from bb_jupyter.session import HeldBottle, current
 
 #: How much of a check's output is kept, in characters: its end.
 _DETAIL = 64 << 10
@@ -116,13 +116,7 @@ def _by_hidden_tests(job: Job, tests: Check, finished: Finished, wait: Wait) -> 
     with tempfile.TemporaryDirectory(prefix="bb-judged-") as folder:
         finished.bottle.cp_out(WORK, Path(folder, WORK))
         finished.bottle.stop()
-        wanted = job.definition
-        options = LaunchOptions(
-            bottle=tests.bottle,
-            backend=wanted.backend,
-            image=tests.image or wanted.image,
-            limits=wanted.resources,
-        )
+        options = starting.launch_options(job.definition, "", tests.bottle, tests.image)
         with current().launch(job.bottle_name(f"c{secrets.token_hex(2)}"), options) as second:
             second.cp_in(Path(folder, WORK), WORK)
             second.cp_in(starting.tree(job, job.tests[job.spec.prompt]), TESTS)

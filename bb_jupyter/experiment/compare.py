@@ -130,8 +130,12 @@ class Comparison:
             found.append((heads, [_pair_row(pair) for pair in self.pairs]))
         return found
 
+    def text(self, *, times: bool = True) -> str:
+        """Return the tables as text; see `tables`."""
+        return "\n\n".join(_text(head, rows) for head, rows in self.tables(times=times))
+
     def __str__(self) -> str:
-        return "\n\n".join(_text(head, rows) for head, rows in self.tables())
+        return self.text()
 
     def _repr_html_(self) -> str:
         return "".join(_html(head, rows) for head, rows in self.tables())
@@ -154,7 +158,7 @@ def compare(runs: Iterable[RunRecord], by: str = "agent", *, confidence: float =
         raise UsageError(f"runs cannot be compared by '{by}'", hint=did_you_mean(by, known))
     grouped: dict[str, list[RunRecord]] = {}
     for run in results:
-        grouped.setdefault(_value(run, by), []).append(run)
+        grouped.setdefault(value_of(run, by), []).append(run)
     groups = tuple(_group(name, members, confidence) for name, members in grouped.items())
     pairs = (
         _pair((one, grouped[one]), (two, grouped[two]), by, confidence)
@@ -221,7 +225,8 @@ def _z(confidence: float) -> float:
     return statistics.NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _value(run: RunRecord, axis: str) -> str:
+def value_of(run: RunRecord, axis: str) -> str:
+    """Return where a run stands on an axis: an agent's label, or the value of a parameter."""
     return str(run.parameters[axis] if axis in run.parameters else getattr(run, axis))
 
 

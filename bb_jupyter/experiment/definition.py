@@ -106,7 +106,7 @@ class Variant(Frozen):
     """
 
     agent: str = ""
-    env: Annotated[dict[Variable, Value], NoneIsEmpty, Field(default_factory=dict)]
+    env: Annotated[dict[Variable, Value], NoneIsEmpty] = Field(default_factory=dict)
 
 
 class Workspace(Frozen):
@@ -192,6 +192,10 @@ class RunLimits(Frozen):
     egress: Bytes | None = None
 
 
+def _script() -> dict[str, Variant]:
+    return {SCRIPT: Variant()}
+
+
 class Definition(Frozen):
     """An experiment: agents × prompts × bottles × parameters, each `repeats` times.
 
@@ -220,7 +224,7 @@ class Definition(Frozen):
     ]
     prompts: Annotated[dict[Label, Task], BeforeValidator(_prompts)]
     bottles: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)] = ("",)
-    parameters: Annotated[dict[Variable, Values], NoneIsEmpty, Field(default_factory=dict)]
+    parameters: Annotated[dict[Variable, Values], NoneIsEmpty] = Field(default_factory=dict)
     repeats: Annotated[int, Field(gt=0, le=100_000)] = 1
     seed: int = 0
     order: Literal["shuffled", "given"] = "shuffled"

@@ -165,7 +165,7 @@ def lane(executor: object, store: Store, token: str, definition: Definition, wor
     Raises:
         UsageError: it is none of these.
     """
-    if type(executor).__module__.partition(".")[0] == "distributed":
+    if is_cluster(executor):
         from bb_jupyter.experiment.cluster import ClusterLane
 
         return ClusterLane(executor, store, token, workers)
@@ -174,6 +174,11 @@ def lane(executor: object, store: Store, token: str, definition: Definition, wor
     if not isinstance(executor, Executor):
         raise UsageError(f"not an executor: {type(executor).__name__}", hint="Any concurrent.futures.Executor is one.")
     return LocalLane(store, token, executor, workers or getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
+
+
+def is_cluster(executor: object) -> bool:
+    """Whether it is dask's, so that runs are done on other hosts."""
+    return type(executor).__module__.partition(".")[0] == "distributed"
 
 
 def capacity(definition: Definition) -> int:

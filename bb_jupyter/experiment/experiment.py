@@ -23,14 +23,18 @@ from bb_jupyter.experiment.grid import RunSpec, expand
 from bb_jupyter.experiment.job import Job, PythonCheck
 from bb_jupyter.experiment.outcome import Outcome
 from bb_jupyter.experiment.record import RunDiff, RunRecord
+from bb_jupyter.experiment.starting import launch_options
 from bb_jupyter.experiment.store import Store, new_owner
 from bb_jupyter.experiment.workspace import pack_tree, pack_workspace
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.manifest import validate_name
+from bb_jupyter.session import current
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
+
+    from bb_jupyter.backend.plan import BottlePlan
+    from bb_jupyter.experiment.figure import Chart
 
 #: What may change between two calls of the same experiment.
 _MAY_CHANGE = {"budget"}
@@ -106,7 +110,7 @@ class Experiment:
                 host, or a `distributed.Client` (or its `get_executor()`).
             workers: how many runs at a time; 0 for as many as fit.
             on_tick: is told how far it is, a few times a second.
-            fresh: begin anew; an earlier experiment of the name is kept under its name and the time.
+            fresh: begin anew; see `begin`.
 
         Returns:
             This experiment; `stopped` says why it ended early, when its budget was used up.
@@ -116,9 +120,7 @@ class Experiment:
             BottleError: run after run is lost.
             KeyboardInterrupt: the user interrupted it; every run has ended, and `resume` goes on.
         """
-        if fresh and self._store.exists:
-            self.folder.rename(self.folder.with_name(f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
-        self._begin()
+        self.begin(fresh=fresh)
         return self._drive(executor, workers, on_tick, self._missing)
 
     def resume(self, executor: object = None, *, workers: int = 0, on_tick: OnTick | None = None) -> Self:
@@ -146,6 +148,25 @@ class Experiment:
 
         self._drive(None, 1, None, one)
         return self[spec.id]
+
+    def plans(self) -> list[BottlePlan]:
+        """Resolve and check how bottles will be launched on this host, one of each kind; start nothing.
+
+        Raises:
+            UsageError: a name or a value is wrong.
+            ManifestError: a manifest is.
+            BackendUnavailable: this host cannot run it.
+        """
+        kinds = dict.fromkeys((self.definition.agents[s.agent].agent, s.bottle) for s in expand(self.definition))
+        return [
+            current().plan(f"{self.name[:34].rstrip('-')}-0001", launch_options(self.definition, *kind))
+            for kind in kinds
+        ]
+
+    def packed(self) -> dict[str, tuple[int, int, tuple[str, ...]]]:
+        """Return what each prompt's workspace is: entries, bytes, and what was left out of it."""
+        packed = self._store.facts()["packed"]
+        return {task: (entries, size, tuple(left_out)) for task, (entries, size, left_out) in packed.items()}
 
     def runs(self, *, reruns: bool = False) -> list[RunRecord]:
         """Return the records of all runs, by id.
@@ -179,12 +200,13 @@ class Experiment:
         frame = needed("pandas", "a table").DataFrame([run.row() for run in self.runs()])
         return frame.set_index("run") if len(frame) else frame
 
-    def figure(self, by: str = "agent", *, confidence: float = 0.95) -> Figure:
+    def figure(self, by: str = "agent", *, confidence: float = 0.95) -> Chart:
         """Draw pass rates with their intervals, and durations.
 
         Raises:
             UsageError: matplotlib is not installed.
         """
+        needed("matplotlib", "a figure")
         from bb_jupyter.experiment.figure import draw
 
         return draw(self.runs(), by, confidence=confidence)
@@ -216,8 +238,17 @@ class Experiment:
     def _record(self, row: Mapping[str, Any]) -> RunRecord:
         return RunRecord.of(row, self._store.run_folder(row["id"]))
 
-    def _begin(self) -> None:
-        """Pack the inputs and write the index, or see that it is the same experiment."""
+    def begin(self, *, fresh: bool = False) -> None:
+        """Pack the inputs and write the index, so that `resume` can do the runs; nothing runs yet.  Idempotent.
+
+        Args:
+            fresh: begin anew; an earlier experiment of the name is kept under its name and the time.
+
+        Raises:
+            UsageError: an earlier experiment of the name was another one, or an input is missing.
+        """
+        if fresh and self._store.exists:
+            self.folder.rename(self.folder.with_name(f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
         inputs, tasks = self._store.inputs, self.definition.prompts
         packed = {task: pack_workspace(w, inputs) for task in tasks if (w := self.definition.workspace_of(task))}
         checks = {task: self.definition.check_of(task) for task in tasks}

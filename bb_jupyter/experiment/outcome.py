@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-#: The states of a run, in the order of its life.
-STATES = ("waiting", "running", "passed", "failed", "stopped")
-FINAL = ("passed", "failed", "stopped")
+#: Colours of states that most people can tell apart (M. Okabe and K. Ito, "Color Universal Design", 2008).
+COLOURS = {
+    "waiting": "#ffffff",
+    "running": "#56b4e9",
+    "passed": "#009e73",
+    "failed": "#d55e00",
+    "stopped": "#999999",
+}
 
 
 @dataclass(frozen=True)

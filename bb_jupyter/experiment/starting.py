@@ -23,7 +23,7 @@ import bb_jupyter.manifest.agents
 import bb_jupyter.manifest.bottles  # noqa: F401
 from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.errors import BottleError, UsageError
-from bb_jupyter.experiment.definition import WORK
+from bb_jupyter.experiment.definition import WORK, Definition
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.workspace import unpacked
 from bb_jupyter.session import HeldBottle, LaunchOptions, current
@@ -33,16 +33,20 @@ _T = TypeVar("_T")
 PREPARE_TIME = 3600.0
 
 
+def launch_options(definition: Definition, agent: str, bottle: str, image: str = "") -> LaunchOptions:
+    """Return how a bottle of an experiment is launched."""
+    return LaunchOptions(
+        agent=agent,
+        bottle=bottle,
+        backend=definition.backend,
+        image=image or definition.image,
+        limits=definition.resources,
+    )
+
+
 def options_of(job: Job) -> LaunchOptions:
     """Return how the bottle of a run is launched."""
-    wanted = job.definition
-    return LaunchOptions(
-        agent=job.variant.agent,
-        bottle=job.spec.bottle,
-        backend=wanted.backend,
-        image=wanted.image,
-        limits=wanted.resources,
-    )
+    return launch_options(job.definition, job.variant.agent, job.spec.bottle)
 
 
 def start(job: Job) -> HeldBottle:

@@ -16,6 +16,7 @@ from bb_jupyter.notebook.settings import Settings
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+_MAGICS = (("line", "bottle"), ("cell", "bottle"), ("cell", "bottle_manifest"), ("cell", "bottle_experiment"))
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -33,6 +34,12 @@ def _help_of_line() -> str:
 
 def _help_of_manifest() -> str:
     from bb_jupyter.notebook.manifests import parser
+
+    return parser().format_help()
+
+
+def _help_of_experiment() -> str:
+    from bb_jupyter.notebook.experiments import parser
 
     return parser().format_help()
 
@@ -87,6 +94,17 @@ class BottleMagics(Settings):
 
         manifests.define(split(line), cell, self.names)
 
+    @_documented_by(_help_of_experiment)
+    @no_var_expand
+    @cell_magic("bottle_experiment")  # type: ignore[arg-type]
+    @shown_shortly
+    def bottle_experiment(self, line: str, cell: str) -> None:
+        """Run agents at tasks, many times, and compare them; `%%bottle_experiment --help` says how."""
+        from bb_jupyter.notebook import experiments
+        from bb_jupyter.notebook.words import split
+
+        experiments.define_and_run(split(line), cell, self.names)
+
 
 def load(ip: InteractiveShell) -> None:
     """Register everything with the shell *ip*.  Idempotent."""
@@ -102,7 +120,7 @@ def unload(ip: InteractiveShell) -> None:
     """Take everything away from the shell *ip* again; bottles run on."""
     from bb_jupyter.notebook import complete
 
-    for kind, name in (("line", "bottle"), ("cell", "bottle"), ("cell", "bottle_manifest")):
+    for kind, name in _MAGICS:
         ip.magics_manager.magics[kind].pop(name, None)
     ip.configurables[:] = [it for it in ip.configurables if not isinstance(it, BottleMagics)]
     if _body_for_launch in ip.input_transformers_cleanup:
