@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from bb_jupyter.approvals import all_proposals
+from bb_jupyter.approvals import all_proposals, attended
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway.desk_config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import GitFailed, environment, git
@@ -53,6 +53,13 @@ def remove_mirrors(slug: str) -> None:
     for path in folder.glob("*.git"):
         if path.stem not in needed:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the mirrors of bottles that ended without a word, but for those that held pushes need."""
+    for folder in mirrors_dir("").glob("*"):
+        if not attended(folder.name):
+            remove_mirrors(folder.name)
 
 
 class Mirror:

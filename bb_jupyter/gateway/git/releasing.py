@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from bb_jupyter.approvals import Outcome, Proposal, Queue, get, status
+from bb_jupyter.approvals import Outcome, Proposal, Queue, attended, get, status
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.gateway.desk_config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import GitFailed, git
-from bb_jupyter.gateway.git.mirror import Mirror
+from bb_jupyter.gateway.git.mirror import Mirror, remove_mirrors
 from bb_jupyter.gateway.git.rules import NOTHING
 from bb_jupyter.gateway.git.transport import reaching
 from bb_jupyter.gateway.git.words import explain, plain, short
@@ -60,8 +60,11 @@ def _release(proposal: Proposal, mirror: Mirror, queue: Queue) -> Outcome:
         names = [ref["name"] for ref in refs]
         text = f"released to {mirror.repo.url}: {', '.join(map(plain, names))}"
         outcome = queue.report(proposal.id, ok=True, text=text, detail={"refs": names})
-    with suppress(BottleError):
-        mirror.refresh()
+    if attended(proposal.slug):
+        with suppress(BottleError):
+            mirror.refresh()
+    else:
+        remove_mirrors(proposal.slug)  # the bottle has ended, and this was what it waited for
     return outcome
 
 

@@ -77,6 +77,8 @@ def _reasons(update: Update, rules: Rules, refs: Mapping[str, str], folder: Path
     if not name.startswith(UPSTREAM) or name.startswith(DENIED) or "\\" in name:
         yield "only branches (refs/heads/) and tags (refs/tags/) can be pushed"
         return
+    if update.kind != "delete" and _kind(update, folder) != "commit":
+        yield "is no commit"
     if pattern := protecting(name, rules.protected):
         yield f"is protected ('{plain(pattern)}'): push another branch"
     if refs.get(name, NOTHING) != update.old:
@@ -96,6 +98,12 @@ def protecting(name: str, patterns: Sequence[str]) -> str:
     full = name.casefold()
     names = {full, full.removeprefix("refs/heads/"), full.removeprefix("refs/tags/"), full.removeprefix("refs/")}
     return next((p for p in patterns if any(fnmatchcase(text, p.casefold()) for text in names)), "")
+
+
+def _kind(update: Update, folder: Path) -> str:
+    """Return the type of object that a ref shall name; of a tag, what it stands for in the end."""
+    name = update.new if update.name.startswith("refs/heads/") else f"{update.new}^{{}}"
+    return git(["cat-file", "-t", name], folder=folder, env=receiving(), accept=(0, 128)).stdout.decode().strip()
 
 
 def _forward(update: Update, folder: Path) -> bool:

@@ -16,7 +16,7 @@ from bb_jupyter.gateway.git.cgi import Backend, Receive, Scope, Send, text, vari
 from bb_jupyter.gateway.git.environment import environment
 from bb_jupyter.gateway.git.hook import GATE_FD
 from bb_jupyter.gateway.git.hooks import hook_variables, install
-from bb_jupyter.gateway.git.mirror import Mirror, mirrors_dir
+from bb_jupyter.gateway.git.mirror import Mirror, mirrors_dir, remove_mirrors, sweep
 from bb_jupyter.gateway.git.notices import Notices
 from bb_jupyter.gateway.git.push import Push
 from bb_jupyter.gateway.git.words import plain
@@ -192,9 +192,11 @@ class GitGate:
         await receive()
         for task in tasks:
             task.cancel()
+        await asyncio.to_thread(remove_mirrors, self._desk.slug)
         await send({"type": "lifespan.shutdown.complete"})
 
     def _create(self) -> None:
+        sweep()
         install(self._folder / "hooks")
         for repo in self._repos.values():
             repo.mirror.create()

@@ -10,6 +10,8 @@ from bb_jupyter.gateway.git.environment import GitFailed
 from bb_jupyter.gateway.redact import Masker
 
 _NOISE: Final = re.compile(r"^(?:remote:|fatal:|error:|warning:|hint:)\s*")
+_TELLING: Final = re.compile("verification failed|Permission denied|not resolve|Connection |timed out|Authentication")
+"""Among the many lines of ssh and curl, those that say what is wrong."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _LONGEST: Final = 300
 
@@ -25,7 +27,8 @@ def explain(error: GitFailed, repo: GitRepoConfig) -> str:
     said = [_NOISE.sub("", line.strip()) for line in error.output.splitlines()]
     said = [line for line in said if line and not line.startswith(("Please make sure", "and the repository exists"))]
     # What went wrong first is the cause; git's own conclusion ("Could not read from remote repository") comes after.
-    why = " / ".join(dict.fromkeys(said[:2])) or error.message
+    telling = [line for line in said if _TELLING.search(line)] or said
+    why = " / ".join(dict.fromkeys(telling[:2])) or error.message
     return Masker([repo.token]).mask_text(plain(f"upstream of '{repo.alias}' cannot be used: {why}"))
 
 
