@@ -165,16 +165,18 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         Raises:
             BottleError: a step failed; the message names it.
         """
-        provider = get_provider(plan.agent_provision.provider) if plan.agent_provision else None
         if plan.egress_plan is not None:
             on_progress(Progress("gateway", line=plan.egress_plan.summary()))
             bottle.network.open(plan.egress_plan)
             bottle.trust_gateway()
+        if not plan.branch_of:  # else it is among its files already, as the other bottle's agent left it
+            self._provision_files(plan, bottle, on_progress)
         if has_desk(plan):
             on_progress(Progress("desk", line=", ".join(rooms(plan))))
             bottle.desk.open()
-        if plan.branch_of:
-            return  # the rest is among its files already, as the other bottle's agent left it
+
+    def _provision_files(self, plan: PlanT, bottle: Bottle, on_progress: OnProgress) -> None:
+        provider = get_provider(plan.agent_provision.provider) if plan.agent_provision else None
         if provider is not None:
             on_progress(Progress("agent", line=provider.title))
             provider.provision_prompt(plan, bottle)

@@ -106,20 +106,27 @@ class BottleDesk:
         if self._client is not None:
             self._client.wait_serving(*rooms(self._plan))
 
-    def adopt(self) -> None:
-        """Take over a desk that outlived its owner; start a new one when it died as well.
+    def adopt(self, *, reached: bool) -> None:
+        """Take over a desk that outlived its owner, or start a new one.
 
         A bottle whose desk does not start any more, as when a credential is gone, is still worth having: `state` tells.
+
+        Args:
+            reached: the bottle reaches the one that may be there.
         """
         from bb_jupyter.gateway.desk_client import DeskClient
 
         if not has_desk(self._plan):
             return
         slug = self._plan.slug
-        self._client = DeskClient.connect(control_socket(slug), slug, self._on_event)
+        if reached:
+            self._client = DeskClient.connect(control_socket(slug), slug, self._on_event)
         if self._client is not None:
             with contextlib.suppress(BottleError):
                 return self._client.wait_ready()
+        for record in state.records():
+            if record.slug == slug:
+                end_left(record)
         try:
             self.begin()
             self.open()

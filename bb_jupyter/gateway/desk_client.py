@@ -163,7 +163,7 @@ class DeskClient:
         return self._process.pid if self._process else int((self._ready or {}).get("pid", 0))
 
     def wait_ready(self, timeout: float = _START) -> None:
-        """Wait until its rooms have started.
+        """Wait until it has taken its configuration.
 
         Raises:
             BackendUnavailable: it ended, refused its configuration, or was not ready in time.
@@ -171,7 +171,7 @@ class DeskClient:
         self._wait(lambda: self._ready is not None, timeout)
 
     def wait_serving(self, *rooms: str, timeout: float = _START) -> None:
-        """Wait until it serves *rooms* in the bottle; see `wait_ready`."""
+        """Wait until *rooms* can be connected to in the bottle, and answer when they have started; see `wait_ready`."""
         self._wait(lambda: self._ready is not None and {*rooms} <= self._listening, timeout)
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
@@ -239,6 +239,8 @@ class DeskClient:
                     self._take(line)
         if not self._stopping:
             died = {"event": "desk-died", "time": round(time.time(), 3)}
+            if self._error is not None:
+                died["error"] = self._error.message
             with contextlib.suppress(OSError):
                 self._audit.append([died])
             self._on_event(died)

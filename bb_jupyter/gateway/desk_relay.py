@@ -32,26 +32,35 @@ async def serve(
     Returns:
         Why it ended.
     """
+    served: set[asyncio.Task[None]] = set()
+
+    async def connect(room: str) -> socket.socket:
+        ours, theirs = _pair()
+        task = asyncio.create_task(rooms[room].serve(theirs))
+        served.add(task)
+        task.add_done_callback(served.discard)
+        return ours
+
     child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=False)
     assert child.stdin is not None and child.stdout is not None  # noqa: S101 - pipes were asked for
     try:
         await there.wait()
         child.stdin.write(b"\n")
-        await Trunk(child.stdout, child.stdin, lambda room: _connect(rooms[room]), on_ready).run()
+        await Trunk(child.stdout, child.stdin, connect, on_ready).run()
     except (ProtocolError, ConnectionError) as error:
         return str(error)
     finally:
+        for task in served:
+            task.cancel()
         await _end(child)
     return "the relay in the bottle's network has ended"
 
 
-async def _connect(room: Room) -> socket.socket:
-    """Return one end of a pair of sockets, at whose other end is the room."""
+def _pair() -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair()
     for each in (ours, theirs):
         each.setblocking(False)
-    await asyncio.get_running_loop().connect_accepted_socket(room.protocol, theirs)
-    return ours
+    return ours, theirs
 
 
 async def _end(child: Process) -> None:

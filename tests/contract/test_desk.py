@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from bb_jupyter import approvals, manifest
 from bb_jupyter.agent import steps
 from bb_jupyter.backend import state
 from bb_jupyter.backend.owner import process_start_time
-from bb_jupyter.errors import BottleError, ManifestError
+from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError
 from bb_jupyter.gateway import audit, staging
 from bb_jupyter.gateway.client import Event
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
@@ -110,16 +111,11 @@ def test_git_in_every_gated_bottle_is_told_of_the_gate(launch: Launch, bottle_na
     assert {"user.name=A", "user.email=a@b.test", f"url.{GIT}/widgets.git.insteadof={repository}"} <= {*told}
 
 
-def test_an_agent_is_told_of_its_human(launch: Launch, bottle_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(
-        "bb_jupyter.agent.provider.AgentProvider.provision_supervise_mcp", lambda _, plan, bottle, url: told.append(url)
-    )
+def test_an_agent_is_told_of_its_human(launch: Launch, bottle_name: str) -> None:
     folder = Path(os.environ["BOT_BOTTLE_HOME"]) / "agents"
     folder.mkdir()
     (folder / "helper.md").write_text(f"---\nprovider: shell\nbottle: {define(bottle_name)}\n---\nHelp.\n")
-    launch(agent="helper")
-    assert told == ["http://supervise:9100/"]
+    assert out(launch(agent="helper"), "cat ~/.bottle/shell/supervise") == f"{SUPERVISE}/"
 
 
 def test_what_rooms_report_reaches_the_owner_and_the_audit_log(supervised: HeldBottle) -> None:
@@ -196,6 +192,14 @@ def test_a_killed_desk_is_told_and_its_ports_refuse(supervised: HeldBottle, sess
     assert "desk-died" in [event["event"] for event in audit.read(supervised.name)]
     until(lambda: sh(supervised, f"{CURL} {SUPERVISE}/").returncode == 7)
     assert out(supervised, "echo alive") == "alive\n"
+
+
+def test_a_room_that_does_not_start_is_told_with_its_reason(launch: Launch, bottle_name: str) -> None:
+    name = f"{bottle_name}-broken"
+    with contextlib.suppress(BackendUnavailable):  # it depends on who is faster
+        held = launch(name, bottle=define(bottle_name))
+        until(lambda: held.bottle.desk.state == "lost")
+    until(lambda: "as tested" in str([event.get("error") for event in audit.read(name)]))
 
 
 def test_its_end_takes_back_what_only_a_live_bottle_needs(supervised: HeldBottle, home: Path) -> None:

@@ -43,8 +43,8 @@ def attach(slug: str) -> Iterator[DockerBottle]:
     bottle = DockerBottle(_plan(slug, found, told), client)
     if bottle.plan.egress_plan is not None:
         bottle.network.adopt(bottle.gateways.find, bottle.plan.egress_plan)
-    bottle.relay.found()
-    bottle.desk.adopt()
+    # What serves a network that ended with the bottle's processes, serves nobody.
+    bottle.desk.adopt(reached=bottle.relay.found() and found["State"]["Running"])
     try:
         yield bottle
     finally:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import docker
 
 from bb_jupyter.backend.base import no_progress
-from bb_jupyter.backend.desk import control_socket, rooms
+from bb_jupyter.backend.desk import control_socket, has_desk, rooms
 from bb_jupyter.backend.docker import engine, gateway_image, labels
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.enumerate import containers
@@ -69,9 +69,12 @@ class Relay:
             self.serve()
         return self._desk
 
-    def found(self) -> None:
-        """Take notice that the bottle runs already, perhaps with a relay that has ended."""
+    def found(self) -> bool:
+        """Take notice that the bottle runs already; return whether a relay does, too."""
         self._bottle_runs = True
+        if not has_desk(self._plan):
+            return False
+        return any(each.role == labels.RELAY and each.running for each in containers(self._plan.slug))
 
     def serve(self) -> None:
         """Let the relay begin, for the bottle runs now; does not wait."""

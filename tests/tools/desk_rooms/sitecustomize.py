@@ -9,6 +9,9 @@ MEGABYTE = b"\0" * (1 << 20)
 
 def room(name):
     def app(config, desk):
+        if desk.name.endswith("-broken"):
+            raise RuntimeError("as tested")
+
         async def asgi(scope, receive, send):
             if scope["type"] == "lifespan":
                 return await lifespan(receive, send)
