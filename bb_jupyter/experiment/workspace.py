@@ -67,7 +67,7 @@ def pack_tree(source: Path, inputs: Path, *, honour_rules: bool = True) -> Packe
     """Pack a file or directory of this host as `pack_workspace` does."""
     plan = plan_copy(Copy(source, PurePosixPath(WORK)), honour_rules=honour_rules)
     with tempfile.NamedTemporaryFile(dir=inputs, delete=False) as file:
-        pack(plan, file, name=source.name if source.is_file() else ".", uid=0, gid=0)
+        pack(plan, file, name=source.name if source.is_file() else WORK, uid=0, gid=0)
     digest = _digest(Path(file.name))
     Path(file.name).replace(inputs / f"{digest}.tar")
     return Packed(digest, plan.size, max(1, len(plan.members)), (*plan.sensitive, *plan.special))
@@ -82,7 +82,11 @@ def unpacked(inputs: Path, digest: str, target: Path) -> Path:
     archive = inputs / f"{digest}.tar"
     if not archive.is_file() or _digest(archive) != digest:
         raise UsageError(f"the experiment's input {digest[:12]} is gone or was changed", hint=f"It was {archive}.")
-    target.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive) as members:
+        first = members.next()
+    if first is None or not first.isdir():
+        target.mkdir()  # a single file lies in a folder, under its own name
     with archive.open("rb") as stream:
         unpack(stream, target)
     return target
@@ -112,10 +116,9 @@ def _check_out(repository: Path, commit: str, target: Path) -> None:
     _git(target.parent, "init", "--quiet", "--bare", "--template=", str(own))
     _git(own, "fetch", "--quiet", "--depth=1", "--no-tags", f"file://{repository}", sha)
     archive = target.parent / "tree.tar"
-    _git(own, "archive", "--format=tar", f"--output={archive}", sha)
-    target.mkdir()
-    with archive.open("rb") as stream, tarfile.open(fileobj=stream) as members:
-        members.extractall(target, filter="data")
+    _git(own, "archive", "--format=tar", f"--prefix={target.name}/", f"--output={archive}", sha)
+    with archive.open("rb") as stream:
+        unpack(stream, target)
 
 
 def _git(folder: Path, *arguments: str) -> str:
