@@ -106,7 +106,7 @@ class BottleDesk:
         if self._client is not None:
             self._client.wait_serving(*rooms(self._plan))
 
-    def adopt(self, *, reached: bool) -> None:
+    def adopt(self, *, reached: bool = True) -> None:
         """Take over a desk that outlived its owner, or start a new one.
 
         A bottle whose desk does not start any more, as when a credential is gone, is still worth having: `state` tells.

@@ -1,10 +1,14 @@
-"""The trusted side of one bottle, one process: egress, git gate, supervise, audit.
+"""The trusted side of one bottle, two processes: the gateway for egress, the desk for git gate and supervise.
 
 ``python -m bb_jupyter.gateway`` is started by a backend outside the agent's reach (a host process for bubblewrap, a
 container with only Python, aiohttp and cryptography for docker).  Listening sockets that live in the bottle's own
 network namespace are handed to it; configuration, secrets included, arrives on its standard input.
 
-Two halves live in this package and meet only in the JSON lines of `config` and `events`:
+``python -m bb_jupyter.gateway.desk`` is a process of this host whatever the backend, for it uses the host's git
+identities and the user's approval queue: `desk` → `asgi` → the rooms `git` and `supervise`; `desk_relay` and `relay`
+carry its connections where no socket can be passed; `desk_plan`, `desk_config` and `desk_client` are the host's half.
+
+Two halves of the gateway live in this package and meet only in the JSON lines of `config` and `events`:
 
 * the process: ``__main__`` → `process` → `egress` → `tunnel` / `intercept`, with `policy`, `names`, `paths`,
   `addresses`, `hello`, `ca`, `headers`, `redact`, `flows`, `upstream`, `listeners`;

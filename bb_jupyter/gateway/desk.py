@@ -283,6 +283,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--control", metavar="PATH", type=Path)
     options = parser.parse_args(arguments)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secrets
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the notebook's interrupt is not for the desk
     return asyncio.run(run(options))
 
