@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,6 +56,20 @@ def server_without_panel() -> Iterator[Server]:
         started.close()
 
 
+@pytest.fixture(scope="session", params=["7.4", "7.3"])
+def kernel(request: pytest.FixtureRequest, server: Server) -> str:
+    """A kernel of each of the two ipykernels that treat a busy kernel's messages differently, by name."""
+    version: str = request.param
+    if metadata.version("ipykernel").startswith(version):
+        return "python3"
+    folder = Path(".cache", f"ipykernel-{version}").absolute()
+    if not folder.exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+        subprocess.run([*pip, f"ipykernel=={version}.*"], check=True)
+    server.add_kernel(f"ipykernel-{version}", {"PYTHONPATH": str(folder)})
+    return f"ipykernel-{version}"
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -65,10 +82,18 @@ def browser() -> Iterator[Browser]:
 def new_lab(server: Server, browser: Browser, request: pytest.FixtureRequest) -> Iterator[NewLab]:
     """Open tabs of one browser session, at the usual server or another."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
-    yield lambda at=server: Lab(at, context.new_page())
+    labs: list[Lab] = []
+
+    def new(at: Server = server) -> Lab:
+        labs.append(Lab(at, context.new_page()))
+        return labs[-1]
+
+    yield new
     if (report := request.node.stash.get(_REPORT, None)) and report.failed:
         for number, page in enumerate(context.pages):
             page.screenshot(path=PICTURES / f"{request.node.name}-failed-{number}.png")
+    for lab in labs:
+        lab.shut_down()
     context.close()
 
 

@@ -78,11 +78,19 @@ class Server:
             time.sleep(0.1)
         raise RuntimeError((self.folder / "server.log").read_text()[-4000:])
 
-    def add(self, *cells: str) -> str:
+    def add_kernel(self, name: str, environment: Mapping[str, str]) -> None:
+        """Offer a kernel of this Python with other variables."""
+        folder = self.folder / "data" / "kernels" / name
+        folder.mkdir(parents=True)
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec = {"argv": argv, "display_name": name, "language": "python", "env": dict(environment)}
+        (folder / "kernel.json").write_text(json.dumps(spec))
+
+    def add(self, *cells: str, kernel: str = "python3") -> str:
         """Write a fresh notebook; return its name."""
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            metadata={"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}},
         )
         name = f"n{secrets.token_hex(4)}.ipynb"
         nbformat.write(notebook, self.notebooks / name)
@@ -122,6 +130,10 @@ class Lab:
         self.page.evaluate(
             "([command, args]) => window.jupyterapp.commands.execute(command, args)", [command, dict(arguments or {})]
         )
+
+    def shut_down(self) -> None:
+        """End the kernels, with their bottles."""
+        self.page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
 
     def show_panel(self) -> Locator:
         """Open the sidebar."""
@@ -170,35 +182,21 @@ class Notebook:
         self.page.evaluate(
             """number => {
                 window.jupyterapp.shell.currentWidget.content.activeCellIndex = number;
-                void window.jupyterapp.commands.execute('notebook:run-cell');
+                window.bbDone = {...window.bbDone, [number]: false};
+                window.jupyterapp.commands.execute('notebook:run-cell').then(() => { window.bbDone[number] = true; });
             }""",
             number,
         )
 
     def run(self, number: int) -> Locator:
         """Run a cell to its end; return its outputs."""
-        before = self.count(number)
         self.start(number)
-        self.done(number, before)
+        self.done(number)
         return self.outputs(number)
 
-    def done(self, number: int, before: int | None = None) -> None:
-        """Wait for the end of a cell."""
-        self.page.wait_for_function(
-            """([number, before]) => {
-                const count = window.jupyterapp.shell.currentWidget.content.widgets[number].model.executionCount;
-                return count !== null && count !== before;
-            }""",
-            arg=[number, before],
-            timeout=PATIENCE * 1000,
-        )
-
-    def count(self, number: int) -> int | None:
-        """Return a cell's execution count; `None` for one that has not run, or runs."""
-        found: int | None = self.page.evaluate(
-            "number => window.jupyterapp.shell.currentWidget.content.widgets[number].model.executionCount", number
-        )
-        return found
+    def done(self, number: int) -> None:
+        """Wait for the end of a cell that was started on this page."""
+        self.page.wait_for_function("number => window.bbDone[number]", arg=number, timeout=PATIENCE * 1000)
 
     def running(self, number: int) -> bool:
         """Whether a cell runs."""
