@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+_HOST = "git gate and supervision run on this host; that they are refused is tested in tests/smolmachines"
 _GATEWAY = "it has no gateway of ours; the cloud's own filter is tested in tests/smolmachines"
 _ITS_OWN = "the cloud's machine is the cloud's to name and to wire"
 _MEMORY = "a branch is a clone of the running machine, programs included"
 
 NOT_PROMISED = {
-    "test_desk.py": "git gate and supervision run on this host; that they are refused is tested in tests/smolmachines",
+    "test_desk.py": _HOST,
+    "test_git_gate.py": _HOST,
     "test_a_listed_host_is_reached_and_its_certificate_trusted": _GATEWAY,
     "test_what_is_not_listed_is_refused_with_the_rule_and_the_way_out": _GATEWAY,
     "test_a_bottle_without_routes_has_no_gateway_until_a_host_is_allowed": _GATEWAY,

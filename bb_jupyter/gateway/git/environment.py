@@ -17,7 +17,7 @@ from typing import Final
 from bb_jupyter.errors import BottleError
 
 _PASSED: Final = (
-    "PATH", "TMPDIR", "SSH_AUTH_SOCK", "PYTHONPATH",
+    "PATH", "TMPDIR", "SSH_AUTH_SOCK", "PYTHONPATH", "GIT_SSL_CAINFO",
     "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
 )  # fmt: skip
 """Variables of this host that git gets."""
@@ -82,7 +82,7 @@ def environment(
     env = {name: os.environ[name] for name in _PASSED if name in os.environ} | _ALWAYS
     env["HOME"] = os.devnull  # no .netrc, no XDG folder
     if bundle := os.environ.get("SSL_CERT_FILE"):
-        env["GIT_SSL_CAINFO"] = bundle
+        env.setdefault("GIT_SSL_CAINFO", bundle)
     told = {**SETTINGS, **(settings or {})}
     env["GIT_CONFIG_COUNT"] = str(len(told))
     for number, (name, value) in enumerate(told.items()):

@@ -127,7 +127,7 @@ def test_a_server_with_another_certificate_is_not_trusted(
     gates: Callable[..., Gate], request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream = make_upstream("https", request, tmp_path, monkeypatch)
-    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.delenv("GIT_SSL_CAINFO")
     gate = gates(config(upstream))
     with pytest.raises(AssertionError, match="certificate"):
         Clone(tmp_path / "clone", f"{gate.url}/widgets.git")

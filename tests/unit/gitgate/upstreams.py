@@ -200,5 +200,5 @@ class _Handler(BaseHTTPRequestHandler):
 def trust(monkeypatch: pytest.MonkeyPatch, https: Https) -> None:
     """Have this process, and what it starts, trust the forge and know the token."""
     assert ssl.create_default_context(cafile=str(https.ca_file))
-    monkeypatch.setenv("SSL_CERT_FILE", str(https.ca_file))
+    monkeypatch.setenv("GIT_SSL_CAINFO", str(https.ca_file))
     monkeypatch.setenv(TOKEN_REF, TOKEN)
