@@ -11,7 +11,16 @@ from bb_jupyter.manifest.read import read_text
 _HINT = "Set the variable in the kernel's environment, or write the credential into the file."
 
 
-def resolve_token(ref: str) -> str:
+class Secret(str):
+    """A credential: text that tells its value to whoever uses it, and not to a traceback that shows variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'<secret>'"
+
+
+def resolve_token(ref: str) -> Secret:
     """Find the credential that a checked ``token_ref`` or ``auth_token`` names.
 
     An environment variable of that name comes first, then ``secrets/<ref>`` in the user's folder, without the line
@@ -21,14 +30,21 @@ def resolve_token(ref: str) -> str:
         ManifestError: neither exists, the one that does is empty, or its value cannot be sent in a header.
     """
     variable, file = f"environment variable {ref}", bot_bottle_home() / "secrets" / ref
-    if ref in os.environ:
-        return _checked(os.environ[ref], variable)
+    value = _of_environment(ref)
+    if value is not None:
+        return _checked(value, variable)
     if not os.path.lexists(file):
         raise ManifestError(f"token_ref '{ref}': there is neither {variable} nor the file {file}", hint=_HINT)
-    return _checked(read_text(file).strip("\r\n"), f"file {file}")
+    value = Secret(read_text(file).strip("\r\n"))
+    return _checked(value, f"file {file}")
 
 
-def _checked(value: str, where: str) -> str:
+def _of_environment(ref: str) -> Secret | None:
+    """Return the variable's value: in a frame of its own, as a verbose traceback would show all of `os.environ`."""
+    return Secret(os.environ[ref]) if ref in os.environ else None
+
+
+def _checked(value: Secret, where: str) -> Secret:
     if not value.strip():
         raise ManifestError(f"the {where} is empty", hint=_HINT)
     # RFC 9110, section 5.5: a field value; whatever is outside could end the header and begin another.
