@@ -94,6 +94,9 @@ class Machine:
         }
 
 
+_FAULT = web.RequestKey("fault", Fault)
+
+
 class Cloud:
     """The server; `url` and `KEY` are what a client needs.
 
@@ -179,7 +182,7 @@ class Cloud:
                 return web.Response()
             if fault.status:
                 return web.Response(status=fault.status, headers=fault.headers, text=fault.body)
-            request["fault"] = fault
+            request[_FAULT] = fault
         try:
             response: web.StreamResponse = await handler(request)
         except KeyError:
@@ -289,7 +292,7 @@ class Cloud:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         machine, body = self.machines[request.match_info["id"]], await request.json()
-        fault: Fault | None = request.get("fault")
+        fault: Fault | None = request.get(_FAULT)
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         if fault is not None and fault.events is not None:
             await response.prepare(request)

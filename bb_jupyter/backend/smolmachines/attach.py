@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bb_jupyter.backend import state
+from bb_jupyter.backend.network import NO_GATEWAY
 from bb_jupyter.backend.smolmachines import enumerate, labels, sdk
 from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, machine_name
 from bb_jupyter.backend.smolmachines.doorman import Doorman
 from bb_jupyter.backend.smolmachines.prepare import machine_user, plan_limits
 from bb_jupyter.backend.spec import BottleSpec
-from bb_jupyter.gateway.plan import EgressPlan
+from bb_jupyter.errors import BottleError, BottleGone
+from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan
 from bb_jupyter.manifest import BottleManifest, Limits
 
 
@@ -46,10 +48,21 @@ def attach(slug: str) -> Iterator[SmolmachinesBottle]:
         stack.callback(bottle.desk.close)
         stack.callback(bottle.network.close)
         if doorman and plan.egress_plan is not None:
-            bottle.network.open(plan.egress_plan)
-            bottle.trust_gateway()
-        bottle.desk.adopt()
+            _open(bottle, plan.egress_plan)
+        bottle.desk.adopt(reached=False)
         yield bottle
+
+
+def _open(bottle: SmolmachinesBottle, routes: EgressPlan) -> None:
+    """Start the gateway; a bottle whose gateway does not start, as when a credential is gone, is still worth having."""
+    try:
+        bottle.network.open(routes)
+        bottle.trust_gateway()
+    except BottleGone:
+        raise
+    except BottleError:
+        bottle.network.close()
+        state.add_details(bottle.slug, state=NO_GATEWAY)
 
 
 def _plan(record: state.BottleRecord, wanted: dict[str, object]) -> SmolmachinesBottlePlan:
@@ -79,5 +92,7 @@ def _plan(record: state.BottleRecord, wanted: dict[str, object]) -> Smolmachines
         machine=machine_name(record.slug),
         image=image,
         machine_user=machine_user(user),
-        egress_plan=EgressPlan.from_dict(record.details["egress"]) if "egress" in record.details else None,
+        egress_plan=EgressPlan.from_dict(routes) if (routes := record.details.get("egress")) else None,
+        git_gate_plan=GitGatePlan.from_dict(gate) if (gate := record.details.get("git_gate")) else None,
+        supervise_plan=SupervisePlan(**asked) if (asked := record.details.get("supervise")) else None,
     )

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from smol import EgressInterceptor
 
 _FILE = "doorman.json"
-_PASSED_ON = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONHOME")
+#: Variables that it gets; the last tells whose it is.
+_PASSED_ON = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONHOME", "BOT_BOTTLE_HOME")
 #: Seconds that a doorman gets to end by itself.
 _END = 5.0
 

@@ -104,7 +104,6 @@ def config(plan: SmolmachinesBottlePlan, source: str, doorman: Doorman | None) -
         persistent=plan.spec.keep,
         detach=plan.spec.keep,
         ready_timeout_seconds=_READY,
-        wait_for_ports=False,
         branchable=plan.target == "cloud" or None,
         egress_interceptor=doorman.binding if doorman else None,
         credentials=[

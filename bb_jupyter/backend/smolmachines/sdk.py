@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -82,7 +83,7 @@ def connection(where: Target) -> smol.ConnectOptions:
 
     if where == "cloud" and not os.environ.get(TOKEN):
         raise BackendUnavailable("the smol cloud needs an API key", hint=f"Set {TOKEN}, or {VARIABLE}=local.")
-    return ConnectOptions(target=where) if where == "cloud" else ConnectOptions(target=where, wait_for_ports=False)
+    return ConnectOptions(target=where)
 
 
 def is_gone(error: smol.SmolError) -> bool:
@@ -103,7 +104,7 @@ def explain(error: smol.SmolError, doing: str) -> BottleError:
     if error.status == 402:
         return BackendUnavailable(f"cannot {doing}: {why}", hint="The smol account's budget is used up.")
     if error.status == 429:
-        wait = f" in {error.retry_after_s:.0f} s" if error.retry_after_s else " later"
+        wait = f" in {error.retry_after_s:.0f} s" if error.retry_after_s is not None else " later"
         return BackendUnavailable(f"cannot {doing}: the smol cloud is asked too often", hint=f"Try again{wait}.")
     if error.code == "CONNECTION" or error.code == "TIMEOUT" or error.retryable:
         return BackendUnavailable(f"cannot {doing}: {why}", hint="Try again; it is no fault of the bottle.")
@@ -132,6 +133,8 @@ def errors(doing: str, *, name: str = "") -> Iterator[None]:
         if name and is_gone(error):
             raise gone(name) from None
         raise explain(error, doing) from None
+    except (OSError, HTTPException) as error:  # a stream that is hung up on before its answer comes untyped
+        raise BackendUnavailable(f"cannot {doing}: {error}", hint="Try again; it is no fault of the bottle.") from None
     except ValueError as error:  # a configuration that its types refuse
         raise BackendUnavailable(f"cannot {doing}: {error}") from None
 

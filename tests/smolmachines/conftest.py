@@ -1,0 +1,35 @@
+"""Bottles in the cloud on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from tests.smolmachines.fixtures import cloud
+from tests.smolmachines.server import Cloud
+
+__all__ = ["cloud"]
+
+Launch = Callable[..., HeldBottle]
+
+
+@pytest.fixture
+def session(cloud: Cloud, nothing_left: None) -> Iterator[Session]:
+    session = Session()
+    yield session
+    session.stop_all()
+
+
+@pytest.fixture
+def launch(session: Session, bottle_name: str) -> Launch:
+    def start(name: str = bottle_name, **options: object) -> HeldBottle:
+        return session.launch(name, LaunchOptions(**{"backend": "smolmachines", **options}))  # type: ignore[arg-type]
+
+    return start
+
+
+@pytest.fixture
+def bottle(launch: Launch) -> HeldBottle:
+    return launch()

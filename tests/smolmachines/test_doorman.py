@@ -1,0 +1,163 @@
+"""The way from a local machine to its gateway: who is let through, where to, and what happens when one of them dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from bb_jupyter.session import HeldBottle
+from tests.smolmachines.local_fixtures import bottle, options, root, session
+from tests.smolmachines.native import Machine
+from tests.smolmachines.server import wait_until
+
+__all__ = ["bottle", "options", "root", "session"]
+
+pytestmark = [pytest.mark.smolmachines, pytest.mark.bubblewrap]
+
+_GATE = "192.0.2.1"
+
+
+def dial(port: int, address: str = _GATE, *, token: str | None = None, magic: bytes = b"SMOLICPT\x01") -> socket.socket:
+    """Connect as the machine's network does, up to its greeting."""
+    (machine,) = Machine.machines.values()
+    assert machine.interceptor is not None
+    place, own = machine.interceptor
+    host, _, door = place.rpartition(":")
+    connection = socket.create_connection((host, int(door)), timeout=20)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    number = 6 if family == socket.AF_INET6 else 4
+    greeting = magic + bytes.fromhex(token or own) + struct.pack(">BH", number, port)
+    connection.sendall(greeting + socket.inet_pton(family, address))
+    return connection
+
+
+def verdict(port: int, address: str = _GATE, **how: object) -> bytes:
+    with dial(port, address, **how) as connection:  # type: ignore[arg-type]
+        try:
+            return connection.recv(1)
+        except ConnectionError:
+            return b""
+
+
+def ask(connection: socket.socket, text: str) -> bytes:
+    """Send a request and read the whole answer."""
+    connection.sendall(text.encode())
+    answer = b""
+    while piece := connection.recv(65536):
+        answer += piece
+    return answer
+
+
+def request(host: str) -> str:
+    return f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+
+
+def child(program: str) -> int:
+    """Return the process of this one that runs *program*."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            arguments = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if parent == os.getpid() and program.encode() in arguments:
+            found.append(int(folder.name))
+    (one,) = found
+    return one
+
+
+REFUSED = bytes([errno.ECONNREFUSED])
+
+
+def test_without_routes_nothing_answers(bottle: HeldBottle) -> None:
+    assert [verdict(port) for port in (3128, 9418, 9100, 80, 8888)] == [REFUSED] * 5
+
+
+def test_the_gateway_is_reached_and_refuses_what_is_not_listed(bottle: HeldBottle) -> None:
+    assert bottle.allow("new.test") == 1
+    with dial(3128) as connection:
+        assert connection.recv(1) == b"\0"
+        answer = ask(connection, request("other.test"))
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert f"X-Bottle-Denied: no-route; %bottle allow {bottle.name} other.test".encode() in answer
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "169.254.169.254", "192.0.2.2", "10.0.0.1", "8.8.8.8", "::1", "::ffff:192.0.2.1"]
+)
+def test_no_other_address_is_reached(bottle: HeldBottle, address: str) -> None:
+    bottle.allow("new.test")
+    assert verdict(3128, address) == REFUSED
+
+
+def test_no_port_of_the_host_is_reached(bottle: HeldBottle) -> None:
+    bottle.allow("new.test")
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        port = server.getsockname()[1]
+        assert verdict(port) == REFUSED
+        assert verdict(port, "127.0.0.1") == REFUSED
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+@pytest.mark.parametrize("how", [{"token": "00" * 32}, {"magic": b"SMOLICPT\x02"}, {"magic": b"GET / HTT"}])
+def test_who_is_not_the_machine_gets_no_answer(bottle: HeldBottle, how: dict[str, object]) -> None:
+    bottle.allow("new.test")
+    assert verdict(3128, **how) == b""
+
+
+def test_a_gateway_that_died_means_no_network(bottle: HeldBottle) -> None:
+    bottle.allow("new.test")
+    os.kill(child("bb_jupyter.gateway"), signal.SIGKILL)
+    wait_until(lambda: bottle.bottle.network.state == "lost")
+    assert verdict(3128) == REFUSED
+    bottle.allow("newer.test")
+    with dial(3128) as connection:
+        assert connection.recv(1) == b"\0"
+        assert b"403" in ask(connection, request("other.test"))
+
+
+def test_a_doorman_that_died_means_no_network(bottle: HeldBottle) -> None:
+    os.kill(child("bb_jupyter.backend.smolmachines.doorman_process"), signal.SIGKILL)
+
+    def refused() -> bool:
+        try:
+            dial(3128).close()
+        except ConnectionError:
+            return True
+        return False
+
+    wait_until(refused)
+
+
+def test_what_is_long_comes_through(bottle: HeldBottle) -> None:
+    bottle.allow("new.test")
+    with dial(3128) as connection:
+        assert connection.recv(1) == b"\0"
+        long = "x" * 30_000
+        answer = ask(
+            connection, f"GET http://other.test/{long} HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n"
+        )
+    assert answer.startswith(b"HTTP/1.0 400 ")  # the gateway's own word: all of it has come
+
+
+def test_the_token_is_the_owners_alone(bottle: HeldBottle, home: Path) -> None:
+    (machine,) = Machine.machines.values()
+    assert machine.interceptor is not None
+    token = machine.interceptor[1]
+    (file,) = [
+        path for path in (home / "state").rglob("*") if path.is_file() and token in path.read_text(errors="replace")
+    ]
+    assert file.name == "doorman.json"
+    assert file.stat().st_mode & 0o077 == 0
+    assert token not in bottle.plan.text() + repr(bottle.plan) + str(machine.config)
+    commands = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    assert token.encode() not in commands
