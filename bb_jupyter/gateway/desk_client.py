@@ -25,7 +25,8 @@ from bb_jupyter.gateway.lines import short
 _PASSED_ON: Final = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "BOT_BOTTLE_HOME", "PYTHONPATH", "PYTHONHOME",
     "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "ALL_PROXY",
-    "all_proxy", "NO_PROXY", "no_proxy", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
+    "all_proxy", "NO_PROXY", "no_proxy", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
 )  # fmt: skip
 _CHUNK: Final = 1 << 16
 #: Seconds that a desk may take to start on a machine that has much else to do, and to end.
