@@ -21,7 +21,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -244,10 +243,10 @@ async def run(options: argparse.Namespace) -> int:
         for name, descriptor in options.listen_fd:
             process.take(name, descriptor)
     except (BottleError, OSError) as error:
+        writer.transport.set_write_buffer_limits(0)
         writer.write(json.dumps({"event": "error", "error": str(error)}).encode() + b"\n")
         with contextlib.suppress(ConnectionError):
             await writer.drain()
-        writer.close()
         return 2
     writer.write(process.greeting())
     jobs: list[Coroutine[Any, Any, None]] = [_owner(reader, process, events), process.open()]
@@ -264,8 +263,8 @@ async def run(options: argparse.Namespace) -> int:
     await process.close()
     events.emit("desk-stopped")
     events.flush()
+    writer.transport.set_write_buffer_limits(0)
     await events.ready()
-    writer.close()
     return 0
 
 
@@ -290,4 +289,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # what was loaded is not taken apart: whoever stops a bottle waits for this

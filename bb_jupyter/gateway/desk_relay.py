@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,6 @@ from bb_jupyter.gateway.relay import ProtocolError, Trunk
 
 if TYPE_CHECKING:
     from bb_jupyter.gateway.asgi import Room
-
-#: Seconds that the child gets to end by itself.
-_END = 5.0
 
 
 async def serve(
@@ -52,7 +49,9 @@ async def serve(
     finally:
         for task in served:
             task.cancel()
-        await _end(child)
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()  # it holds nothing but the stream
+        await child.wait()
     return "the relay in the bottle's network has ended"
 
 
@@ -61,14 +60,3 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     for each in (ours, theirs):
         each.setblocking(False)
     return ours, theirs
-
-
-async def _end(child: Process) -> None:
-    """Hang up, and kill a child that does not mind."""
-    if child.stdin is not None:
-        child.stdin.close()
-    try:
-        await asyncio.wait_for(child.wait(), _END)
-    except (TimeoutError, asyncio.CancelledError):
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
