@@ -141,7 +141,7 @@ class Asking:
             with contextlib.suppress(BottleError, OSError):
                 self._desk.queue.report(proposal.id, ok=ok, text=text, detail=detail)
             self._desk.emit("outcome", id=proposal.id, kind=proposal.kind, ok=ok, text=text)
-            return f"{told(proposal, decision)}\n{text}".strip()
+            return f"{told(proposal, decision)}\n{_for_agent(proposal.kind, ok, text)}".strip()
         finally:
             del self._jobs[proposal.id]
             staging.discard(proposal.slug, str(proposal.content.get("staged")))
@@ -198,13 +198,21 @@ def told(proposal: Proposal, decision: Decision) -> str:
     return f"{said} They say: {decision.why}" if decision.why and decision.verdict in ("approved", "denied") else said
 
 
+def _for_agent(kind: Kind, ok: bool, text: str) -> str:
+    """Return what came of an approval as the agent is told it: where its file went on this host is not its business."""
+    if kind == "copy-out":
+        return "They have the file." if ok else "But it could not be copied."
+    return text
+
+
 def line(proposal: Proposal, standing: Status) -> str:
     """Return one of the bottle's own proposals in a line, for its agent."""
     what = proposal.content.get("route") or proposal.content.get("question") or proposal.content.get("path")
     what = what or ", ".join(str(ref.get("name")) for ref in proposal.content.get("refs", []) if isinstance(ref, dict))
     said = f"{proposal.id}: {proposal.kind} {what}: {standing.state}"
     why = standing.decision.why if standing.decision else ""
-    came = standing.outcome.text if standing.outcome else ""
+    outcome = standing.outcome
+    came = _for_agent(proposal.kind, outcome.ok, outcome.text) if outcome else ""
     return "; ".join(part for part in (said, why, came) if part)
 
 

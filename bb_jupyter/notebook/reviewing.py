@@ -131,7 +131,7 @@ def _parts(proposal: Proposal) -> Iterator[Part]:
     elif proposal.kind == "copy-out":
         yield Part("files", "\n".join(f"{_size(f.get('size')):>10}  {f.get('path')}" for f in _dicts(content, "files")))
         if text := content.get("text"):
-            yield Part("text", str(text))
+            yield Part("text", str(text).rstrip("\n"))
     else:
         yield from _push(content)
     if reason := content.get("reason"):

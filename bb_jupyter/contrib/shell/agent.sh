@@ -6,7 +6,8 @@
 #   say TEXT         says something
 #   run COMMAND      runs a shell command; its output and exit status are the tool's result
 #   write PATH       writes a file: the lines below that begin with '|'
-#   ask QUESTION     asks the human, where the bottle has one
+#   ask QUESTION     asks the human, where the bottle has one; the answer is the tool's result
+#   mcp TOOL JSON    calls another of the human's tools with arguments, such as: mcp report {"status":"half way"}
 #   done ANSWER      ends well, with an answer in Markdown
 #   fail MESSAGE     ends badly
 #
@@ -60,8 +61,36 @@ write() {
 }
 ask() {
   called ask question "$1"
-  echo "this bottle has no human to ask: its manifest does not say 'supervise: true'" >"$scratch"
-  answered 1
+  human ask "{\"question\":\"$(printf '%s\n' "$1" | quoted)\"}"
+}
+mcp() {
+  called "${1%%[ "$newline"]*}" arguments "${1#*[ "$newline"]}"
+  human "${1%%[ "$newline"]*}" "${1#*[ "$newline"]}"
+}
+human() { # human TOOL JSON: calls a tool of the MCP server by which this bottle reaches its human
+  url=$(cat "$folder/supervise" 2>/dev/null) || {
+    echo "this bottle has no human to ask: its manifest does not say 'supervise: true'" >"$scratch"
+    answered 1
+    return
+  }
+  post "$url" "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"$1\",\"arguments\":$2}}" \
+    >"$scratch" 2>&1 || { status=$?; answered "$status"; return; }
+  # The answer is a line of JSON, alone or as an event; its text is inside of a JSON string as it must be here.
+  text=$(sed -n 's/^\(data: \)\{0,1\}{.*"text":"\(\(\\.\|[^"\\]\)*\)".*$/\2/p' "$scratch")
+  failed=true; grep -q '"isError":false' "$scratch" && failed=false
+  printf '{"type":"tool_result","id":"%s","error":%s,"output":"%s"}\n' "$calls" "$failed" "$text"
+}
+post() { # post URL BODY, by whatever this image has
+  type='Content-Type: application/json' accept='Accept: application/json, text/event-stream'
+  if command -v curl >/dev/null; then
+    curl -sS --noproxy '*' -H "$type" -H "$accept" --data-binary "$2" "$1"
+  elif command -v wget >/dev/null; then
+    wget -q -O - -T 86400 --header "$type" --header "$accept" --post-data "$2" "$1"
+  else
+    python3 -c 'import sys, urllib.request as u
+headers = dict(h.split(": ") for h in sys.argv[3:])
+print(u.urlopen(u.Request(sys.argv[1], sys.argv[2].encode(), headers)).read().decode())' "$1" "$2" "$type" "$accept"
+  fi
 }
 
 step() { # step NUMBER STEP
@@ -70,10 +99,10 @@ step() { # step NUMBER STEP
   case $word in
   think) event thinking text "$rest" ;;
   say) last=$rest; event text text "$rest" ;;
-  run | write | ask) "$word" "$rest" ;;
+  run | write | ask | mcp) "$word" "$rest" ;;
   done) finish final text "$rest" 0 ;;
   fail) finish failure message "$rest" 1 ;;
-  *) finish failure message "line $1: no step begins so: ${word:-a space}; steps are think, say, run, write, ask, done, fail" 2 ;;
+  *) finish failure message "line $1: no step begins so: ${word:-a space}; steps are think, say, run, write, ask, mcp, done, fail" 2 ;;
   esac
 }
 

@@ -16,6 +16,7 @@ import uuid
 from pathlib import Path
 from typing import ClassVar
 
+from bb_jupyter.agent.guest import Guest, GuestPlan, write_files
 from bb_jupyter.agent.plan import BOTTLE_FOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
 from bb_jupyter.agent.provider import AgentProvider
 
@@ -31,6 +32,10 @@ class ShellProvider(AgentProvider):
         """Plan the program that does the steps."""
         program = Path(__file__).with_name("agent.sh").read_bytes()
         return AgentProvisionPlan(self.name, self.title, files=(GuestFile(_PROGRAM, program, 0o755),))
+
+    def provision_supervise_mcp(self, plan: GuestPlan, bottle: Guest, url: str) -> None:
+        """Tell the steps `ask` and `mcp` where the human is; see `AgentProvider.provision_supervise_mcp`."""
+        write_files(bottle, plan.guest_home, [GuestFile(f"{BOTTLE_FOLDER}/shell/supervise", url.encode())])
 
     def command(self, prompt: str, *, resume: str = "") -> AgentCommand:
         """Return the run of the steps in *prompt*; see `AgentProvider.command`."""

@@ -198,7 +198,9 @@ async def test_an_offered_file_is_shown_and_copied_as_it_was_offered(desk: FakeD
             deciding.approve(proposal.id, to=tmp_path / "taken")
         standing = await approved(proposal.id, to=tmp_path)
         assert standing.outcome.ok and (tmp_path / "hidden_result.txt").read_text() == "result: 42\n"
-        assert "Copied to" in (await job)[0] and (tmp_path / "taken").read_text() == "mine"
+        text, _ = await job
+        assert "have the file" in text and str(tmp_path) not in text and str(tmp_path) in standing.outcome.text
+        assert str(tmp_path) not in (await call(client, "decisions"))[0] and (tmp_path / "taken").read_text() == "mine"
     assert not list((desk.queue._folder.path).glob("staged-*"))
 
 
