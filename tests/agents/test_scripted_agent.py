@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bb_jupyter import api, approvals
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Started, Text, Thinking, ToolCall, ToolResult, Usage
+from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.errors import BottleGone, UsageError
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 
+QUESTION = """Which 'colour' \\ "name"? 漢"""
 NOBODY = "this bottle has no human to ask: its manifest does not say 'supervise: true'"
 
 
@@ -200,3 +203,49 @@ def test_a_bottle_without_an_agent_and_one_that_is_gone(home: Path, bottle_name:
                 session.stop_all()
     assert kinds(run.result.events)[:3] == [Started, Text, ToolCall] and not run.result.ok
     assert run.result.changed is None
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("busybox", marks=pytest.mark.docker),
+    ],
+)
+def supervised(
+    request: pytest.FixtureRequest, home: Path, bottle_name: str, monkeypatch: pytest.MonkeyPatch
+) -> HeldBottle:
+    """A bottle that has a human to ask."""
+    (home / "bottles").mkdir()
+    (home / "bottles" / "asks.md").write_text("---\nsupervise: {timeout: 2m}\n---\n")
+    backend = "bubblewrap"
+    if request.param != "bubblewrap":
+        engine, backend = request.getfixturevalue("engine"), "docker"
+        image = engine.busybox_image if request.param == "busybox" else engine.base_image
+        monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", image)
+        monkeypatch.setenv("BOT_BOTTLE_GATEWAY_BASE_IMAGE", engine.base_image)
+    session = Session()
+    request.addfinalizer(session.stop_all)
+    return session.launch(bottle_name, LaunchOptions(agent="shell", bottle="asks", backend=backend))
+
+
+def test_the_scripted_agent_asks_its_human_and_goes_on_with_the_answer(supervised: HeldBottle) -> None:
+    said = 'Say "blue"; \\n stays, é\n'
+    results: list[AgentResult] = []
+    script = (
+        f'ask {QUESTION}\nmcp report {{"status": "half way"}}\nmcp request_host {{"host": "*.com", "reason": "x"}}\n'
+    )
+    asking = threading.Thread(target=lambda: results.append(supervised.ask(script).wait()))
+    asking.start()
+    while not (waiting := approvals.pending(supervised.slug)) and asking.is_alive():
+        asking.join(0.05)
+    assert waiting, results
+    (proposal,) = waiting
+    assert proposal.content["question"] == QUESTION
+    api.approve(proposal.id, answer=said)
+    asking.join(120)
+    (result,) = results
+    answers = [event for event in result.events if isinstance(event, ToolResult)]
+    assert [answer.error for answer in answers] == [False, False, True], answers
+    assert answers[0].output == f"The human answered: {said}".rstrip("\n")
+    assert "too wide" in answers[2].output and approvals.pending(supervised.slug) == []
