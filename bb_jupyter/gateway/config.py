@@ -63,6 +63,11 @@ class AuthConfig:
             return "Basic " + base64.b64encode(f"{self.username}:{self.token}".encode()).decode()
         return f"Bearer {self.token}" if self.scheme == "bearer" else self.token
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody may see again: the token, and how it travels where that is something else."""
+        return (self.token, self.value().removeprefix("Basic ")) if self.scheme == "basic" else (self.token,)
+
     @classmethod
     def from_json(cls, data: object, where: str) -> AuthConfig:
         """Check and build one; raises ManifestError, which never quotes the token."""

@@ -8,6 +8,7 @@ from typing import Final
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bb_jupyter.gateway.config import RouteConfig
+from bb_jupyter.gateway.denied import Denied
 from bb_jupyter.gateway.redact import Masker
 
 # RFC 9110, 7.6.1, and the fields that belong to the connection with this proxy.
@@ -49,14 +50,36 @@ _CREDENTIALS: Final = frozenset(
         "x-vault-token",
     }
 )
+# Fields by which some servers let a request be another one than its first line says.
+_METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
+_PATH_OVERRIDES: Final = frozenset({"x-original-uri", "x-original-url", "x-rewrite-url"})
 _WEBSOCKET: Final = "sec-websocket-"
+
+
+def _plain(name: str) -> str:
+    """Return a field's name as servers compare it: some (CGI, WSGI) take an underscore for a hyphen."""
+    return name.lower().replace("_", "-")
+
+
+def refuse_overrides(headers: CIMultiDictProxy[str], route: RouteConfig) -> None:
+    """Keep a route's limits from being passed by fields that replace method or path.
+
+    Raises:
+        Denied: rule ``method`` or ``path``.
+    """
+    for name, value in headers.items():
+        field = _plain(name)
+        if route.methods and field in _METHOD_OVERRIDES and value.strip().upper() not in route.methods:
+            raise Denied("method", f"{field} asks for a method that is not allowed on {route.host}")
+        if route.paths and field in _PATH_OVERRIDES:
+            raise Denied("path", f"{field} asks for another path than the one that was judged")
 
 
 def _end_to_end(headers: CIMultiDictProxy[str], drop: Iterable[str]) -> CIMultiDict[str]:
     """Copy headers without hop-by-hop fields, those that `Connection` names, and *drop*."""
-    named = {item.strip().lower() for value in headers.getall("Connection", ()) for item in value.split(",")}
+    named = {_plain(item.strip()) for value in headers.getall("Connection", ()) for item in value.split(",")}
     out = _HOP_BY_HOP | named | {*drop}
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in out)
+    return CIMultiDict((name, value) for name, value in headers.items() if _plain(name) not in out)
 
 
 def to_upstream(headers: CIMultiDictProxy[str], route: RouteConfig, *, websocket: bool = False) -> CIMultiDict[str]:
@@ -73,16 +96,17 @@ def to_upstream(headers: CIMultiDictProxy[str], route: RouteConfig, *, websocket
     if route.auth is None:
         return kept
     # Range answers would let a reflected credential be read in pieces too short to be recognised.
-    own = {*_CREDENTIALS, route.auth.header.lower(), "accept-encoding", "range", "if-range"}
-    kept = CIMultiDict((name, value) for name, value in kept.items() if name.lower() not in own)
+    own = {*_CREDENTIALS, _plain(route.auth.header), "accept-encoding", "range", "request-range", "if-range"}
+    kept = CIMultiDict((name, value) for name, value in kept.items() if _plain(name) not in own)
     kept["Accept-Encoding"] = "identity"
     kept[route.auth.header] = route.auth.value()
     return kept
 
 
 def to_client(headers: CIMultiDictProxy[str], masker: Masker | None, *, drop: Iterable[str] = ()) -> CIMultiDict[str]:
-    """Return what is sent back to the client, masked where the route has a credential."""
-    kept = _end_to_end(headers, drop)
+    """Return what is sent back to the client; where the route has a credential, masked, and without new ones."""
+    # A cookie stands for the credential that it was given for, and could not be sent back anyway.
+    kept = _end_to_end(headers, (*drop, "set-cookie", "set-cookie2") if masker else drop)
     joined = "\n".join(part for item in kept.items() for part in item)
     if masker is None or not masker.finds(joined.encode("utf-8", "surrogateescape")):
         return kept

@@ -12,7 +12,7 @@ from yarl import URL
 from bb_jupyter.gateway.config import RouteConfig
 from bb_jupyter.gateway.denied import Denied, UpstreamFailed
 from bb_jupyter.gateway.flows import Flow
-from bb_jupyter.gateway.headers import to_client, to_upstream
+from bb_jupyter.gateway.headers import refuse_overrides, to_client, to_upstream
 from bb_jupyter.gateway.names import parse_authority
 from bb_jupyter.gateway.policy import Policy, refuse_git
 from bb_jupyter.gateway.redact import MaskedStream
@@ -22,6 +22,9 @@ from bb_jupyter.gateway.websocket import bridge
 
 # An allowed server answers in one of these if it ignores `Accept-Encoding: identity`; aiohttp can undo them.
 _DECODABLE = ("gzip", "deflate")
+# A server may ignore the body of one of these (RFC 9110, 9.3.1) and take it for a further request, which nobody judged:
+# the connection must end with it.
+_WITHOUT_BODY = ("DELETE", "GET", "HEAD", "OPTIONS")
 
 
 async def serve(rooms: Rooms, request: web.BaseRequest, origin: Origin, target: str) -> web.StreamResponse:
@@ -53,6 +56,7 @@ def _judge(policy: Policy, request: web.BaseRequest, origin: Origin, target: str
     default = 443 if origin.scheme == "https" else 80
     if parse_authority(request.headers.get("Host", ""), default) != (origin.host, origin.port):
         raise Denied("host-mismatch", f"the Host header does not name {origin.host}, where this connection leads")
+    refuse_overrides(request.headers, route)
     refuse_git(target, request.headers.get("Content-Type", ""))
     return route
 
@@ -103,15 +107,20 @@ async def _exchange(
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # an interim answer: the real one may still be an error of ours
+    headers = to_upstream(request.headers, route)
+    if request.body_exists and request.method in _WITHOUT_BODY:
+        headers["Connection"] = "close"
     async with rooms.upstreams.session(route).request(
         request.method,
         url,
-        headers=to_upstream(request.headers, route),
+        headers=headers,
         data=_body(request, flow) if request.body_exists else None,
         allow_redirects=False,
         auto_decompress=route.auth is not None,
     ) as answer:
         flow.status = answer.status
+        if answer.status < 200:
+            raise UpstreamFailed(f"{url.host}:{url.port}: it changed the protocol, which nobody asked for")
         return await _reply(rooms, request, route, answer, flow)
 
 
@@ -120,7 +129,7 @@ async def _reply(
 ) -> web.StreamResponse:
     """Stream a server's answer to the client, masked where the route has a credential."""
     masker = rooms.masker if route.auth else None
-    encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+    encoding = ",".join(answer.headers.getall("Content-Encoding", ())).strip().lower()
     decoded = masker is not None and encoding not in ("", "identity")
     if decoded and encoding not in _DECODABLE:
         raise UpstreamFailed(f"{answer.url.host}: it answered in an encoding that was not asked for")

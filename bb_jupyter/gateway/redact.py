@@ -32,6 +32,7 @@ def _forms(secret: str) -> set[bytes]:
     texts |= {re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), text) for text in texts}
     texts |= {json.dumps(secret)[1:-1].replace("/", "\\/"), raw.hex(), raw.hex().upper()}
     derived = {text.encode() for text in texts} | {*_base64_forms(raw)}
+    derived |= {secret.encode("utf-16-le"), secret.encode("utf-16-be")}  # a client can ask for a charset
     return {raw} | {form for form in derived if len(form) >= _SHORTEST_DERIVED}
 
 

@@ -68,7 +68,7 @@ class Rooms:
         except ValueError as error:
             raise ManifestError(str(error), key="routes") from None
         self.policy = Policy(routes, generation, self.policy.closed)
-        secrets = [route.auth.token for route in routes if route.auth]
+        secrets = [secret for route in routes if route.auth for secret in route.auth.secrets]
         self.masker = Masker(secrets)
         self.events.set_secrets(secrets)
         self.events.generation = generation

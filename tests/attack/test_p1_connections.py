@@ -158,3 +158,35 @@ def test_a_request_that_two_readers_would_split_differently_is_refused(walled: W
     _, found = _requests(walled, "post.test", smuggled)
     assert found[0][0] in (0, 400, 403)  # type: ignore[index]
     assert len(walled.service.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("host", "headers", "rule"),
+    [
+        ("post.test", "X-HTTP-Method-Override: DELETE", "method"),
+        ("post.test", "x_http_method_override: delete", "method"),
+        ("post.test", "X-Method-Override: POST\r\nX-HTTP-Method: PUT", "method"),
+        ("paths.test", "X-Original-URL: /private", "path"),
+        ("paths.test", "X_Rewrite_Url: /private", "path"),
+        ("post.test", "X-HTTP-Method-Override: GET", ""),
+        ("post.test", "X-Original-URL: /private", ""),
+        ("paths.test", "X-HTTP-Method-Override: DELETE", ""),
+    ],
+)
+def test_fields_that_make_another_request_of_it_are_judged(walled: Walled, host: str, headers: str, rule: str) -> None:
+    before = len(walled.service.requests)
+    asked = _request(host, "/api/x", "POST", f"{headers}\r\nContent-Length: 0\r\n")
+    _, found = _requests(walled, host, asked)
+    assert found == [[403, rule] if rule else [200, ""]]
+    assert len(walled.service.requests) - before == int(not rule)
+
+
+def test_a_body_that_a_server_may_not_expect_is_the_last_of_its_connection(walled: Walled) -> None:
+    """A server that ignores it takes it for a request, which nobody judged."""
+    hidden = _request("paths.test", "/private")
+    for method, says in (("GET", "close"), ("DELETE", "close"), ("POST", None)):
+        body = f"Content-Length: {len(hidden)}\r\n"
+        _, found = _requests(walled, "paths.test", _request("paths.test", "/api", method, body) + hidden)
+        assert found == [[200, ""]]
+        arrived = walled.service.requests[-1]
+        assert (arrived.target, arrived.headers.get("Connection")) == ("/api", says)

@@ -95,7 +95,15 @@ def test_a_redirect_does_not_carry_the_credential_away(walled: Walled) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["Authorization: Bearer mine", "X-Api-Key: mine", "Cookie: a=mine", "Proxy-Authorization: mine"]
+    "header",
+    [
+        "Authorization: Bearer mine",
+        "X-Api-Key: mine",
+        "X_Api_Key: mine",  # CGI and WSGI servers take both for one
+        "Cookie: a=mine",
+        "Proxy-Authorization: mine",
+        "Proxy_Authorization: mine",
+    ],
 )
 def test_the_agents_own_credentials_are_taken_away(walled: Walled, header: str) -> None:
     for host in _OWN_HOSTS:

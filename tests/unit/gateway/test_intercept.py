@@ -61,6 +61,25 @@ def test_answer_compressed_against_the_request_is_decoded_and_masked(proxy: Prox
     assert b"Bearer ****" in body
 
 
+def test_an_answer_that_may_be_read_in_two_ways_is_not_passed_on(proxy: Proxy) -> None:
+    answer, body = proxy.get("auth.test", "/twice")
+    assert answer.status == 502
+    assert b"encoding" in body
+
+
+def test_no_new_credential_comes_back_where_one_is_put_in(proxy: Proxy) -> None:
+    answer, body = proxy.get("auth.test", "/cookie")
+    assert (body, answer.headers["Set-Cookie"]) == (b"fine", None)
+    assert proxy.get("any.test", "/cookie")[0].headers["Set-Cookie"] == "session=1234"
+
+
+@pytest.mark.parametrize("host", ["auth.test", "any.test"])
+def test_a_server_cannot_change_the_protocol(proxy: Proxy, host: str) -> None:
+    answer, body = proxy.get(host, "/switch")
+    assert answer.status == 502
+    assert b"nobody asked for" in body
+
+
 def test_without_a_credential_nothing_is_decoded(proxy: Proxy, upstream: Upstream) -> None:
     answer, body = proxy.get("any.test", "/gzip", headers={"Accept-Encoding": "gzip", "Authorization": "own"})
     assert answer.headers["Content-Encoding"] == "gzip"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from contextlib import suppress
 
 import pytest
@@ -91,6 +92,19 @@ def test_empty_policy_denies() -> None:
 )
 def test_path_patterns(pattern: str, path: str, fits: bool) -> None:
     assert path_matches(pattern, path) is fits
+
+
+@given(st.lists(st.sampled_from(["a", "b", "/", "*", "**", "*a"])), st.text("ab/\n"))
+def test_globs_mean_what_their_regular_expression_means(parts: list[str], path: str) -> None:
+    pattern = "/*" + "".join(parts)
+    pieces = re.split(r"(\*\*+|\*)", pattern)
+    words = (".*" if part[:2] == "**" else "[^/]*" if part == "*" else re.escape(part) for part in pieces)
+    assert path_matches(pattern, path) is bool(re.fullmatch("".join(words), path, re.DOTALL))
+
+
+def test_no_path_is_long_enough_to_hold_a_glob_up() -> None:
+    """A regular expression would take days."""
+    assert not path_matches("/**/a**/**b*/**a*a*a*/**x", "/" + "a/b" * 5000)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import urllib.parse
 from pathlib import Path
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from bb_jupyter.gateway.ca import LeafAuthority
 
@@ -84,6 +85,7 @@ class Upstream:
         value = request.headers.get("Authorization", "").removeprefix("Bearer ")
         raw = value.encode()
         forms = [raw, base64.b64encode(raw), base64.b64encode(b"u:" + raw), base64.urlsafe_b64encode(b"xy" + raw)]
+        forms += [value.encode("utf-16-le"), value.encode("utf-16-be")]
         forms += [urllib.parse.quote(value, safe="").encode(), raw.hex().encode(), json.dumps(value).encode()]
         body = b"\n".join(b"<" + form + b">" for form in forms)
         reply = web.StreamResponse(headers={"X-Echo": value, "Content-Length": str(len(body))}, reason="OK")
@@ -97,6 +99,19 @@ class Upstream:
     async def _on_gzip(self, request: web.BaseRequest) -> web.StreamResponse:
         body = gzip.compress(request.headers.get("Authorization", "none").encode() * 50)
         return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    async def _on_twice(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Say first that the body is not compressed, then that it is."""
+        body = gzip.compress(request.headers.get("Authorization", "none").encode() * 50)
+        return web.Response(
+            body=body, headers=CIMultiDict([("Content-Encoding", "identity"), ("Content-Encoding", "gzip")])
+        )
+
+    async def _on_cookie(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="fine", headers={"Set-Cookie": "session=1234"})
+
+    async def _on_switch(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=101, headers={"Connection": "Upgrade", "Upgrade": "other"})
 
     async def _on_sse(self, request: web.BaseRequest) -> web.StreamResponse:
         reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
