@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,6 @@ from bb_jupyter.experiment.drive import Drive, OnTick, spent_in
 from bb_jupyter.experiment.executors import lane
 from bb_jupyter.experiment.grid import RunSpec, expand
 from bb_jupyter.experiment.job import Job, PythonCheck
-from bb_jupyter.experiment.outcome import Outcome
 from bb_jupyter.experiment.record import RunDiff, RunRecord
 from bb_jupyter.experiment.starting import launch_options
 from bb_jupyter.experiment.store import Store, new_owner
@@ -286,7 +284,7 @@ class Experiment:
     ) -> Self:
         token = f"x{uuid.uuid4().hex}"
         owner, facts = new_owner(token), self._store.facts()
-        self._store.free(owner)
+        self._store.reset()
 
         def job_of(spec: RunSpec) -> Job:
             inputs, workspaces, tests = self._store.inputs, facts["workspaces"], facts["tests"]
@@ -304,8 +302,7 @@ class Experiment:
         return self
 
     def _spent(self) -> Spent:
-        outcomes = (row["outcome"] for row in self._store.rows())
-        return sum((spent_in(Outcome.from_dict(json.loads(text))) for text in outcomes if text), Spent())
+        return sum(map(spent_in, self._store.outcomes()), Spent())
 
 
 def load(name: str, *, check: PythonCheck | None = None, folder: str | Path | None = None) -> Experiment:

@@ -33,11 +33,10 @@ CREATE TABLE IF NOT EXISTS experiment (key TEXT PRIMARY KEY, value TEXT NOT NULL
 CREATE TABLE IF NOT EXISTS runs (
   id TEXT PRIMARY KEY, position INTEGER NOT NULL, agent TEXT, prompt TEXT, bottle TEXT, repeat INTEGER, seed INTEGER,
   parameters TEXT, rerun_of TEXT DEFAULT '', state TEXT DEFAULT 'waiting', counted INTEGER DEFAULT 0, owner TEXT,
-  attempt TEXT DEFAULT '', attempts INTEGER DEFAULT 0, started REAL, finished REAL, outcome TEXT);
+  attempt TEXT DEFAULT '', attempts INTEGER DEFAULT 0, started REAL, finished REAL, outcome TEXT,
+  wasted TEXT DEFAULT '[]');
 CREATE INDEX IF NOT EXISTS by_state ON runs (state, position);
 """
-#: A run that nobody works on, or whose process is dead, begins anew.
-_RESET = "UPDATE runs SET state='waiting', owner=NULL WHERE counted=0 AND rerun_of='' AND state!='waiting'"
 _CLAIM = """
 UPDATE runs SET owner=:owner WHERE id = (
   SELECT id FROM runs WHERE state='waiting' AND owner IS NULL AND rerun_of='' ORDER BY position LIMIT 1
@@ -103,15 +102,20 @@ class Store:
         """Return the state of each run of the grid, by id."""
         return dict(self._all("SELECT id, state FROM runs WHERE rerun_of='' ORDER BY id"))
 
-    def free(self, owner: str) -> None:
-        """Let go of the runs that *owner* did not finish, and of those whose owner is dead."""
+    def reset(self) -> None:
+        """Let every run wait that has no result, and that nobody works on who lives."""
         with self._connected() as db, db:
             db.execute("BEGIN IMMEDIATE")
             owners = [row[0] for row in db.execute("SELECT DISTINCT owner FROM runs WHERE owner IS NOT NULL")]
-            gone = [name for name in owners if name == owner or not _lives(name)]
-            marks = ",".join("?" * len(gone))
-            db.execute(f"{_RESET} AND (owner IS NULL OR owner IN ({marks}))", gone)
-            db.execute(f"UPDATE runs SET owner=NULL WHERE owner IN ({marks})", gone)  # noqa: S608
+            for owner in owners:
+                if not _lives(owner):
+                    db.execute("UPDATE runs SET owner=NULL WHERE owner=?", (owner,))
+            db.execute("UPDATE runs SET state='waiting' WHERE counted=0 AND owner IS NULL AND rerun_of=''")
+
+    def free(self, owner: str) -> None:
+        """Let go of what *owner* claimed and did not begin."""
+        with self._connected() as db, db:
+            db.execute("UPDATE runs SET owner=NULL WHERE owner=?", (owner,))
 
     def claim(self, owner: str) -> RunSpec | None:
         """Take the next run that nobody has; `None` when there is none."""
@@ -144,6 +148,12 @@ class Store:
         for path in folder.iterdir():
             path.unlink()
         with self._connected() as db, db:
+            # What an attempt without a result has used stays used.
+            db.execute(
+                "UPDATE runs SET wasted=json_insert(wasted, '$[#]', json(outcome)) WHERE id=? AND outcome IS NOT NULL"
+                " AND counted=0",
+                (run,),
+            )
             db.execute(
                 "UPDATE runs SET state='running', attempt=?, attempts=attempts+1, started=?,"
                 " finished=NULL, outcome=NULL WHERE id=? AND counted=0",
@@ -172,6 +182,12 @@ class Store:
         with self._connected() as db, db:
             change = "UPDATE runs SET state='stopped', finished=?, owner=NULL, outcome=? WHERE id=? AND counted=0"
             db.execute(change, (time.time(), outcome, run))
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Return how every attempt ended, those without a result too."""
+        for outcome, wasted in self._all("SELECT outcome, wasted FROM runs"):
+            for data in [*json.loads(wasted), *([json.loads(outcome)] if outcome else [])]:
+                yield Outcome.from_dict(data)
 
     def run_folder(self, run: str) -> Path:
         """Return where a run's files lie."""

@@ -100,7 +100,7 @@ def test_what_the_dead_held_is_free_again(store: Store) -> None:
     dead = json.dumps({**replace(Owner.current(), start_time=1).to_dict(), "nonce": "x"})
     lost, mine = claimed(store, dead).id, claimed(store, me).id
     store.begin(lost, "first")
-    store.free(new_owner("other"))
+    store.reset()
     assert store.states()[lost] == "waiting"
     assert [claimed(store, me).id for _ in range(3)] == [lost, "0003", "0004"]
     assert mine not in (lost, "0003", "0004"), "what a live owner holds stays its own"
@@ -113,6 +113,8 @@ def test_a_run_without_a_result_is_repeated(store: Store) -> None:
         store.begin(run, "only")
         assert store.finish(run, "only", outcome)
     store.free(me)
+    assert store.states()[lost] == "stopped"
+    store.reset()
     assert {done: "passed", lost: "waiting"}.items() <= store.states().items()
 
 
@@ -121,6 +123,7 @@ def test_a_rerun_is_none_of_the_grid(store: Store) -> None:
     store.add(replace(specs(1)[0], id="0001r1", position=-1), rerun_of="0001", owner=me)
     assert "0001r1" not in store.states()
     store.free(me)
+    store.reset()
     found = [store.claim(me) for _ in range(5)]
     assert [spec.id for spec in found if spec] == ["0001", "0002", "0003", "0004"]
 
@@ -129,3 +132,14 @@ def test_it_is_in_wal_mode(store: Store) -> None:
     db = sqlite3.connect(store.folder / "index.sqlite")
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     db.close()
+
+
+def test_what_was_used_without_a_result_stays_used(store: Store) -> None:
+    spent = replace(Outcome.lost("interrupted"), usage={"cost": 2.0})
+    for attempt in ("first", "second"):
+        store.begin("0001", attempt)
+        assert store.finish("0001", attempt, spent)
+    store.begin("0001", "third")
+    assert [outcome.usage["cost"] for outcome in store.outcomes()] == [2.0, 2.0]
+    assert store.finish("0001", "third", replace(PASSED, usage={"cost": 1.0}))
+    assert sum(outcome.usage["cost"] or 0 for outcome in store.outcomes()) == 5.0
