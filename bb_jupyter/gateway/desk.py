@@ -142,7 +142,7 @@ class Process:
         self._presence = Presence(config.slug)
         self.desk = Desk(config, events)
         self.rooms = _rooms(config, self.desk)
-        self.stopped, self.served = asyncio.Event(), asyncio.Event()
+        self.stopped, self.served, self._reached = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._sockets: dict[str, socket.socket] = {}
         self._listeners: list[Listener] = []
 
@@ -159,7 +159,12 @@ class Process:
         self._events.emit("listening", name=name)
 
     async def open(self) -> None:
-        """Start the rooms, one after the other, and serve each on its socket."""
+        """Start the rooms, one after the other, and serve each on its socket.
+
+        Loading takes a second or two, which a launch should not wait for: what it does wait for, the relay, goes first.
+        """
+        if self.config.relay:
+            await self._reached.wait()
         for name, room in self.rooms.items():
             try:
                 await room.start()
@@ -181,6 +186,7 @@ class Process:
         def listening() -> None:
             for name in self.rooms:
                 self._events.emit("listening", name=name)
+            self._reached.set()
 
         self._fail(await serve(self.config.relay, self.rooms, self.served, listening))
 
