@@ -20,6 +20,7 @@ _LONGEST_TEXT: Final = 512
 #: Events that wait at most for somebody to hear them: some 4 MB.
 _MOST_MISSED: Final = 8192
 _END_WAITS: Final = 0.02
+_as_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Events:
@@ -68,7 +69,7 @@ class Events:
         for key, value in fields.items():
             if value is not None:
                 record[key] = value[:_LONGEST_TEXT] if isinstance(value, str) and key != "ca_pem" else value
-        return self._masker.mask(json.dumps(record, separators=(",", ":")).encode()) + b"\n"
+        return self._masker.mask(_as_json(record).encode()) + b"\n"
 
     def emit(self, event: str, **fields: object) -> None:
         """Report one event, within this turn of the event loop; the end of a flow may wait for company."""

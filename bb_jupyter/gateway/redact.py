@@ -57,7 +57,10 @@ class Masker:
 
     def finds(self, data: bytes) -> bool:
         """Say whether a secret is in *data*; ten times as fast as the pattern, and nearly always all that is needed."""
-        return any(form in data for form in self._forms)
+        for form in self._forms:  # noqa: SIM110 - any() of a generator takes three times as long
+            if form in data:
+                return True
+        return False
 
     def position(self, data: bytes) -> int:
         """Return where the first secret in *data* begins; -1 for none."""
