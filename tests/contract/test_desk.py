@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -200,6 +201,35 @@ def test_a_room_that_does_not_start_is_told_with_its_reason(launch: Launch, bott
         held = launch(name, bottle=define(bottle_name))
         until(lambda: held.bottle.desk.state == "lost")
     until(lambda: "as tested" in str([event.get("error") for event in audit.read(name)]))
+
+
+def test_a_branch_has_a_desk_of_its_own(supervised: HeldBottle) -> None:
+    (branch,) = supervised.branch()
+    assert out(branch, f"{CURL} {SUPERVISE}/a") == f"supervise {branch.name} GET /a 0\n"
+    assert desk_pid(branch) != desk_pid(supervised)
+
+
+def test_a_token_of_the_gate_is_in_no_file_environment_or_command_line(
+    launch: Launch, bottle_name: str, home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    token = f"token-{secrets.token_hex(16)}"
+    monkeypatch.setenv("GATE_TOKEN", token)
+    repo = "{url: 'https://h.test/x.git', username: u, token_ref: GATE_TOKEN}"
+    manifest.define_bottle(bottle_name, f"git-gate: {{repos: {{widgets: {repo}}}}}\nsupervise: true")
+    held = launch(bottle=bottle_name)
+    assert out(held, f"{CURL} {GIT}/emit")
+    seen = [file.read_bytes() for file in home.rglob("*") if file.is_file()]
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(home).encode() in (environment := (process / "environ").read_bytes()):
+                seen += [(process / "cmdline").read_bytes(), environment]
+    if held.plan.spec.backend == "docker":
+        with request.getfixturevalue("engine").client() as client:
+            wanted = {"label": f"bb-jupyter.slug={held.plan.slug}"}
+            seen += [repr(each.attrs).encode() for each in client.containers.list(all=True, filters=wanted)]
+    seen += [out(held, "env; cat ~/.gitconfig").encode(), held.plan.text().encode()]
+    assert len(seen) > 5
+    assert not [piece for piece in seen if token.encode() in piece]
 
 
 def test_its_end_takes_back_what_only_a_live_bottle_needs(supervised: HeldBottle, home: Path) -> None:
