@@ -6,14 +6,14 @@ import { duration, h, newId, say, size } from "./dom.js";
 const TITLES = {
   egress: content => `wants to reach ${content.host}`,
   push: content => `wants to push to ${content.alias}`,
-  question: () => "asks",
+  question: content => `asks: ${content.question}`,
   "copy-out": content => `wants to hand out ${content.path}`,
 };
 
 /** Return what a proposal is about, in a few words.  @param {Approval} approval */
 export function title(approval) {
   const words = TITLES[approval.kind]?.(approval.content) ?? `asks for ${approval.kind}`;
-  return `${approval.bottle} ${words}`;
+  return `${approval.bottle} ${words}`.slice(0, 200);
 }
 
 /** What a bottle asks, exactly, with the buttons that answer it. */
@@ -34,7 +34,7 @@ export class Card {
     this.answer = "";
     this.actions = h("div", { class: "bb-bar", role: "group", "aria-label": "Decide" }, this.why, ...this.buttons());
     this.element = h("article", { class: "bb-card", "aria-labelledby": head, tabindex: "-1" },
-      h("h4", { id: head }, `${approval.id}. ${title(approval)}`),
+      h("h4", { id: head }, `${approval.id}. ${approval.kind === "question" ? `${approval.bottle} asks` : title(approval)}`),
       h("div", { class: "bb-faint" }, this.age()),
       ...this.content(), this.actions, this.status);
   }
@@ -71,7 +71,7 @@ export class Card {
 
   /** @param {string} verdict @param {string} answer */
   async send(verdict, answer) {
-    for (const part of this.actions.querySelectorAll("button, input")) part.toggleAttribute("disabled", true);
+    this.enable(false);
     say(this.status, "…");
     const refs = this.refs.filter(box => box.checked).map(box => box.value);
     try {
@@ -80,23 +80,35 @@ export class Card {
         ...(verdict === "approved" && this.refs.length && refs.length < this.refs.length ? { refs } : {}) }));
     } catch (error) {
       say(this.status, error instanceof Error ? error.message : String(error));
-      for (const part of this.actions.querySelectorAll("button, input")) part.removeAttribute("disabled");
+      this.enable(true);
     }
   }
 
-  /** Show what was decided, here or elsewhere.  @param {Approval} approval */
+  /** @param {boolean} yes */
+  enable(yes) {
+    for (const part of this.element.querySelectorAll("button, input")) part.toggleAttribute("disabled", !yes);
+  }
+
+  /** Show what was decided, here or elsewhere; a push that upstream refused waits on.  @param {Approval} approval */
   settle(approval) {
     this.approval = approval;
-    if (approval.state === "pending" && !approval.outcome) return;
-    const words = [approval.state, approval.why && `(${approval.why})`, approval.outcome?.text].filter(Boolean);
-    say(this.status, words.join(" "));
-    if (approval.state !== "pending") this.actions.remove();
+    const { state, why, outcome } = approval;
+    if (state !== "pending") {
+      say(this.status, [state, why && `(${why})`, outcome?.text].filter(Boolean).join(" "));
+      this.actions.remove();
+    } else if (outcome) {
+      say(this.status, outcome.text);
+      this.enable(true);
+    }
   }
 
   /** @returns {Node[]} */
   content() {
     const content = this.approval.content;
-    if (this.approval.kind === "egress") return [facts({ route: content.route ?? content.host, reason: content.reason })];
+    if (this.approval.kind === "egress") {
+      return [facts({ route: content.route ?? content.host, methods: list(content.methods).join(", "),
+        paths: list(content.paths).join(", "), reason: content.reason })];
+    }
     if (this.approval.kind === "push") return this.push(content);
     if (this.approval.kind === "question") return [h("p", { class: "bb-words" }, String(content.question))];
     if (this.approval.kind === "copy-out") {
@@ -110,23 +122,29 @@ export class Card {
   /** @param {Record<string, any>} content */
   push(content) {
     this.refs = list(content.refs).map(ref => h("input", { type: "checkbox", checked: true, value: String(ref.name) }));
-    const refs = list(content.refs).map((ref, at) => h("label", { class: "bb-code" }, this.refs[at],
-      ` ${ref.name} ${short(ref.old)} → ${short(ref.new)}${ref.kind ? ` (${ref.kind})` : ""}`));
-    const commits = list(content.commits).map(commit => h("li", {},
-      h("span", { class: "bb-code" }, short(commit.sha)), ` ${commit.subject} — ${commit.author}`));
-    const findings = list(content.findings).map(finding => h("div", { class: "bb-alert" },
-      typeof finding === "string" ? finding : JSON.stringify(finding)));
-    return [facts({ to: content.url }), ...refs, ...findings, h("ul", {}, ...commits),
-      h("details", {}, h("summary", {}, `${list(content.files).length} files`), diff(String(content.diff ?? "")),
-        ...(content.truncated ? [h("div", { class: "bb-alert" }, "The diff is longer than what is shown.")] : []))];
+    const refs = list(content.refs).map((ref, at) => h("label", { class: "bb-code", title: `${ref.old} → ${ref.new}` },
+      this.refs[at], ` ${ref.name} ${short(ref.old)} → ${short(ref.new)}${ref.kind ? ` (${ref.kind})` : ""}`));
+    const findings = list(content.findings).map(({ path, line, where, rule }) => h("div", { class: "bb-alert" },
+      [path && `${path}${line ? `:${line}` : ""}`, where].filter(Boolean).join(" in "), `: ${rule}`));
+    const commits = list(content.commits).map(({ sha, subject, author, body }) => h("li", { title: String(sha) },
+      h("span", { class: "bb-code" }, short(sha)), ` ${subject} — ${author}`, ...(body ? [h("p", { class: "bb-words" }, body)] : [])));
+    const files = list(content.files).map(({ path, status, added, deleted, binary }) => h("li", { class: "bb-code" },
+      `${status} ${path} ${binary ? "binary" : `+${added} −${deleted}`}`));
+    return [facts({ to: content.url }), ...refs, ...findings, h("ul", { "aria-label": "Commits" }, ...commits),
+      h("ul", { "aria-label": "Files" }, ...files), diff(String(content.diff ?? "")),
+      ...(content.truncated ? [h("div", { class: "bb-alert" }, "This is more than can be shown: git has all of it.")] : [])];
   }
 }
 
-/** @param {string} text */
+/** A diff that is drawn when somebody unfolds it.  @param {string} text */
 function diff(text) {
   const kinds = /** @type {Record<string, string>} */ ({ "+": "bb-plus", "-": "bb-minus", "@": "bb-faint" });
-  return h("pre", { class: "bb-diff", tabindex: "0", "aria-label": "Diff" },
-    ...text.split("\n").map(line => h("div", kinds[line[0]] ? { class: kinds[line[0]] } : {}, line || " ")));
+  const pre = h("pre", { class: "bb-diff", tabindex: "0", "aria-label": "Diff" });
+  const draw = () => {
+    if (pre.firstChild) return;
+    pre.append(...text.trimEnd().split("\n").map(line => h("div", kinds[line[0]] ? { class: kinds[line[0]] } : {}, line || " ")));
+  };
+  return h("details", { ontoggle: draw }, h("summary", {}, "Diff"), pre);
 }
 
 /** @param {Record<string, unknown>} pairs */

@@ -20,10 +20,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
   optional: [ICommandPalette, IRenderMimeRegistry],
   activate: (app: JupyterFrontEnd, palette: ICommandPalette | null, rendermime: IRenderMimeRegistry | null) => {
     const client = new RestClient(app.serviceManager);
-    const news = new News();
+    const news = new News(approval => tell(app, approval), id => Notification.dismiss(id));
     const open = (bottle: Bottle) => void openNotebook(app, bottle);
-    const panel = new Panel(client, open, approvals =>
-      news.take(approvals).forEach(approval => tell(app, approval)));
+    const panel = new Panel(client, open, approvals => news.update(approvals));
     app.shell.add(panel, "left", { rank: 400, type: "Bottles" });
     app.commands.addCommand(SHOW, { label: "Show Bottles and Approvals", execute: () => app.shell.activateById(panel.id) });
     app.commands.addCommand(REFRESH, { label: "Look for Bottles Again", execute: () => panel.board.load() });
@@ -36,10 +35,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
   },
 };
 
-/** Say that a human is asked, once for each proposal. */
-function tell(app: JupyterFrontEnd, approval: Approval): void {
+/** Say that a human is asked. */
+function tell(app: JupyterFrontEnd, approval: Approval): string {
   const actions = [{ label: "Show", callback: () => void app.commands.execute(SHOW) }];
-  Notification.info(shown(title(approval)).slice(0, 140), { autoClose: 10_000, actions });
+  return Notification.info(shown(title(approval)).slice(0, 140), { autoClose: 15_000, actions });
 }
 
 async function openNotebook(app: JupyterFrontEnd, bottle: Bottle): Promise<void> {

@@ -1,13 +1,27 @@
 import type { Approval } from "../../bb_jupyter/frontend/client.js";
 
-/** Tells which approvals nobody has been told of, each once. */
+/** Tells of each approval once, and takes that back when it is decided. */
 export class News {
-  private readonly told = new Set<string>();
+  private readonly told = new Map<string, string>();
 
-  /** Return those that are new. */
-  take(approvals: Approval[]): Approval[] {
-    const fresh = approvals.filter(approval => !this.told.has(approval.token));
-    fresh.forEach(approval => this.told.add(approval.token));
-    return fresh;
+  /** *tell* shows an approval and returns how to name what it shows; *dismiss* takes it away. */
+  constructor(
+    private readonly tell: (approval: Approval) => string,
+    private readonly dismiss: (id: string) => void,
+  ) {}
+
+  /** Take what is pending now. */
+  update(pending: Approval[]): void {
+    for (const [token, id] of this.told) {
+      if (!pending.some(approval => approval.token === token)) {
+        this.told.delete(token);
+        this.dismiss(id);
+      }
+    }
+    for (const approval of pending) {
+      if (!this.told.has(approval.token)) {
+        this.told.set(approval.token, this.tell(approval));
+      }
+    }
   }
 }

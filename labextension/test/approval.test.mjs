@@ -9,10 +9,12 @@ test("a title says who wants what, whatever the kind", () => {
   assert.equal(title({ bottle: "b", kind: "new", content: {} }), "b asks for new");
 });
 
-test("each proposal is told once", () => {
-  const news = new News();
-  assert.equal(news.take([{ token: "a" }, { token: "b" }]).length, 2);
-  assert.deepEqual(news.take([{ token: "b" }, { token: "c" }]), [{ token: "c" }]);
+test("each proposal is told once, and taken back when it is decided", () => {
+  const said = [];
+  const news = new News(({ token }) => said.push(`tell ${token}`) && token, id => said.push(`dismiss ${id}`));
+  news.update([{ token: "a" }, { token: "b" }]);
+  news.update([{ token: "b" }, { token: "c" }]);
+  assert.deepEqual(said, ["tell a", "tell b", "dismiss a", "tell c"]);
 });
 
 test("a refusal is an error with the other side's words", () => {

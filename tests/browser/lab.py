@@ -125,6 +125,12 @@ class Lab:
         notebook.ready()
         return notebook
 
+    def start(self) -> None:
+        """Open the lab in a workspace of its own, without any notebook."""
+        self.page.goto(f"{self.server.url}lab/workspaces/{secrets.token_hex(4)}?reset&token={self.server.token}")
+        self.page.wait_for_function("window.jupyterapp?.restored")
+        self.page.evaluate("window.jupyterapp.restored")
+
     def run(self, command: str, arguments: Mapping[str, Any] | None = None) -> None:
         """Run a command of the lab and wait for its end."""
         self.page.evaluate(

@@ -1,19 +1,54 @@
-"""The sidebar: bottles of every kernel, also while kernels are busy."""
+"""The sidebar: bottles of every kernel also while kernels are busy, and what waits for the human."""
 
 from __future__ import annotations
 
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Picture
-from tests.browser.lab import Lab
+from bb_jupyter.approvals import Presence, Queue, status
+from tests.browser.conftest import NewLab, Picture
+from tests.browser.lab import Lab, Server
+
+_SHA = "0123456789abcdef0123456789abcdef01234567"
+_PUSH = {
+    "alias": "widgets",
+    "url": "ssh://git@example.org/team/widgets.git",
+    "refs": [
+        {"name": "refs/heads/main", "old": "f" * 40, "new": _SHA, "kind": "update"},
+        {"name": "refs/heads/extra", "old": "0" * 40, "new": _SHA, "kind": "create"},
+    ],
+    "commits": [
+        {"sha": _SHA, "author": "Agent <a@b.c>", "date": "2026-01-01", "subject": "Fix <b>it</b>", "body": "Because."}
+    ],
+    "files": [{"path": "src/\u202eevil.py", "status": "M", "added": 2, "deleted": 1, "binary": False}],
+    "diff": "--- a/src/x.py\n+++ b/src/x.py\n@@ -1 +1,2 @@\n-old\n+<script>window.pwned=1</script>\n+new\n",
+    "truncated": False,
+    "findings": [{"rule": "a private key", "path": "key.pem", "line": 3, "where": "commit 0123"}],
+    "totals": {"commits": 1, "files": 1},
+}
+
+
+@pytest.fixture
+def queue(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+    """The queue of a bottle whose desk this test is, in the server's home."""
+    monkeypatch.setenv("BOT_BOTTLE_HOME", str(server.home))
+    slug = f"demo-{secrets.token_hex(4)}"
+    presence, made = Presence(slug), Queue(slug, "demo")
+    yield made
+    made.end()
+    for held in made.pending():
+        made.withdraw(held.id, "the test ended")
+    presence.close()
 
 
 def test_panel_shows_a_bottle_while_its_kernel_is_busy(lab: Lab, bottle_name: str, picture: Picture) -> None:
-    name = lab.server.add(
-        "%load_ext bb_jupyter",
-        f"%%bottle {bottle_name}\necho ready; for i in $(seq 600); do echo tick $i; sleep 0.2; done",
-    )
-    notebook = lab.open(name)
+    work = f"%%bottle {bottle_name}\necho ready; for i in $(seq 600); do echo tick $i; sleep 0.2; done"
+    notebook = lab.open(lab.server.add("%load_ext bb_jupyter", work))
     panel = lab.show_panel()
     notebook.run(0)
     notebook.start(1)
@@ -21,10 +56,112 @@ def test_panel_shows_a_bottle_while_its_kernel_is_busy(lab: Lab, bottle_name: st
     expect(row).to_be_visible()
     row.locator(".bb-head").click()
     expect(row.locator(".bb-log")).to_contain_text("tick 3")
-    picture(lab.page)
     assert notebook.running(1)
+    row.get_by_placeholder("Host").fill("docs.example.org:8443")
+    row.get_by_role("button", name="Allow host").click()
+    expect(row.locator(".bb-egress")).to_contain_text("docs.example.org:8443")
+    assert notebook.running(1)
+    picture(lab.page)
     row.get_by_role("button", name="Stop").click()
     row.get_by_role("button", name="Really stop?").click()
     expect(row).to_have_count(0)
     notebook.done(1)
+
+
+def test_a_held_push_is_shown_exactly_and_denied_without_any_kernel(lab: Lab, queue: Queue, picture: Picture) -> None:
+    lab.start()
+    panel = lab.show_panel()
+    proposal = queue.propose("push", _PUSH)
+    card = panel.locator(".bb-card", has_text="wants to push to widgets")
+    expect(card).to_contain_text("refs/heads/main ffffffffff → 0123456789")
+    expect(card).to_contain_text("Fix <b>it</b>")
+    expect(card).to_contain_text("src/<U+202E>evil.py +2 −1")
+    expect(card).to_contain_text("key.pem:3 in commit 0123: a private key")
+    card.get_by_text("Diff").click()
+    expect(card.locator(".bb-plus").nth(1)).to_have_text("+<script>window.pwned=1</script>")
+    expect(lab.page.locator("li[data-id='bb-jupyter-panel']")).to_contain_text("1")
     picture(lab.page)
+    card.get_by_label("Reason").fill("no keys, please")
+    card.get_by_role("button", name="Deny").click()
+    expect(card).to_have_count(0)
+    found = status(proposal.id)
+    assert found.state == "denied" and found.decision and found.decision.why == "no keys, please"
+    assert lab.page.evaluate("window.pwned") is None
+
+
+def test_a_proposal_that_was_replaced_is_not_decided_by_the_old_card(lab: Lab, queue: Queue) -> None:
+    """What is shown is what is decided: the page names the token of what it showed."""
+    lab.start()
+    panel = lab.show_panel()
+    first = queue.propose("question", {"question": "Delete the copy?", "choices": ["yes"]}, fold_key="q")
+    card = panel.locator(".bb-card", has_text="Delete the copy?")
+    expect(card).to_be_visible()
+    lab.page.route(re.compile(r"/bb-jupyter/approvals(\?|$)"), lambda route: route.abort())
+    queue.withdraw(first.id, "changed")
+    card.get_by_role("button", name="yes").click()
+    expect(card.locator(".bb-status")).to_contain_text("withdrawn already")
+
+
+def test_the_keyboard_is_enough(lab: Lab, queue: Queue) -> None:
+    lab.open(lab.server.add("1"))  # a launcher would take the focus whenever it has come up
+    panel = lab.show_panel()
+    proposal = queue.propose("question", {"question": "Go on?", "choices": []})
+    expect(panel.locator(".bb-card")).to_be_visible()
+    lab.run("bb-jupyter:show")
+    expect(panel.locator(".bb-card")).to_be_focused()
+    lab.page.keyboard.press("Tab")
+    expect(panel.get_by_label("Answer", exact=True).first).to_be_focused()
+    lab.page.keyboard.type("Yes, dd and x are no shortcuts here")
+    lab.page.keyboard.press("Tab")
+    expect(panel.get_by_role("button", name="Answer")).to_be_focused()
+    lab.page.keyboard.press("Enter")
+    expect(panel.locator(".bb-card")).to_have_count(0)
+    decision = status(proposal.id).decision
+    assert decision and decision.answer == {"text": "Yes, dd and x are no shortcuts here"}
+
+
+def test_a_command_shows_the_panel(lab: Lab) -> None:
+    lab.start()
+    lab.run("apputils:activate-command-palette")
+    expect(lab.page.locator(".lm-CommandPalette-input")).to_be_focused()
+    lab.page.keyboard.type("bottles and approvals")
+    expect(lab.page.locator(".lm-CommandPalette-item")).to_have_count(1)
+    lab.page.keyboard.press("Enter")
+    expect(lab.page.locator("#bb-jupyter-panel")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_narrow_and_readable_in_both_themes(new_lab: NewLab, queue: Queue, theme: str, picture: Picture) -> None:
+    lab = new_lab()
+    lab.page.set_viewport_size({"width": 700, "height": 900})
+    lab.start()
+    lab.run("apputils:change-theme", {"theme": theme})
+    queue.propose("push", _PUSH)
+    long = "x" * 90
+    queue.propose("egress", {"host": f"{long}.example.org", "route": f"{long}.example.org", "reason": long})
+    panel = lab.show_panel()
+    expect(panel.locator(".bb-card")).to_have_count(2)
+    assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+    colours = panel.evaluate("panel => [getComputedStyle(panel).color, getComputedStyle(panel).backgroundColor]")
+    assert _contrast(*colours) >= 4.5
+    picture(lab.page)
+
+
+def _contrast(first: str, second: str) -> float:
+    """Return the contrast of two colours (WCAG 2.2, 1.4.3 wants 4.5)."""
+
+    def luminance(colour: str) -> float:
+        parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_without_the_panel_the_package_works(new_lab: NewLab, server_without_panel: Server, bottle_name: str) -> None:
+    lab = new_lab(server_without_panel)
+    notebook = lab.open(lab.server.add("%load_ext bb_jupyter", f"%%bottle {bottle_name}\necho works"))
+    notebook.run(0)
+    expect(notebook.run(1)).to_contain_text("works")
+    assert Path(lab.server.home, "state").is_dir()
