@@ -15,6 +15,7 @@ import pytest
 
 from tests import notebooks
 from tests.leftovers import Engine, leftovers
+from tests.smolmachines import reporting
 
 # No test asserts speed: a busy machine is no failure.
 hypothesis.settings.register_profile("bb", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -22,8 +23,9 @@ hypothesis.settings.load_profile("bb")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the rules for notebooks reach outside this folder."""
+    """Let the rules for notebooks reach outside this folder, and report what this host cannot run."""
     config.pluginmanager.register(notebooks, "bb-notebooks")
+    config.pluginmanager.register(reporting, "bb-smolmachines")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,7 +8,7 @@ import pytest
 
 from bb_jupyter.backend.execution import Completed
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
-from tests.smolmachines.fixtures import cloud, why_no_machine_boots
+from tests.smolmachines.fixtures import cloud
 from tests.smolmachines.promises import not_promised
 
 __all__ = ["cloud"]
@@ -32,8 +32,6 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         if reason := not_promised(request.node.originalname, request.path.name):
             pytest.skip(f"not promised by the smol cloud: {reason}")
     if target == "local":
-        if reason := why_no_machine_boots():
-            pytest.skip(f"NOT RUN HERE, no microVM boots: {reason}")
         monkeypatch.setenv("BOT_BOTTLE_SMOL_TARGET", "local")
     if name == "docker" or target == "local":
         engine = request.getfixturevalue("engine")

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import smol
 
 from tests.smolmachines.server import KEY, Cloud
 
@@ -45,6 +44,8 @@ def why_no_machine_boots() -> str:
     """Return why this host runs no microVM; empty when it does.  Tried once after each boot, for it takes a minute."""
     if os.environ.get("BB_SKIP_MICROVM") == "1":
         return "BB_SKIP_MICROVM=1"
+    import smol
+
     available, _, reason = smol.local_availability()
     if not available:
         return str(reason)

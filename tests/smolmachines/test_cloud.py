@@ -188,7 +188,7 @@ def test_frames_may_be_cut_anywhere(cloud: Cloud, bottle: HeldBottle) -> None:
         Fault("POST", "/exec/stream", events=[*pieces, ("stderr", "b29wcw==."), ("exit", '{"exitCode": 3}')])
     )
     done = sh(bottle, "true")
-    # Without its own word on standard error, the command's status is what the cloud says.
+    # Without its own word, the command's status is what the cloud says.
     assert (done.stdout, done.stderr, done.returncode) == (b"helloworld", b"oops", 3)
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Longest input that goes with the request that starts the command, in bytes.
 _WITH_REQUEST = 64 << 10
+#: How often a kill is tried, and the seconds between.
+_KILLS, _KILL_PAUSE = 20, 0.25
 #: States of a machine in which commands run.
 _ALIVE = frozenset({"running", "started"})
 
@@ -169,10 +172,17 @@ class SmolmachinesBottle(Bottle):
         from smol import ExecOptions, SmolError
 
         def kill(pid: int) -> None:
-            try:
-                self.machine.exec(killing.command(pid), ExecOptions(user=user, timeout=sdk.SHORT))
-            except SmolError:
-                return  # the machine is gone, or the stream tells what is wrong
+            # A machine that is full of processes may have no room for one more just now.
+            for _ in range(_KILLS):
+                try:
+                    done = self.machine.exec(killing.command(pid), ExecOptions(user=user, timeout=sdk.SHORT))
+                except SmolError as error:
+                    if sdk.is_gone(error):
+                        return
+                else:
+                    if done.stdout_bytes == killing.GONE:
+                        return
+                time.sleep(_KILL_PAUSE)
 
         return kill
 

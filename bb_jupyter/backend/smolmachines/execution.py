@@ -1,7 +1,8 @@
 """A command in a machine: the SDK's stream read by a thread, its frames decoded, its end known by a word of its own.
 
-What a command leaves running in the background may hold its output open for ever.  Its status comes before that, so the
-command is over soon after it; the thread goes on reading, for to close the SDK's stream would kill what was left.
+What a command leaves running in the background may hold its output open for ever.  So its status comes on each of its
+streams, behind all that it wrote itself, and with the second one it is over; the thread goes on reading, for to close
+the SDK's stream would kill what was left.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import logging
 import queue
 import re
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 #: Chunks that wait for who reads them; the machine waits then, too.
 _WAITING = 64
-#: Seconds of silence after the status until the command's output counts as read.
-_LINGER = 0.25
+#: Seconds that a kill is waited for.
+_PATIENCE = 5.0
 #: Seconds that a kill waits for the command's pid, when it has not started yet.
 _STARTING = 10.0
 _SPACE = re.compile(r"[^A-Za-z0-9+/=.]+")
@@ -43,7 +43,7 @@ class SmolExecution(Execution):
     Args:
         start: starts the command and returns its stream.
         kill: kills the command whose pid it is given, with all it started.
-        nonce: what the command's status follows on standard error.
+        nonce: what the command's status follows on its streams.
         is_alive: tells whether the machine runs.
         name: the bottle's, for errors.
         timeout: seconds.
@@ -69,31 +69,21 @@ class SmolExecution(Execution):
         self._start, self._kill, self._is_alive, self._on_close = start, kill, is_alive, on_close
         self._nonce, self._name = nonce, name
         self._run = _Run(start(), nonce)
-        self._returncode: int | None = None
-        self._quiet_since = 0.0
         self._passed_on = self._retried = self._closed = False
 
     def _read(self, timeout: float | None) -> Sequence[Chunk] | int:
-        if self._returncode is not None:
-            left = max(0.0, self._quiet_since + _LINGER - time.monotonic())
-            timeout = left if timeout is None else min(timeout, left)
         try:
             item = self._run.queue.get(timeout=timeout)
         except queue.Empty:
-            over = self._returncode is not None and time.monotonic() >= self._quiet_since + _LINGER
-            return self._ended(self._returncode or 0) if over else ()
-        self._quiet_since = time.monotonic()
+            return ()
         if isinstance(item, Chunk):
             self._passed_on = True
             return (item,)
-        if isinstance(item, BaseException):
-            if self._killed or self._timed_out:
-                return KILLED  # what was asked for, whatever became of the connection
-            raise self._lost(item)
-        if self._run.over:
-            return self._ended(item if self._returncode is None else self._returncode)
-        self._returncode = item
-        return ()
+        if isinstance(item, int):
+            return self._ended(item)
+        if self._killed or self._timed_out:
+            return KILLED  # what was asked for, whatever became of the connection
+        raise self._lost(item)
 
     def _ended(self, status: int) -> Sequence[Chunk] | int:
         if status != KILLED or self._killed or self._timed_out:
@@ -103,7 +93,7 @@ class SmolExecution(Execution):
         if self._passed_on or self._retried:
             return status
         _log.warning("a command in bottle '%s' ended with 137 before any output; it is started once more", self._name)
-        self._retried, self._returncode = True, None
+        self._retried = True
         self._run.abandon()
         self._run = _Run(self._start(), self._nonce)
         return ()
@@ -126,8 +116,10 @@ class SmolExecution(Execution):
             else:
                 run.stream.kill()
 
-        # Killing takes a request of its own, and nobody waits for it: the end comes by the stream.
-        threading.Thread(target=act, name="bottle-kill", daemon=True).start()
+        # A request of its own, which an interrupt must not cut in two and a slow machine not hold for ever.
+        killer = threading.Thread(target=act, name="bottle-kill", daemon=True)
+        killer.start()
+        killer.join(_PATIENCE)
 
     def _close(self) -> None:
         if not self._closed:
@@ -140,8 +132,7 @@ class _Run:
     """One start of a command: a thread that reads its stream into a queue.
 
     Attributes:
-        queue: chunks, then the exit status; twice where the status came before the end; or an error.
-        over: the stream has ended.
+        queue: chunks, then the exit status or an error.
         pid: of the command in the machine; 0 until it is known.
         started: set once it is known, or never will be.
     """
@@ -149,13 +140,11 @@ class _Run:
     def __init__(self, stream: ExecStream, nonce: str) -> None:
         self.stream = stream
         self.queue: queue.Queue[Chunk | int | BaseException] = queue.Queue(_WAITING)
-        self.over = False
         self.pid = 0
         self.started = threading.Event()
-        self._abandoned = False
+        self._abandoned = self._over = False
         self._head = ""
-        self._frames = {"stdout": _Frames(), "stderr": _Frames()}
-        self._status = _Status(nonce)
+        self._streams: dict[Stream, _Decoder] = {"stdout": _Decoder(nonce), "stderr": _Decoder(nonce)}
         threading.Thread(target=self._read, name="bottle-stream", daemon=True).start()
 
     def abandon(self) -> None:
@@ -168,7 +157,6 @@ class _Run:
             ended = self._read_events()
         except Exception as error:
             ended = error
-        self.over = True
         self.started.set()
         self._put(ended)
 
@@ -176,25 +164,28 @@ class _Run:
         for event in self.stream:
             kind = event["kind"]
             if kind == "exit":
-                return self._status.value if self._status.value is not None else int(event["exit_code"])
+                self._flush()
+                return int(event["exit_code"])
             if kind == "error":
-                raise refused(str(event["message"]), self._complaint())
+                raise refused(str(event["message"]))
             self._take(kind, event["data"])
-        if self._status.value is None:
-            raise BackendUnavailable("the connection was lost while a command ran", hint="It may still run.")
-        return self._status.value
+        raise BackendUnavailable("the connection was lost while a command ran", hint="It may still run.")
 
     def _take(self, kind: Stream, text: str) -> None:
         if not self.pid and kind == "stdout":
             text = self._read_header(text)
-        data = self._frames[kind].decode(text)
-        known = self._status.value is not None
-        if kind == "stderr":
-            data = self._status.strip(data)
-        if data:
+        if data := self._streams[kind].decode(text):
             self._put(Chunk(kind, data))
-        if not known and self._status.value is not None:
-            self._put(self._status.value)
+        told = [stream.status for stream in self._streams.values()]
+        if not self._over and None not in told:
+            self._put(told[0] or 0)
+            self._over = self._abandoned = True
+
+    def _flush(self) -> None:
+        """Pass on what looked like a status and was none."""
+        for kind, stream in self._streams.items():
+            if stream.held:
+                self._put(Chunk(kind, stream.held))
 
     def _read_header(self, text: str) -> str:
         """Look for the pid in what came first, and return what follows it; nothing until it is whole."""
@@ -206,9 +197,6 @@ class _Run:
         self.started.set()
         return self._head[found.end() :]
 
-    def _complaint(self) -> str:
-        return self._frames["stderr"].rest
-
     def _put(self, item: Chunk | int | BaseException) -> None:
         while not self._abandoned:
             with contextlib.suppress(queue.Full):
@@ -216,47 +204,50 @@ class _Run:
                 return
 
 
-class _Frames:
-    """Base64 in pieces, a dot behind each; how the SDK cuts its text does not matter."""
+class _Decoder:
+    """One stream of a command: base64 in pieces, a dot behind each; how the SDK cuts its text does not matter.
 
-    def __init__(self) -> None:
-        self.rest = ""
+    Attributes:
+        status: the command's exit status, once it has come.
+        held: what may be the beginning of it.
+    """
+
+    def __init__(self, nonce: str) -> None:
+        self._mark = f"\x1e{nonce} ".encode()
+        self._text, self.held = "", b""
+        self.status: int | None = None
 
     def decode(self, text: str) -> bytes:
-        *whole, self.rest = (self.rest + _SPACE.sub("", text)).split(".")
+        """Return the bytes of what is whole, without the status.
+
+        Raises:
+            BackendUnavailable: that is no base64.
+        """
+        *whole, self._text = (self._text + _SPACE.sub("", text)).split(".")
         try:
-            return b"".join(base64.b64decode(frame, validate=True) for frame in whole)
+            return self._strip(b"".join(base64.b64decode(frame, validate=True) for frame in whole))
         except binascii.Error:
             raise BackendUnavailable("what came from the machine is not what was sent there") from None
 
-
-class _Status:
-    """Finds the exit status in the bytes of standard error, and takes it out."""
-
-    def __init__(self, nonce: str) -> None:
-        self._mark = f"\n{nonce} ".encode()
-        self._held = b""
-        self.value: int | None = None
-
-    def strip(self, data: bytes) -> bytes:
-        """Return *data* without the status; what may be its beginning is kept back."""
-        data = self._held + data
+    def _strip(self, data: bytes) -> bytes:
+        """Take the status out; what may be its beginning is kept back."""
+        data = self.held + data
         before, mark, after = data.partition(self._mark)
+        number, end, rest = after.partition(b"\n")
+        if end and number.isdigit():
+            self.status, self.held = int(number), b""
+            return before + rest
         if mark:
-            number, end, rest = after.partition(b"\n")
-            if end and number.isdigit():
-                self.value, self._held = int(number), b""
-                return before + rest
-            self._held = mark + after
+            self.held = mark + after
             return before
         keep = next((n for n in range(min(len(data), len(self._mark)), 0, -1) if data.endswith(self._mark[:n])), 0)
-        self._held = data[len(data) - keep :]
+        self.held = data[len(data) - keep :]
         return data[: len(data) - keep]
 
 
-def refused(message: str, more: str = "") -> BottleError:
+def refused(message: str) -> BottleError:
     """Return the error for a command that the machine would not start."""
-    text = " ".join(f"{message} {more}".split())[:400]
+    text = " ".join(message.split())[:400]
     if "user" in text.lower():
         return UsageError(f"the bottle cannot run that: {text}", hint="Use a user that its image knows, or a number.")
     return BackendUnavailable(f"the machine refuses to start a command: {text}")

@@ -24,8 +24,9 @@ else
   pump() { while b=$(dd bs=49152 count=1 | base64); [ "$b" ]; do printf '%s.' "$b"; done; }
 fi
 """
-# $1: what ends standard error, with the exit status behind it.  $2: working directory.  $3: limit of processes.
-# $4: where the input is: nothing, `-` for base64 on our own, else files.  The rest is the command.
+# $1: what ends each stream, with the exit status behind it: all that the command itself wrote comes before.
+# $2: working directory.  $3: limit of processes.  $4: where the input is: nothing, `-` for base64 on our own, else
+# files.  The rest is the command.
 RUN = (
     r"exec 3>&1 4>&2 2>/dev/null"
     + _PUMP
@@ -46,7 +47,9 @@ start() { folder=$2 pids=$3; shift 4; $session /bin/sh -c "$command" sh "$folder
       -) { base64 -d; } | start "$@" ;;
       *) cat $input | start "$@" ;;
     esac
-    printf '\n%s %d\n' "$nonce" $? >&6
+    status=$?
+    printf '\036%s %d\n' "$nonce" $status
+    printf '\036%s %d\n' "$nonce" $status >&6
   } 4>&- | pump >&3 6>&- 4>&-
 } 6>&1 | pump >&4 3>&-
 """
@@ -84,7 +87,7 @@ def run(argv: list[str], *, nonce: str, cwd: str, pids: int | None, source: str)
 
     Args:
         argv: program and arguments.
-        nonce: what nobody else writes to standard error.
+        nonce: what nobody else writes to its output.
         cwd: working directory.
         pids: most processes of its user.
         source: its input: empty, `-`, or paths, of characters that need no quotes.
