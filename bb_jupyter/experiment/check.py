@@ -33,7 +33,7 @@ class Finished:
         bottle: still running; the workspace is `work` in its home.
         run: which run it is.
         result: the agent's; `None` for a shell script.
-        env: variables of the run.
+        env: variables of the run, and `BB_PROMPT`: the label of its prompt.
         failure: why the agent did not end well; empty when it did.
     """
 
@@ -120,7 +120,7 @@ def _by_hidden_tests(job: Job, tests: Check, finished: Finished, wait: Wait) -> 
         with current().launch(job.bottle_name(f"c{secrets.token_hex(2)}"), options) as second:
             second.cp_in(Path(folder, WORK), WORK)
             second.cp_in(starting.tree(job, job.tests[job.spec.prompt]), TESTS)
-            env = {"WORK": f"{second.plan.guest_home}/{WORK}", "BB_SEED": finished.env["BB_SEED"]}
+            env = {**finished.env, "WORK": f"{second.plan.guest_home}/{WORK}"}
             command = ["sh", "-c", tests.command]
             return _verdict(wait(second.exec(command, cwd=TESTS, env=env, timeout=CHECK_TIME)))
 

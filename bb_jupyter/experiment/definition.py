@@ -135,7 +135,8 @@ class Check(Frozen):
     Without `hidden` it runs in the agent's bottle, in the workspace, where the agent may have seen or changed what it
     runs.  With it, a second bottle is launched when the agent is done and its bottle gone: the agent never sees these
     tests.  The command then starts in their folder, and `$WORK` is a copy of what the agent left.  Code of the agent's
-    that a test imports can still fake an exit status: compare what it prints when that matters.
+    that a test imports can still fake an exit status: compare what it prints when that matters.  `$BB_PROMPT` is the
+    label of the prompt, so that one check can serve many tasks.
 
     Attributes:
         command: for `sh -c`.

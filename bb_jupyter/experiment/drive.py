@@ -20,6 +20,7 @@ from bb_jupyter.experiment.store import Store
 _TICK = 0.2
 #: So many runs lost one after the other, none of them a result, mean that this host cannot run them.
 MOST_LOST = 5
+_RESUME = "When that is mended, resume() goes on."
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,10 @@ class Drive:
             spec = next(specs, None)
             if spec is None:
                 return False
-            self._pending[self.lane.submit(self.job_of(spec))] = spec.id
+            try:
+                self._pending[self.lane.submit(self.job_of(spec))] = spec.id
+            except RuntimeError as error:  # such as concurrent.futures.BrokenExecutor
+                raise BottleError(f"the executor takes no more runs: {error}", hint=_RESUME) from None
         return not self.stopping
 
     def _follow(self) -> None:
@@ -150,6 +154,4 @@ def spent_in(outcome: Outcome) -> Spent:
 
 
 def _no_result(reasons: list[str]) -> BottleError:
-    return BottleError(
-        f"{len(reasons)} runs gave no result: {reasons[-1]}", hint="When that is mended, resume() goes on."
-    )
+    return BottleError(f"{len(reasons)} runs gave no result: {reasons[-1]}", hint=_RESUME)

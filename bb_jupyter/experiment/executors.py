@@ -23,6 +23,7 @@ from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.outcome import Outcome
 from bb_jupyter.experiment.run import execute
 from bb_jupyter.experiment.store import Store
+from bb_jupyter.session import current
 
 #: Memory that a bottle without a limit of its own is taken to need, in bytes.
 TYPICAL_MEMORY = 512 << 20
@@ -104,6 +105,8 @@ class LocalLane(Lane):
         """See `Lane`."""
         if self._own is not None:
             self._own.shutdown(cancel_futures=True)
+        else:
+            current().cleanup()  # what a worker left that died
         starting.release(self._token)
         LIVE.pop(self._token, None)
         _stop_file(self._store.folder, self._token).unlink(missing_ok=True)

@@ -256,11 +256,6 @@ class Experiment:
         fingerprint = self.definition.model_copy(update=dict.fromkeys(_MAY_CHANGE)).fingerprint(
             workspaces=workspaces, tests=tests, source=source
         )
-        if self._store.exists and self._store.facts()["fingerprint"] != fingerprint:
-            raise UsageError(
-                f"experiment '{self.name}' was another one: its definition, workspace or check has changed",
-                hint="Give it another name, or begin anew: fresh=True.",
-            )
         facts = {
             "definition": self.definition.model_dump(mode="json"),
             "fingerprint": fingerprint,
@@ -271,6 +266,11 @@ class Experiment:
             "created": time.time(),
         }
         self._store.create(facts, expand(self.definition))
+        if self._store.facts()["fingerprint"] != fingerprint:
+            raise UsageError(
+                f"experiment '{self.name}' was another one: its definition, workspace or check has changed",
+                hint="Give it another name, or begin anew: fresh=True.",
+            )
 
     def _missing(self, owner: str) -> Iterator[RunSpec]:
         return iter(lambda: self._store.claim(owner), None)
@@ -284,7 +284,8 @@ class Experiment:
     ) -> Self:
         token = f"x{uuid.uuid4().hex}"
         owner, facts = new_owner(token), self._store.facts()
-        self._store.reset()
+        if self._store.reset():
+            current().cleanup()  # what a kernel left that died
 
         def job_of(spec: RunSpec) -> Job:
             inputs, workspaces, tests = self._store.inputs, facts["workspaces"], facts["tests"]

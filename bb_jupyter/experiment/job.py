@@ -57,6 +57,11 @@ class Job:
         return {**self.variant.env, **self.spec.parameters, "BB_SEED": str(self.spec.seed)}
 
     @property
+    def check_env(self) -> dict[str, str]:
+        """Variables of its check: those of the run, and the label of its prompt, for one check of many tasks."""
+        return {**self.env, "BB_PROMPT": self.spec.prompt}
+
+    @property
     def judge(self) -> Check | PythonCheck | None:
         """The check that decides about this run; `None`: that its agent ends well."""
         return self.definition.prompts[self.spec.prompt].check or self.check or self.definition.check

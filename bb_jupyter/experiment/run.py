@@ -95,7 +95,7 @@ class _Trial:
             self._take_log(held)
         if not self._stopped:
             with self._timed("check"):
-                finished = check.Finished(held, self._job.spec, result, self._job.env, self._failure)
+                finished = check.Finished(held, self._job.spec, result, self._job.check_env, self._failure)
                 self._verdict = check.judge(self._job, finished, check.waiting(self._watch.cancelled))
                 self._write("check.txt", self._verdict.detail)
         with self._timed("record"):

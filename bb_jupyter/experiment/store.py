@@ -13,6 +13,7 @@ it has written survives a crash.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import sqlite3
 import time
@@ -28,15 +29,15 @@ from bb_jupyter.experiment.outcome import Outcome
 from bb_jupyter.home import private_dir
 
 _INDEX = "index.sqlite"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS experiment (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS runs (
+_SCHEMA = (
+    "CREATE TABLE experiment (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE runs (
   id TEXT PRIMARY KEY, position INTEGER NOT NULL, agent TEXT, prompt TEXT, bottle TEXT, repeat INTEGER, seed INTEGER,
   parameters TEXT, rerun_of TEXT DEFAULT '', state TEXT DEFAULT 'waiting', counted INTEGER DEFAULT 0, owner TEXT,
   attempt TEXT DEFAULT '', attempts INTEGER DEFAULT 0, started REAL, finished REAL, outcome TEXT,
-  wasted TEXT DEFAULT '[]');
-CREATE INDEX IF NOT EXISTS by_state ON runs (state, position);
-"""
+  wasted TEXT DEFAULT '[]')""",
+    "CREATE INDEX by_state ON runs (state, position)",
+)
 _CLAIM = """
 UPDATE runs SET owner=:owner WHERE id = (
   SELECT id FROM runs WHERE state='waiting' AND owner IS NULL AND rerun_of='' ORDER BY position LIMIT 1
@@ -57,22 +58,32 @@ class Store:
     @property
     def exists(self) -> bool:
         """Whether an experiment was begun there."""
-        return (self.folder / _INDEX).is_file()
+        if not (self.folder / _INDEX).is_file():
+            return False
+        with self._connected() as db:
+            return db.execute("SELECT count(*) FROM sqlite_master WHERE name='by_state'").fetchone() == (1,)
 
     def create(self, facts: Mapping[str, object], runs: Iterable[RunSpec]) -> None:
-        """Begin an experiment.
+        """Begin an experiment; nothing happens when another process was quicker.
 
         Args:
             facts: what is said about it as a whole: plain JSON values.
             runs: what there is to do.
         """
         private_dir(self.folder)
-        with self._connected() as db:
-            db.executescript(f"PRAGMA journal_mode=WAL; {_SCHEMA}")
-            with db:
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.exists:
+                return
+            with self._connected() as db:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA:
+                    db.execute(statement)
                 values = [(key, json.dumps(value)) for key, value in facts.items()]
-                db.executemany("INSERT OR IGNORE INTO experiment VALUES (?, ?)", values)
+                db.executemany("INSERT INTO experiment VALUES (?, ?)", values)
                 db.executemany(*_insert(runs))
+                db.execute("COMMIT")
 
     def add(self, spec: RunSpec, *, rerun_of: str, owner: str) -> None:
         """Add a run that is none of the grid's."""
@@ -102,15 +113,19 @@ class Store:
         """Return the state of each run of the grid, by id."""
         return dict(self._all("SELECT id, state FROM runs WHERE rerun_of='' ORDER BY id"))
 
-    def reset(self) -> None:
-        """Let every run wait that has no result, and that nobody works on who lives."""
+    def reset(self) -> bool:
+        """Let every run wait that has no result, and that nobody works on who lives.
+
+        Returns:
+            Whether somebody had runs who is dead.
+        """
         with self._connected() as db, db:
             db.execute("BEGIN IMMEDIATE")
             owners = [row[0] for row in db.execute("SELECT DISTINCT owner FROM runs WHERE owner IS NOT NULL")]
-            for owner in owners:
-                if not _lives(owner):
-                    db.execute("UPDATE runs SET owner=NULL WHERE owner=?", (owner,))
+            dead = [(owner,) for owner in owners if not _lives(owner)]
+            db.executemany("UPDATE runs SET owner=NULL WHERE owner=?", dead)
             db.execute("UPDATE runs SET state='waiting' WHERE counted=0 AND owner IS NULL AND rerun_of=''")
+        return bool(dead)
 
     def free(self, owner: str) -> None:
         """Let go of what *owner* claimed and did not begin."""

@@ -1,0 +1,112 @@
+"""A real dask cluster of several worker processes: runs on all of them, one killed, all of them stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bb_jupyter.errors import UsageError
+from bb_jupyter.experiment import Finished
+from bb_jupyter.experiment.drive import Progress
+from tests.experiment.conftest import New
+from tests.leftovers import leftovers
+
+distributed = pytest.importorskip("distributed")
+pytestmark = [pytest.mark.bubblewrap, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def client(home: Path) -> Iterator[distributed.Client]:
+    options = {"n_workers": 3, "threads_per_worker": 1, "dashboard_address": None, "local_directory": str(home)}
+    with distributed.LocalCluster(processes=True, **options) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def nothing_stays(home: Path) -> None:
+    """The cluster's own processes name the home while they live, so each test looks for bottles by itself."""
+
+
+def bottles(home: Path) -> list[str]:
+    return [line for line in leftovers(home) if "state" in line or "bwrap" in line or "guest" in line]
+
+
+def test_one_worker_is_killed_and_every_run_counts_once(new: New, client: distributed.Client, home: Path) -> None:
+    heard: dict[str, set[str]] = {}
+    killed: list[str] = []
+
+    def kill_one(progress: Progress) -> None:
+        for run, state in progress.states.items():
+            if state == "running" and (events := experiment[run].events):
+                heard.setdefault(run, set()).add(str(events))
+        if progress.count("passed") >= 3 and not killed:
+            address, pid = next(iter(client.run(os.getpid).items()))
+            os.kill(pid, signal.SIGKILL)
+            killed.append(address)
+
+    experiment = new(
+        agents="shell",
+        prompts="say begun\nrun sleep 1; cp solver.py copy.py\ndone ok",
+        check="cmp solver.py copy.py",
+        repeats=14,
+    )
+    experiment.run(client, on_tick=kill_one)
+    runs = experiment.runs()
+    assert killed and len(runs) == 14
+    assert all(run.passed and run.counted for run in runs)
+    assert any(run.attempts > 1 for run in runs), "what the dead worker had was begun again"
+    assert len({run.outcome.facts["worker"] for run in runs if run.outcome}) >= 3
+    assert heard, "events came while runs went on"
+    assert all(run.events and run.diff and run.answer == "ok" for run in runs)
+    assert bottles(home) == []
+
+
+def test_cancelling_reaches_every_worker(new: New, client: distributed.Client, home: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.count("running") == 3 and not progress.stopping:
+            raise KeyboardInterrupt
+
+    experiment = new(prompts="sleep 300", repeats=9)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(client.get_executor(), on_tick=interrupt)
+    assert bottles(home) == []
+    assert not any(run.counted for run in experiment.runs())
+    assert sum(run.reason == "interrupted" for run in experiment.runs()) >= 3
+    assert client.submit(int).result(timeout=60) == 0, "the cluster is the user's, and still works"
+
+
+def test_hidden_tests_and_python_checks_travel(new: New, client: distributed.Client, tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "t.sh").write_text('grep -q 42 "$WORK/answer"\n')
+    hidden = new("hidden", prompts="echo 42 > answer", check={"command": "sh t.sh", "hidden": str(tests)})
+    assert [run.state for run in hidden.run(client).runs()] == ["passed"]
+
+    def check(finished: Finished) -> bool:
+        return finished.read("answer") == b"42\n"
+
+    assert [run.state for run in new("python", prompts="echo 42 > answer", check=check).run(client).runs()] == [
+        "passed"
+    ]
+
+
+def test_a_budget_holds_on_a_cluster(new: New, client: distributed.Client, home: Path) -> None:
+    done = new(prompts={"quick": "true", "slow": "sleep 300"}, limits={"time": "2s"}).run(client)
+    assert [run.state for run in done.runs()] == ["passed", "stopped"]
+    assert bottles(home) == []
+
+
+def test_a_client_that_is_asynchronous_is_refused(new: New) -> None:
+    class Client(distributed.Client):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            pass
+
+        asynchronous = True
+
+    Client.__module__ = "distributed.client"
+    with pytest.raises(UsageError, match="asynchronous"):
+        new().run(Client())
