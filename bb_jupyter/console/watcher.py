@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from pathlib import Path
+import os
+from collections.abc import Hashable, Mapping, Sequence
 
 from bb_jupyter import approvals
 from bb_jupyter.backend import state
@@ -20,7 +20,9 @@ class Watcher:
     """Remembers what it saw last."""
 
     def __init__(self) -> None:
-        self._seen: Seen = look()
+        self._stamp: Hashable = None
+        self._records: Sequence[state.BottleRecord] = ()
+        self._seen = self._look()
 
     def changes(self) -> dict[str, list[str]]:
         """Return what is not as it was at the last call.
@@ -29,41 +31,53 @@ class Watcher:
             Slugs by what changed: `bottles` (the list itself), `approvals`, `output`, `egress`; an empty list of slugs
             for the first two.  Nothing at all when nothing changed.
         """
-        before, self._seen = self._seen, look()
+        before, self._seen = self._seen, self._look()
         changed = {key for key in before.keys() | self._seen.keys() if before.get(key) != self._seen.get(key)}
-        return {
-            kind: sorted(slug for of, slug in changed if of == kind and slug)
-            for kind in sorted({of for of, _ in changed})
+        kinds = sorted({of for of, _ in changed})
+        return {kind: sorted(slug for of, slug in changed if of == kind and slug) for kind in kinds}
+
+    def _look(self) -> Seen:
+        """Return a stamp of everything that a person watches."""
+        records = self._look_at_records()
+        alive = {owner: owner.alive for owner in {record.owner for record in records}}
+        seen: dict[tuple[str, str], Hashable] = {
+            ("bottles", ""): (self._stamp, frozenset(alive.items())),
+            ("approvals", ""): approvals.changes(),
         }
+        logs, audits = bot_bottle_home() / "logs", audit_dir()
+        for record in records:
+            seen["output", record.slug] = _sizes(f"{logs}/{record.slug}")
+            seen["egress", record.slug] = _size(f"{audits}/{record.slug}.jsonl")
+        return seen
+
+    def _look_at_records(self) -> Sequence[state.BottleRecord]:
+        """Return the bottles' records, read again only where one of them was written."""
+        with os.scandir(state.state_dir()) as folders:
+            stamp = frozenset((folder.name, _changed(f"{folder.path}/bottle.json")) for folder in folders)
+        if stamp != self._stamp:
+            self._stamp, self._records = stamp, state.records()
+        return self._records
 
 
-def look() -> Seen:
-    """Return a stamp of everything that a person watches."""
-    records = state.records()
-    seen: dict[tuple[str, str], Hashable] = {
-        ("bottles", ""): tuple(
-            (record.slug, record.owner, record.owner.alive, str(record.details.get("state"))) for record in records
-        ),
-        ("approvals", ""): approvals.changes(),
-    }
-    for record in records:
-        seen["output", record.slug] = _latest(bot_bottle_home() / "logs" / record.slug)
-        seen["egress", record.slug] = _stamp(audit_dir() / f"{record.slug}.jsonl")
-    return seen
-
-
-def _latest(folder: Path) -> Hashable:
-    """Return the newest log and its size; runs at the same time are seen by the sum of all."""
+def _sizes(folder: str) -> Hashable:
+    """Return how many logs there are and the size of all, so that runs at the same time are seen, too."""
     try:
-        sizes = [entry.stat().st_size for entry in folder.iterdir()]
+        with os.scandir(folder) as files:
+            sizes = [file.stat().st_size for file in files]
     except OSError:
         return None
     return len(sizes), sum(sizes)
 
 
-def _stamp(path: Path) -> Hashable:
+def _size(path: str) -> int:
     try:
-        found = path.stat()
+        return os.stat(path).st_size  # noqa: PTH116 -- many files, often
     except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+        return -1
+
+
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116
+    except OSError:
+        return -1

@@ -1,6 +1,6 @@
 """`python -m tests.bench [PART…]`: print how fast it is, as ratios measured in one run; the raw numbers go to a file.
 
-Parts: load, launch, exec, list, stop, output, egress.  Nothing here passes or fails.
+Parts: load, launch, exec, list, stop, output, egress, panel.  Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bb_jupyter.session import Session
-from tests.bench import egress, launching, output
+from tests.bench import egress, launching, output, panel
 from tests.bench.measure import Row
 from tests.leftovers import Engine
 
-PARTS = ("load", "launch", "exec", "list", "stop", "output", "egress")
+PARTS = ("load", "launch", "exec", "list", "stop", "output", "egress", "panel")
 _RESULT = Path(".cache/bench.json")
 
 
@@ -54,6 +54,8 @@ def _rows(parts: list[str]) -> Iterator[Row]:
             yield launching.stopping(session, engine)
         elif part == "output":
             yield from output.into_a_cell(engine)
+        elif part == "panel":
+            yield from panel.seen()
         elif part == "egress":
             yield from egress.rows(session)
 

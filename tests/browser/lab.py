@@ -96,6 +96,11 @@ class Server:
         nbformat.write(notebook, self.notebooks / name)
         return name
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the server itself has used (proc(5), fields 14 and 15 of stat)."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
     def close(self) -> None:
         """End it and its kernels."""
         self._process.terminate()
