@@ -254,6 +254,9 @@ class BubblewrapBottle(Bottle):
                 fds.append(memory_file(theirs, stdin))
             elif stdin is not None:
                 fds.append(fed_pipe(theirs, stdin))
+            if self.plan.host_uid:  # /dev/stdin and the like open them again, which only their owner may
+                for fd in fds:
+                    os.fchown(fd, self.plan.host_uid, self.plan.host_uid)
             self._send({"op": "exec", "id": ident}, fds)
             ours.pop_all()
         return BubblewrapExecution(stdout, stderr, status, lambda: self._kill(ident), name=self.name, timeout=timeout)

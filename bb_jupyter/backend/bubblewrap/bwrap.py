@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bb_jupyter.agent.host_programs import GUEST_BIN
 from bb_jupyter.agent.plan import HostBind
@@ -94,20 +94,27 @@ def trial() -> str:
     Returns:
         What bwrap complained of; empty when it worked.
     """
-    argv = [str(find()[0]), *_NAMESPACE_OPTIONS, "--ro-bind", "/usr", "/usr", *_merged_usr(), "--proc", "/proc", "true"]
+    argv = [
+        str(find()[0]),
+        *_NAMESPACE_OPTIONS,
+        *_OWN_USER,
+        "--ro-bind",
+        "/usr",
+        "/usr",
+        *_merged_usr(),
+        "--proc",
+        "/proc",
+        "true",
+    ]
     done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=30, check=False)
     return done.stderr.strip() if done.returncode else ""
 
 
-_NAMESPACE_OPTIONS = (
-    "--unshare-all",
-    "--unshare-user",
-    "--disable-userns",
-    "--uid",
-    str(GUEST_UID),
-    "--gid",
-    str(GUEST_UID),
-)
+_NAMESPACE_OPTIONS = ("--unshare-all", "--unshare-user")
+#: How the sandbox's first process is the agent: by bwrap, as the user that we are.
+_OWN_USER = ("--disable-userns", "--uid", str(GUEST_UID), "--gid", str(GUEST_UID))
+#: What guest.py needs to become the agent, whom we map; it gives them up then.
+_BECOMING = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_CHOWN")
 
 
 @cache
@@ -143,6 +150,7 @@ def sandbox(
     seccomp: int | None,
     rlimits: dict[str, int],
     binds: Iterable[HostBind] = (),
+    mapped: int | None = None,
 ) -> list[str]:
     """Return the whole command line of a bottle.
 
@@ -154,28 +162,42 @@ def sandbox(
         seccomp: descriptor of the compiled filter; `None` for none.
         rlimits: what guest.py sets for itself and all commands: `RLIMIT_*` → value.
         binds: what else of this host the bottle sees, read-only.
+        mapped: descriptor at whose end bwrap goes on: by then users have been mapped, and guest.py becomes the agent;
+            `None`: bwrap maps the agent to this process's user.
     """
     size = ["--size", str(disk)] if disk else []
     argv = [
         str(find()[0]),
         *_NAMESPACE_OPTIONS,
+        *(_OWN_USER if mapped is None else ("--userns-block-fd", str(mapped))),
         "--die-with-parent",
         "--new-session",
         "--as-pid-1",
         "--cap-drop",
         "ALL",
+        *(() if mapped is None else (word for name in _BECOMING for word in ("--cap-add", name))),
     ]
-    argv += ["--clearenv", "--hostname", hostname, *_programs(), *_etc(), *_proc(), "--dev", "/dev"]
+    seen = [*_programs(), *_etc(), "--ro-bind", str(_HERE / "guest.py"), GUEST_PROGRAM]
     for bind in binds:
-        argv += ["--symlink" if bind.link else "--ro-bind", bind.source, bind.target]
+        seen += ["--symlink" if bind.link else "--ro-bind", bind.source, bind.target]
+    argv += ["--clearenv", "--hostname", hostname, *_ways(seen), *seen, *_proc(), "--dev", "/dev"]
     argv += ["--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
-    argv += ["--perms", "1777", *size, "--tmpfs", "/tmp", "--symlink", "../tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108
-    argv += ["--perms", "0700", *size, "--tmpfs", GUEST_HOME, "--ro-bind", str(_HERE / "guest.py"), GUEST_PROGRAM]
+    argv += ["--perms", "1777", *size, "--tmpfs", "/tmp", "--dir", "/run"]  # noqa: S108
+    argv += ["--dir", "/var", "--symlink", "../tmp", "/var/tmp"]  # noqa: S108
+    argv += ["--dir", "/home", "--perms", "0700", *size, "--tmpfs", GUEST_HOME]
     argv += ["--remount-ro", "/", "--chdir", GUEST_HOME, "--info-fd", str(info)]
     if seccomp is not None:
         argv += ["--seccomp", str(seccomp)]
     limits = ",".join(f"{name}={value}" for name, value in rlimits.items())
-    return [*argv, "--", str(guest_python()), "-I", "-S", GUEST_PROGRAM, str(control), limits]
+    agent = "" if mapped is None else str(GUEST_UID)
+    return [*argv, "--", str(guest_python()), "-I", "-S", GUEST_PROGRAM, str(control), limits, agent]
+
+
+def _ways(seen: list[str]) -> list[str]:
+    """Make the folders above what is bound passable for all: bwrap itself makes them its own user's alone."""
+    targets = [seen[at + 2] for at, word in enumerate(seen) if word in ("--ro-bind", "--ro-bind-try", "--symlink")]
+    folders = {str(folder) for target in targets for folder in PurePosixPath(target).parents}
+    return [word for folder in sorted(folders - {"/"}) for word in ("--dir", folder)]
 
 
 def _programs() -> list[str]:

@@ -1,8 +1,8 @@
 """PID 1 of a bubblewrap bottle: starts commands, kills them, reaps everything; the standard library only.
 
-It runs inside the sandbox as `python -I -S guest.py FD LIMITS`.  FD is a SEQPACKET socket to the host; when the host's
-end closes, this process ends and the kernel ends everything else with it.  Messages from the host are one marshalled
-dict each:
+It runs inside the sandbox as `python -I -S guest.py FD LIMITS UID`, and first becomes UID unless that is empty.  FD is
+a SEQPACKET socket to the host; when the host's end closes, this process ends and the kernel ends everything else with
+it.  Messages from the host are one marshalled dict each:
 
     {"op": "exec", "id": N}  with fds: request, stdout, stderr, status[, stdin].  The request is a file that holds
         {"argv": […], "env": {…}, "cwd": "…"}; the exit status is written to `status` as a decimal line.
@@ -27,8 +27,10 @@ import resource
 import select
 import sys
 
-_PR_SET_DUMPABLE = 4
-_MAX_FDS = 5
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
+# capset(2): a header with version 3 that means the caller, and three empty sets of 64 bits.
+_OWN_CAPABILITIES, _NONE = (0x20080522).to_bytes(4, sys.byteorder) + bytes(4), bytes(24)
+_MAX_FDS, _NO_FD = 5, 1 << 20
 # Signals that Python ignores and a program expects to end it.
 _SIGNALS = (signal.SIGPIPE, signal.SIGINT)
 # Commands are the first to go when memory runs out, this process the last.
@@ -220,18 +222,40 @@ def limit(limits: str) -> None:
         resource.setrlimit(getattr(resource, name), (int(value), int(value)))
 
 
+def become(uid: int) -> None:
+    """Become the agent, whom the host has mapped, for ever: root of this sandbox is root of the host."""
+    os.chown(os.getcwd(), uid, uid)
+    capability = 0
+    while call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
+        capability += 1
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    if call("capset", _OWN_CAPABILITIES, _NONE):
+        raise OSError("cannot give up capabilities")
+    call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # which a change of the user has taken away
+
+
 def undumpable() -> None:
     """Let no process of the bottle trace this one, read its memory or take its descriptors."""
-    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-    prctl = _ctypes.dlsym(program, "prctl")
-    _ctypes.call_cdeclfunction(prctl, (_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def call(name: str, *arguments: int | bytes) -> int:
+    """Call a function of the C library."""
+    result: int = _ctypes.call_cdeclfunction(_ctypes.dlsym(_ctypes.dlopen(None, 0), name), arguments)  # type: ignore[arg-type]
+    return result
 
 
 def main() -> None:
     """Run as PID 1 until the host hangs up."""
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
+    os.closerange(control.fileno() + 1, _NO_FD)  # bwrap leaves open what it waited at
+    os.closerange(3, control.fileno())
     guest = Guest(control)
+    if sys.argv[3]:
+        become(int(sys.argv[3]))
     limit(sys.argv[2])
     undumpable()
     guest.serve()

@@ -14,7 +14,7 @@ from typing import IO
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.bubblewrap import branch, bwrap, cgroup, seccomp
+from bb_jupyter.backend.bubblewrap import branch, bwrap, cgroup, seccomp, users
 from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.pipes import memory_file, pipe
@@ -82,6 +82,8 @@ def _sandbox(
     with guest, ExitStack() as theirs:
         info, write_info = pipe(ours, theirs)
         filter_fd = memory_file(theirs, seccomp.program()) if seccomp.supported() else None
+        # bwrap waits until our end of it is closed.
+        mapped = pipe(theirs, ours)[0] if plan.host_uid else None
         argv = bwrap.sandbox(
             plan.spec.name,
             disk=plan.spec.limits.disk,
@@ -90,12 +92,15 @@ def _sandbox(
             seccomp=filter_fd,
             rlimits=plan.rlimits,
             binds=plan.agent_provision.host_paths if plan.agent_provision else (),
+            mapped=mapped,
         )
-        fds = [guest.fileno(), write_info] + ([filter_fd] if filter_fd is not None else [])
+        fds = [fd for fd in (guest.fileno(), write_info, filter_fd, mapped) if fd is not None]
         process = _spawn(argv, fds, complaints)
     bottle = BubblewrapBottle(plan, host, process, gateway)
     stack.callback(bottle.close)
     pid = _first_process(info)
+    if pid and plan.host_uid:
+        _map_users(pid, plan.host_uid)
     ours.close()
     # The kernel takes its time to move a process: guest.py starts meanwhile, and runs nothing before it is asked to.
     if pid and group:
@@ -130,6 +135,15 @@ def _first_process(info: int) -> int:
     with open(info, "rb", closefd=False) as file:
         text = file.read()
     return int(json.loads(text)["child-pid"]) if text else 0
+
+
+def _map_users(pid: int, uid: int) -> None:
+    try:
+        users.map_users(pid, uid)
+    except OSError as error:
+        raise BackendUnavailable(
+            f"cannot give the agent a user of its own: {error.strerror}", hint="Run Jupyter as an ordinary user."
+        ) from None
 
 
 def _wait_until_ready(host: socket.socket, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:

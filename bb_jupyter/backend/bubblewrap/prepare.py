@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp
+from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp, users
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
 from bb_jupyter.backend.spec import BottleSpec
@@ -25,13 +25,15 @@ def resolve_plan(basis: PlanBasis) -> BubblewrapBottlePlan:
     if reason := bwrap.closed():
         raise BackendUnavailable(f"bubblewrap cannot work here: {reason.reason}", hint=reason.fix)
     limits, rlimits = plan_limits(spec.limits)
+    host_uid = users.host_uid(basis.slug)
     return BubblewrapBottlePlan(
         **basis.fields(),
         root=f"this host's programs, read-only (bubblewrap {version}); home and /tmp in memory, gone with the bottle",
         user=f"{GUEST_USER} ({GUEST_UID}), no capabilities, no new privileges" + _seccomp(),
         limits=limits,
-        warnings=_warnings(),
+        warnings=_warnings(host_uid),
         rlimits=rlimits,
+        host_uid=host_uid,
         env={
             "PATH": bwrap.search_path(),
             "HOME": GUEST_HOME,
@@ -91,8 +93,8 @@ def check_user(user: str | None) -> None:
         )
 
 
-def _warnings() -> tuple[str, ...]:
-    if os.geteuid() == 0:
+def _warnings(host_uid: int) -> tuple[str, ...]:
+    if os.geteuid() == 0 and not host_uid:
         return ("this kernel runs as root, and so does the bottle for the host's files: an ordinary user is safer",)
     return ()
 
