@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -48,6 +50,15 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv4Address):
         return not any(address in net for net in _FORBIDDEN_V4)
     return address in _GLOBAL_V6 and not any(address in net for net in _FORBIDDEN_V6)
+
+
+def is_own(address: IPv4Address | IPv6Address) -> bool:
+    """Say whether this machine has an address itself, a public one perhaps, at which its own services listen."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((str(address), 9))  # sends nothing: the system chooses from where it would
+        return ip_address(sock.getsockname()[0]) == address
+    return False
 
 
 def parse_resolve(text: str) -> tuple[str, int | None]:

@@ -105,7 +105,8 @@ def is_git(raw_path: str, query: str, content_type: str) -> bool:
     path = raw_path
     for _ in range(3):
         path = unquote(path, errors="replace")
-    last = [part for part in re.split(r"[/\\;]+", path.lower()) if part not in ("", ".")][-2:]
+    segments = [segment.partition(";")[0] for segment in re.split(r"[/\\]+", path.lower())]
+    last = [segment for segment in segments if segment not in ("", ".")][-2:]
     if last[-1:] and last[-1] in _GIT_SERVICES:
         return True
     if content_type.lower().startswith(("application/x-git-upload", "application/x-git-receive")):

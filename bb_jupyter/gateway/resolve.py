@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from bb_jupyter.gateway.addresses import is_public, parse_resolve
+from bb_jupyter.gateway.addresses import is_own, is_public, parse_resolve
 from bb_jupyter.gateway.denied import Denied, UpstreamFailed
 
 Address = tuple[socket.AddressFamily, str, int]
@@ -39,7 +39,7 @@ async def resolve(host: str, port: int, override: str | None, *, limit: float = 
         At least one ``(family, address, port)``.
 
     Raises:
-        Denied: rule ``address``: one of the addresses is not on the public internet.
+        Denied: rule ``address``: one of the addresses is not on the public internet, or is this machine's own.
         UpstreamFailed: the name does not resolve.
     """
     if override is not None:
@@ -50,7 +50,7 @@ async def resolve(host: str, port: int, override: str | None, *, limit: float = 
     if not found:
         raise UpstreamFailed(f"{host}: the name has no address")
     for _, text, _ in found:
-        if "%" in text or not is_public(ip_address(text)):
+        if "%" in text or not is_public(ip_address(text)) or is_own(ip_address(text)):
             hint = "only a route with `resolve:` in a trusted manifest may name a private address"
-            raise Denied("address", f"{host} resolves to {text}, which is not on the public internet", hint=hint)
+            raise Denied("address", f"{host} resolves to {text}, which is private or this machine's own", hint=hint)
     return found

@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
 import aiohttp.connector
 import pytest
 
-from bb_jupyter.gateway import upstream
+from bb_jupyter.gateway import resolve, upstream
+from bb_jupyter.gateway.addresses import is_own
 from bb_jupyter.gateway.config import DEFAULT_LIMITS, RouteConfig
 from bb_jupyter.gateway.denied import Denied, UpstreamFailed
+from bb_jupyter.selftest.addresses import of_this_host
 
 PUBLIC, OTHER_PUBLIC = "93.184.215.14", "2606:4700::6810:84e5"
 ROUTE = RouteConfig("ok.test")
@@ -97,6 +100,25 @@ def test_a_name_that_means_a_private_address_is_not_dialled(
             asyncio.run(way())
         assert denied.value.rule == "address"
     assert dialled == []
+
+
+@WAYS
+def test_a_name_that_means_this_machines_public_address_is_not_dialled(
+    resolver: Answers, dialled: list[str], way: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "is_own", lambda address: str(address) == PUBLIC)
+    resolver([OTHER_PUBLIC, PUBLIC])
+    with pytest.raises(Denied, match="this machine's own"):
+        asyncio.run(way())
+    assert dialled == []
+
+
+def test_a_machine_knows_its_of_this_host() -> None:
+    assert is_own(ip_address("127.0.0.1"))
+    assert not is_own(ip_address(PUBLIC))
+    assert not is_own(ip_address(OTHER_PUBLIC))
+    for address in map(ip_address, of_this_host()):
+        assert address.is_loopback or is_own(address), address
 
 
 @WAYS

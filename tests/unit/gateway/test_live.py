@@ -22,6 +22,7 @@ from bb_jupyter.gateway.audit import AuditLog, read
 from bb_jupyter.gateway.client import GatewayClient, PipeChannel
 from bb_jupyter.gateway.config import AuthConfig, GatewayConfig, RouteConfig
 from bb_jupyter.gateway.donor import donate
+from bb_jupyter.gateway.host_process import GatewayProcess
 from tests.unit.gateway.conftest import TOKEN, Proxy
 from tests.unit.gateway.upstream import Upstream
 
@@ -232,3 +233,29 @@ def test_events_are_kept(
     assert [event["host"] for event in kept if event.get("verdict") == "denied"] == ["evil.test"]
     assert TOKEN not in json.dumps(kept)
     assert "ca_pem" not in json.dumps(kept)
+
+
+def test_who_connects_before_it_is_ready_waits_and_is_served() -> None:
+    process = GatewayProcess()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname(), timeout=60) as sock:
+            sock.sendall(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n")
+            client = GatewayClient.spawn(
+                GatewayConfig("x"), {"egress": listener.fileno()}, process=process, ready=False, timeout=60
+            )
+            assert client.alive
+            assert b"403" in sock.recv(1000)
+        client.stop()
+    assert process.popen.returncode is not None
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_one_that_is_not_ready_ends_at_once(begun: bool) -> None:
+    process = GatewayProcess()
+    if begun:
+        client = GatewayClient.spawn(GatewayConfig("x"), {}, process=process, ready=False, timeout=60)
+        client.stop()
+        assert not client.alive
+    for _ in range(2):
+        process.kill()
+    assert process.popen.returncode is not None

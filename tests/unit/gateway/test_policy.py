@@ -134,7 +134,13 @@ def test_ambiguous_paths(raw: str) -> None:
 
 
 def test_git_in_disguise() -> None:
-    for path in ("/r/git-upload-pack", "/r//git%2Dreceive-pack", "/r/git-upload-pack/", "/r/%2567it-upload-pack"):
+    for path in (
+        "/r/git-upload-pack",
+        "/r//git%2Dreceive-pack",
+        "/r/git-upload-pack/",
+        "/r/%2567it-upload-pack",
+        "/r/git-receive-pack;x",
+    ):
         assert is_git(path, "", "")
     assert is_git("/r/info//refs", "a=b&service=git-receive-pack", "")
     assert is_git("/r/x", "", "application/x-git-upload-pack-request")
