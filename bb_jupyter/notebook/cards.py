@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 #: What JupyterLab's panel draws (`labextension/src/drawn.ts`).
 MIME = "application/vnd.bb-jupyter.approval+json"
 _ELSEWHERE = "this cell goes on when it is decided, in the Bottles panel or in any other notebook"
+_HELD = "the agent goes on meanwhile; the push is held until it is decided, by any notebook, even after the bottle"
 
 
 class Cards:
@@ -82,9 +83,10 @@ class Cards:
             self._reports.append(f"{self._name}: its desk died: it can ask for nothing and push nothing")
 
     def _show(self, proposal: Proposal) -> None:
-        handle, text = None, f"{as_text(proposal)}\n   {_ELSEWHERE}"
+        when = _HELD if proposal.kind == "push" else _ELSEWHERE
+        handle, text = None, f"{as_text(proposal)}\n   {when}"
         if self._rich:
-            markup = f"{as_html(proposal)}<small>{escaped(_ELSEWHERE)}</small>"
+            markup = f"{as_html(proposal)}<small>{escaped(when)}</small>"
             handle = publish(text, markup, extra={MIME: {"id": proposal.id}})
         else:
             self._tell(text)
