@@ -1,0 +1,31 @@
+"""`%bottle dashboard` in a real kernel: what it publishes for whom."""
+
+from __future__ import annotations
+
+import json
+
+from tests.kernel.conftest import NewNotebook
+from tests.kernel.notebook import Notebook
+
+
+def test_one_display_for_every_reader(notebook: Notebook, bottle_name: str) -> None:
+    notebook.run(f"%%bottle {bottle_name}\nprintf '<b>\\033[1mlast\\033[0m\\n'")
+    [data] = notebook.run("%bottle dashboard").displays
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert [*data["application/vnd.bb-jupyter.console+json"]] == ["place"]
+    assert bottle_name in data["text/plain"] and bottle_name in data["text/html"]
+    assert "<b>" not in data["text/html"] and "&lt;b&gt;" in data["text/html"]
+    assert "\x1b" not in json.dumps(data["text/plain"])
+    notebook.run(f"%bottle stop {bottle_name}")
+
+
+def test_its_repr_is_the_same_in_every_kernel(notebook: Notebook) -> None:
+    assert notebook.run("import bb_jupyter; print(repr(bb_jupyter.Dashboard()))").stdout == "Dashboard()\n"
+
+
+def test_plain_output_is_the_moment(new_notebook: NewNotebook, bottle_name: str) -> None:
+    plain = new_notebook(plain=True)
+    assert plain.run("%bottle dashboard").stdout == "no bottle is running\n"
+    plain.run(f"%%bottle {bottle_name}\necho word")
+    cell = plain.run("%bottle dashboard")
+    assert bottle_name in cell.stdout and "word" in cell.stdout and not cell.displays

@@ -1,0 +1,78 @@
+"""A process asks the owner of a bottle to allow a host."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from bb_jupyter.errands import Errands, ask_to_allow
+from bb_jupyter.errors import BottleError, ManifestError, UsageError
+
+_SLUG = "demo-0a1b2c3d"
+
+
+class Bottle:
+    """Stands for one that this process holds."""
+
+    slug = _SLUG
+
+    def __init__(self) -> None:
+        self.hosts: list[str] = []
+
+    def allow(self, *hosts: str) -> int:
+        if hosts == ("bad",):
+            raise UsageError("not a host", hint="Write another.")
+        if hosts == ("refused",):
+            raise ManifestError("the gateway refuses it")
+        if hosts == ("broken",):
+            raise RuntimeError("with details of ours")
+        self.hosts += hosts
+        return len(self.hosts)
+
+
+@pytest.fixture
+def bottle(home: Path) -> Bottle:
+    folder = home / "state" / _SLUG
+    folder.mkdir(parents=True)
+    (folder / "bottle.json").write_text("{}")
+    return Bottle()
+
+
+def test_the_owner_does_it_and_says_so(bottle: Bottle, home: Path) -> None:
+    Errands(lambda: [bottle]).start()
+    assert ask_to_allow(_SLUG, "a.example.org") == 1
+    assert ask_to_allow(_SLUG, "b.example.org") == 2
+    assert bottle.hosts == ["a.example.org", "b.example.org"]
+    assert [*(home / "state" / _SLUG / "errands").iterdir()] == []
+
+
+def test_what_the_owner_refuses_is_refused_in_its_words(bottle: Bottle) -> None:
+    Errands(lambda: [bottle]).start()
+    with pytest.raises(UsageError, match="not a host"):
+        ask_to_allow(_SLUG, "bad")
+    with pytest.raises(BottleError, match="the gateway refuses it"):
+        ask_to_allow(_SLUG, "refused")
+    with pytest.raises(BottleError, match="RuntimeError"):
+        ask_to_allow(_SLUG, "broken")
+
+
+def test_nobody_answers(bottle: Bottle, home: Path) -> None:
+    with pytest.raises(BottleError, match="did not answer"):
+        ask_to_allow(_SLUG, "a.example.org", patience=0.1)
+    assert [*(home / "state" / _SLUG / "errands").iterdir()] == []
+    with pytest.raises(UsageError, match="does not run"):
+        ask_to_allow("gone-0a1b2c3d", "a.example.org")
+
+
+def test_what_nobody_waits_for_any_more_is_not_done(bottle: Bottle, home: Path) -> None:
+    folder = home / "state" / _SLUG / "errands"
+    folder.mkdir()
+    (folder / "old.json").write_text(json.dumps({"allow": "late.example.org", "until": time.time() - 1}))
+    (folder / "cut.json").write_text('{"allow": ')
+    Errands(lambda: [bottle]).start()
+    assert ask_to_allow(_SLUG, "now.example.org") == 1
+    assert bottle.hosts == ["now.example.org"]
+    assert [*folder.iterdir()] == []
