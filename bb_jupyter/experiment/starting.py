@@ -109,6 +109,10 @@ def _prepared(job: Job) -> BottlePlan:
             last = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()[-1:]
             raise UsageError(f"prepare: {last[0] if last else 'it failed'} (exit status {done.returncode})")
         plan = stack.enter_context(held.bottle.snapshot())
+        if (
+            held.plan.spec.backend == "docker"
+        ):  # its image goes with the last bottle that has it: one stays till the end
+            stack.enter_context(current().launch_from(plan, job.bottle_name(f"k{secrets.token_hex(2)}")))
         shared.stack.push(stack.pop_all())
         return plan
 

@@ -1,6 +1,6 @@
 """`python -m tests.bench [PART…]`: print how fast it is, as ratios measured in one run; the raw numbers go to a file.
 
-Parts: load, launch, exec, list, stop, output, egress, panel.  Nothing here passes or fails.
+Parts: load, launch, exec, list, stop, output, egress, panel, experiment.  Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bb_jupyter.session import Session
-from tests.bench import egress, launching, output, panel
+from tests.bench import egress, experiment, launching, output, panel
 from tests.bench.measure import Row
 from tests.leftovers import Engine
 
-PARTS = ("load", "launch", "exec", "list", "stop", "output", "egress", "panel")
+PARTS = ("load", "launch", "exec", "list", "stop", "output", "egress", "panel", "experiment")
 _RESULT = Path(".cache/bench.json")
 
 
@@ -56,6 +56,8 @@ def _rows(parts: list[str]) -> Iterator[Row]:
             yield from output.into_a_cell(engine)
         elif part == "panel":
             yield from panel.seen()
+        elif part == "experiment":
+            yield from experiment.rows(engine)
         elif part == "egress":
             yield from egress.rows(session)
 
