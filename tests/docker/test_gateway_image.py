@@ -27,7 +27,8 @@ def test_it_holds_the_gateway_and_nothing_else_of_ours(api: docker.APIClient, en
     files = [line for line in said if line.endswith(".py")]
     ours = {"./bb_jupyter/__init__.py", "./bb_jupyter/errors.py", "./bb_jupyter/home.py"}
     assert {file for file in files if not file.startswith("./bb_jupyter/gateway/")} == ours
-    assert "./bb_jupyter/gateway/process.py" in files
+    assert {"./bb_jupyter/gateway/process.py", "./bb_jupyter/gateway/relay.py"} <= {*files}
+    assert not [file for file in files if "desk" in file or "supervise" in file or "/git/" in file]
     assert said[len(files)] == "65532"
     assert said[-1].startswith("drwx------")
     assert loaded.split() == ["False", "/opt/gateway/app/bb_jupyter/gateway/process.py"]
