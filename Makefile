@@ -22,7 +22,7 @@ lint: $(VENV)/.test ## ruff, mypy, the direction of imports; the panel's TypeScr
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	@cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" && jlpm tsc && jlpm lint && jlpm test
 
 panel: $(VENV)/.lab ## the JupyterLab panel, built again from labextension/ and bb_jupyter/frontend/
