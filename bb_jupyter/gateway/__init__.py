@@ -12,8 +12,8 @@ Two halves of the gateway live in this package and meet only in the JSON lines o
 
 * the process: ``__main__`` → `process` → `egress` → `tunnel` / `intercept`, with `policy`, `names`, `paths`,
   `addresses`, `hello`, `ca`, `headers`, `redact`, `flows`, `upstream`, `listeners`;
-* the host: `plan` (what the preflight shows; the only module that knows manifests), `client` (starts and steers the
-  process), `audit` (what it reported), `suggest` (routes from what was denied).
+* the host: `plan` (what the preflight shows; the only module that knows manifests), `host_process` and `client`
+  (start and steer the process), `audit` (what it reported), `suggest` (routes from what was denied).
 
 Importing this package loads none of them.
 """
@@ -24,3 +24,6 @@ from typing import Final
 
 PORTS: Final[dict[str, int]] = {"egress": 3128, "git-gate": 9418, "supervise": 9100}
 """Room name to the port on the bottle's 127.0.0.1 where the room is reached."""
+
+GATE_ADDRESS: Final = "192.0.2.1"
+"""Where a microVM reaches the rooms instead: an address of TEST-NET-1 (RFC 5737), which nobody has."""

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from bb_jupyter.approvals import all_proposals
 from bb_jupyter.errors import BottleError
-from bb_jupyter.gateway import PORTS
+from bb_jupyter.gateway import GATE_ADDRESS, PORTS
 from bb_jupyter.gateway.asking import Asking, DeskLike, line
 from bb_jupyter.gateway.desk_config import SuperviseConfig
 from bb_jupyter.manifest import Route
@@ -56,7 +56,8 @@ def app(config: SuperviseConfig, desk: DeskLike) -> Any:  # noqa: ANN401 -- ASGI
         "supervise", instructions=_INSTRUCTIONS.format(timeout=config.timeout), log_level="ERROR", subscriptions=False
     )
     _add_tools(server, Tools(Asking(desk, config.timeout), desk))
-    hosts = [f"supervise:{PORTS['supervise']}", "supervise"]
+    port = PORTS["supervise"]
+    hosts = [f"supervise:{port}", "supervise", f"{GATE_ADDRESS}:{port}"]
     security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts])
     return server.streamable_http_app(
         streamable_http_path="/",

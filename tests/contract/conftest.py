@@ -9,7 +9,6 @@ import pytest
 from bb_jupyter.backend.execution import Completed
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 from tests.smolmachines.fixtures import cloud
-from tests.smolmachines.promises import not_promised
 
 __all__ = ["cloud"]
 
@@ -29,8 +28,6 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     name, _, target = str(request.param).partition("-")
     if target == "cloud":
         request.getfixturevalue("cloud")
-        if reason := not_promised(request.node.originalname, request.path.name):
-            pytest.skip(f"not promised by the smol cloud: {reason}")
     if target == "local":
         monkeypatch.setenv("BOT_BOTTLE_SMOL_TARGET", "local")
     if name == "docker" or target == "local":

@@ -1,26 +1,38 @@
-"""Tests of machines on this host are left out where none boots, and the summary says so in one line."""
+"""Tests of machines that cannot run on this host, or that ask the cloud for more than it promises, are left out; the
+summary says how many, and why.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.smolmachines.fixtures import why_no_machine_boots
+from tests.smolmachines.promises import not_promised
 
-_LOCAL = "[smolmachines-local"
-_not_run: dict[str, int] = {}
+_LOCAL, _CLOUD = "[smolmachines-local", "[smolmachines-cloud"
+_left_out: dict[str, int] = {}
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what cannot run; asked only when something was chosen that could."""
-    local = [item for item in items if _LOCAL in item.nodeid]
-    if not local or not (reason := why_no_machine_boots()):
-        return
-    items[:] = [item for item in items if item not in local]
-    config.hook.pytest_deselected(items=local)
-    _not_run[reason] = len(local)
+    """Leave out what cannot run; whether a machine boots is asked only when a test of one was chosen."""
+    reasons = {item: reason for item in items if (reason := _why_not(item))}
+    if reasons:
+        items[:] = [item for item in items if item not in reasons]
+        config.hook.pytest_deselected(items=[*reasons])
+        _left_out.update(Counter(reasons.values()))
+
+
+def _why_not(item: pytest.Item) -> str:
+    if _LOCAL in item.nodeid and (reason := why_no_machine_boots()):
+        return f"smolmachines-local: no microVM boots on this host: {reason}"
+    test = getattr(item, "originalname", item.name)
+    if _CLOUD in item.nodeid and (reason := not_promised(test, item.path.name)):
+        return f"smolmachines-cloud: not promised: {reason}"
+    return ""
 
 
 @pytest.hookimpl
@@ -28,17 +40,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand what a worker left out to the process that reports."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["smolmachines_not_run"] = _not_run
+        output["smolmachines_left_out"] = _left_out
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take what a worker left out."""
-    _not_run.update(getattr(node, "workeroutput", {}).get("smolmachines_not_run", {}))
+    _left_out.update(getattr(node, "workeroutput", {}).get("smolmachines_left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say it."""
-    for reason, count in _not_run.items():
+    if _left_out:
         terminalreporter.write_sep("-", "NOT RUN HERE", yellow=True)
-        terminalreporter.write_line(f"{count} tests of smolmachines-local: no microVM boots on this host: {reason}")
+    for reason, count in _left_out.items():
+        terminalreporter.write_line(f"{count} tests of {reason}")

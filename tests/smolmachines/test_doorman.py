@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.backend import registry
+from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from tests.contract.conftest import out
 from tests.smolmachines.local_fixtures import bottle, options, root, session
 from tests.smolmachines.native import Machine
 from tests.smolmachines.server import wait_until
@@ -147,6 +149,31 @@ def test_what_is_long_comes_through(bottle: HeldBottle) -> None:
             connection, f"GET http://other.test/{long} HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n"
         )
     assert answer.startswith(b"HTTP/1.0 400 ")  # the gateway's own word: all of it has come
+
+
+def test_the_human_is_reached_by_the_plans_url(
+    session: Session, bottle_name: str, options: dict[str, object], home: Path
+) -> None:
+    (home / "bottles").mkdir()
+    (home / "bottles" / "asked.md").write_text("---\nsupervise: true\n---\n")
+    held = session.launch(bottle_name, LaunchOptions(**options, bottle="asked"))  # type: ignore[arg-type]
+    url = registry.get("smolmachines").supervise_mcp_url(held.plan)
+    assert url == "http://192.0.2.1:9100/"
+    body = '{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}'
+    head = f"POST / HTTP/1.1\r\nHost: {url[7:-1]}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head += f"Accept: application/json, text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+    with dial(9100) as connection:
+        assert connection.recv(1) == b"\0"
+        answer = ask(connection, head + body)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert b"tools" in answer
+    assert verdict(9418) == REFUSED
+
+
+def test_programs_go_to_the_rooms_directly(bottle: HeldBottle) -> None:
+    bottle.allow("new.test")
+    assert out(bottle, "echo $NO_PROXY").strip().endswith(",supervise,192.0.2.1")
+    assert out(bottle, "echo $HTTPS_PROXY").strip() == "http://egress:3128"
 
 
 def test_the_token_is_the_owners_alone(bottle: HeldBottle, home: Path) -> None:

@@ -11,8 +11,8 @@ from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.plan import PlanBasis
 from bb_jupyter.backend.smolmachines import sdk
 from bb_jupyter.backend.smolmachines.bottle_cleanup_plan import SmolmachinesBottleCleanupPlan
-from bb_jupyter.backend.smolmachines.bottle_plan import GATE_ADDRESS, SmolmachinesBottlePlan
-from bb_jupyter.gateway import PORTS
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+from bb_jupyter.gateway import GATE_ADDRESS, PORTS
 
 
 class SmolmachinesBackend(BottleBackend[SmolmachinesBottlePlan, SmolmachinesBottleCleanupPlan]):

@@ -25,6 +25,7 @@ from bb_jupyter.backend.smolmachines.execution import SmolExecution, refused
 from bb_jupyter.backend.smolmachines.prepare import machine_user
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, BottleError, UsageError
+from bb_jupyter.gateway import GATE_ADDRESS
 
 if TYPE_CHECKING:
     from smol import ExecStream, Machine
@@ -97,11 +98,16 @@ class SmolmachinesBottle(Bottle):
         return self._exec_raw(
             argv,
             stdin=stdin,
-            env={**self.plan.env, **self.network.env, **self.plan.spec.env, **(env or {})},
+            env={**self.plan.env, **self._network_env(), **self.plan.spec.env, **(env or {})},
             cwd=transfer.resolve(cwd or self.plan.spec.cwd),
             user=machine_user(user) if user else self.plan.machine_user,
             timeout=self.plan.spec.limits.timeout if timeout is None else timeout,
         )
+
+    def _network_env(self) -> dict[str, str]:
+        """Return the variables by which programs find the gateway; its rooms are reached by address, and directly."""
+        found = self.network.env
+        return found | {name: f"{found[name]},{GATE_ADDRESS}" for name in ("NO_PROXY", "no_proxy") if name in found}
 
     def run_own(self, argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> SmolExecution:
         """Start a command of ours, as the agent, without a time limit."""

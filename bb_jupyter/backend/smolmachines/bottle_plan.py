@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bb_jupyter.backend.plan import BottlePlan
-from bb_jupyter.gateway import PORTS
+from bb_jupyter.gateway import GATE_ADDRESS, PORTS
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.smolmachines.sdk import Target
-
-#: The one address that a local machine may dial: of TEST-NET-1 (RFC 5737), which nobody has.  See `doorman`.
-GATE_ADDRESS = "192.0.2.1"
 
 
 @dataclass(frozen=True)

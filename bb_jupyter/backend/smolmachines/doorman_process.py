@@ -17,8 +17,7 @@ import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from bb_jupyter.backend.smolmachines.bottle_plan import GATE_ADDRESS
-from bb_jupyter.gateway import PORTS
+from bb_jupyter.gateway import GATE_ADDRESS, PORTS
 from bb_jupyter.gateway.lines import short
 
 _MAGIC = b"SMOLICPT\x01"

@@ -17,10 +17,11 @@ from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.backend.docker.steps import Steps
 from bb_jupyter.backend.smolmachines import image, labels, prepare, sdk, shell, transfer
 from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
-from bb_jupyter.backend.smolmachines.bottle_plan import GATE_ADDRESS, SmolmachinesBottlePlan
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.backend.smolmachines.doorman import Doorman
 from bb_jupyter.backend.smolmachines.removal import remove
 from bb_jupyter.errors import BackendUnavailable
+from bb_jupyter.gateway import GATE_ADDRESS
 
 if TYPE_CHECKING:
     from smol import Machine, MachineConfig, ResourceSpec

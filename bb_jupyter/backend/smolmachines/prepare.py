@@ -11,9 +11,10 @@ from pathlib import Path
 from bb_jupyter.backend.docker.image import base_image, choose_dockerfile
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
 from bb_jupyter.backend.smolmachines import sdk
-from bb_jupyter.backend.smolmachines.bottle_plan import GATE_ADDRESS, SmolmachinesBottlePlan, machine_name
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, machine_name
 from bb_jupyter.backend.smolmachines.cloud_network import plan_cloud_network
 from bb_jupyter.errors import UsageError
+from bb_jupyter.gateway import GATE_ADDRESS
 from bb_jupyter.manifest import Limits, format_duration, format_size
 
 #: A machine's memory when nothing says how much, in MiB; the SDK's own default is several GiB.
