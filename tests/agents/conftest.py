@@ -28,6 +28,7 @@ env: {{CLAUDE_CODE_MAX_RETRIES: "1"}}
 egress:
   routes:
     - {{{route}, resolve: "{address}:{port}", ca: {ca}}}
+{more}
 ---
 """
 
@@ -61,6 +62,12 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
+def more() -> str:
+    """More lines of the bottle's manifest."""
+    return ""
+
+
+@pytest.fixture
 def session(nothing_left: None) -> Iterator[Session]:
     session = Session()
     yield session
@@ -75,6 +82,7 @@ def launch(
     endpoint: ModelEndpoint,
     home: Path,
     bottle_name: str,
+    more: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Launch:
     """Launch a bottle of *agent* whose requests to its service come to *endpoint*, with the secret."""
@@ -91,6 +99,7 @@ def launch(
         address=endpoint.address,
         port=endpoint.port,
         ca=ca,
+        more=more,
     )
     (home / "bottles" / "model.md").write_text(text)
 

@@ -32,7 +32,8 @@ class ModelEndpoint:
 
     Attributes:
         mode: how it answers; `ok`, a status, or a way to fail.
-        commands: the shell commands that the model wants to be run, for every prompt.
+        commands: the shell commands that the model wants to be run, for every prompt; or a tool of the human's MCP
+            server with its arguments, where no name stands for a list of all tools (Codex).
         requests: path and body of what came.
         credentials: the credentials that came with it.
         asked: set when a request has come.
@@ -41,7 +42,7 @@ class ModelEndpoint:
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.address = address
         self.mode: Mode = "ok"
-        self.commands: list[str] = []
+        self.commands: list[str | tuple[str, Json]] = []
         self.requests: list[tuple[str, Json]] = []
         self.credentials: set[str] = set()
         self.asked = threading.Event()
@@ -111,8 +112,9 @@ class ModelEndpoint:
             blocks.append(({"type": "thinking", "thinking": "", "signature": ""}, [thinking, signature]))
             blocks.append(_text_block(*SAID.partition(" ")))
         if done < len(self.commands):
-            given = json.dumps({"command": self.commands[done], "description": "scripted"})
-            tool = {"type": "tool_use", "id": f"toolu_{len(body['messages'])}", "name": "Bash", "input": {}}
+            name, arguments = _claude_call(self.commands[done])
+            given = json.dumps(arguments)
+            tool = {"type": "tool_use", "id": f"toolu_{len(body['messages'])}", "name": name, "input": {}}
             blocks.append((tool, [{"type": "input_json_delta", "partial_json": given}]))
         else:
             blocks.append(_text_block(_closing(body)))
@@ -160,9 +162,28 @@ def _output_text(text: str) -> Json:
     return {"type": "message", "id": "msg_1", "role": "assistant", "content": content}
 
 
-def _function_call(body: Json, command: str, ident: str) -> Json:
-    """Call the shell by whichever tool this model is offered: newer ones write a program that calls it."""
+def _claude_call(command: str | tuple[str, Json]) -> tuple[str, Json]:
+    if isinstance(command, str):
+        return "Bash", {"command": command, "description": "scripted"}
+    return f"mcp__supervise__{command[0]}", command[1]
+
+
+def _function_call(body: Json, command: str | tuple[str, Json], ident: str) -> Json:
+    """Call the shell, or a tool of the human's, by what this model is offered: newer ones write a program."""
     call = {"id": f"fc_{ident}", "call_id": ident}
+    if isinstance(command, tuple):
+        name, arguments = f"mcp__supervise__{command[0]}", json.dumps(command[1])
+        if "tools" not in body:
+            asked = f"await tools.{name}({arguments})" if command[0] else "ALL_TOOLS"
+            program = f"text(JSON.stringify({asked}))"
+            return {"type": "custom_tool_call", **call, "name": "exec", "input": program}
+        return {
+            "type": "function_call",
+            **call,
+            "name": command[0],
+            "namespace": "mcp__supervise",
+            "arguments": arguments,
+        }
     if "tools" not in body:
         program = f"text((await tools.exec_command({json.dumps({'cmd': command})})).output)"
         return {"type": "custom_tool_call", **call, "name": "exec", "input": program}

@@ -49,6 +49,9 @@ _QUIET = {
 }
 #: Retries of a failing service: about a minute, where the CLI's own 10 take several.
 _RETRIES = "5"
+#: Milliseconds that a call of the human's MCP server may take, and more than the server waits; `alwaysLoad` has the CLI
+#: wait for the server before the first request, and show its tools to the model at once.
+_MCP_TIMEOUT = 86_400_000
 _NOISE = {"system.status", "system.thinking_tokens", "system.compact_boundary", "stream_event", "rate_limit_event"}
 
 
@@ -92,7 +95,7 @@ class ClaudeProvider(AgentProvider):
 
     def provision_supervise_mcp(self, plan: GuestPlan, bottle: Guest, url: str) -> None:
         """Register the human's MCP server; see `AgentProvider.provision_supervise_mcp`."""
-        servers = {"supervise": {"type": "http", "url": url}}
+        servers = {"supervise": {"type": "http", "url": url, "alwaysLoad": True, "timeout": _MCP_TIMEOUT}}
         write_files(bottle, plan.guest_home, [_state_file(plan.guest_home, servers)])
 
     def host_credential(self) -> str:

@@ -60,7 +60,14 @@ wire_api = "responses"
 [projects.{home}]
 trust_level = "trusted"
 """
-_MCP = "\n[mcp_servers.supervise]\nurl = {url}\ntool_timeout_sec = 7200\n"
+# Required: else the first request does not wait for the server, and the model never hears of its tools.
+_MCP = """
+[mcp_servers.supervise]
+url = {url}
+required = true
+startup_timeout_sec = 60
+tool_timeout_sec = 86400
+"""
 #: Kinds of items that are tools, and what of them is the tool's input.
 _TOOLS = {
     "command_execution": ("command",),
