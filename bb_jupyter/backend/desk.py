@@ -203,7 +203,7 @@ def left(record: state.BottleRecord) -> int:
 
 
 def end_left(record: state.BottleRecord) -> None:
-    """End the desk that a bottle's record names, and all that it started.  Idempotent."""
+    """End the desk that a record names and all that it started; remove what it left but held pushes.  Idempotent."""
     deadline, number = time.monotonic() + _END, signal.SIGTERM
     while pid := left(record):
         with contextlib.suppress(ProcessLookupError):
@@ -212,5 +212,7 @@ def end_left(record: state.BottleRecord) -> None:
         time.sleep(0.05)
     if record.details.get("desk"):
         from bb_jupyter.approvals import Queue
+        from bb_jupyter.gateway.git import remove_mirrors
 
+        remove_mirrors(record.slug)
         Queue(record.slug, record.name).end()

@@ -134,12 +134,15 @@ class Process:
         events: where everything is reported.
 
     Raises:
-        BlockingIOError: the bottle has a desk.
+        BottleError: the bottle has a desk already.
     """
 
     def __init__(self, config: DeskConfig, events: Events) -> None:
         self.config, self._events = config, events
-        self._presence = Presence(config.slug)
+        try:
+            self._presence = Presence(config.slug)
+        except BlockingIOError:
+            raise BottleError("the bottle has a desk already") from None
         self.desk = Desk(config, events)
         self.rooms = _rooms(config, self.desk)
         self.stopped, self.served, self._reached = asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -272,15 +272,21 @@ def test_a_failure_in_the_launch_leaves_nothing(
 
 
 def test_a_killed_kernel_leaves_nothing_that_cleanup_does_not_find(
-    session: Session, backend: str, bottle_name: str
+    session: Session, backend: str, bottle_name: str, home: Path
 ) -> None:
     child = subprocess.Popen([sys.executable, "-c", _CHILD, bottle_name, backend], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
     (record,) = state.records()
+    mirror, question = home / "git" / record.slug / "x.git", approvals.Queue(record.slug, bottle_name)
+    mirror.mkdir(parents=True)
+    number = question.propose("question", {"question": "?"}).id
+    os.kill(record.details["desk"]["pid"], signal.SIGKILL)  # so that it cannot take leave
     child.kill()
     child.wait()
     assert [line for line in session.cleanup() if bottle_name in line]
+    assert not mirror.exists()
+    assert number not in [proposal.id for proposal in approvals.pending()]
     assert not session.cleanup(dry_run=True)
     until(lambda: process_start_time(record.details["desk"]["pid"]) is None)
 
