@@ -49,7 +49,7 @@ def launch(
         name: what to call it: 1 to 40 of `a-z`, `0-9` and `-`.
         agent: name of an agent manifest.
         bottle: name of a bottle manifest.
-        backend: `docker` or `bubblewrap`; empty to choose by what works here.
+        backend: `docker`, `bubblewrap` or `smolmachines`; empty to choose one of the first two by what works here.
         image: image to run (docker).
         allow: hosts that the gateway lets through beside the manifest's routes.
         env: variables for every command.

@@ -263,7 +263,8 @@ class HeldBottle:
         """Start bottles with the files that this one has now: prepare once, run many.
 
         Each is a bottle of its own, launched as this one was, with its own name, gateway and state; it ends with this
-        process or by `stop`.  Programs that run here do not run there, and `allow` widens each bottle by itself.
+        process or by `stop`.  Programs that run go along only where a machine's memory is cloned (smol cloud); `allow`
+        widens each bottle by itself.
 
         Args:
             n: how many; names are `NAME-1`, `NAME-2`, … as far as they are free.

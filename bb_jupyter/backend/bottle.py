@@ -147,7 +147,8 @@ class Bottle(ABC):
         """Hold this bottle's files as they are now; other bottles can start with them until the context is left.
 
         What a file system holds is taken over, the home on every backend; a program that writes meanwhile may be seen
-        half done.  Programs that run, the policy that `allow` widened and what the gateway knows are not.
+        half done.  The policy that `allow` widened and what the gateway knows are not; programs that run go along only
+        where the backend clones a machine's memory.
 
         Yields:
             The plan of such a bottle, to be `renamed` before it is launched: limits, environment and routes are those

@@ -67,7 +67,7 @@ def add_launch_options(parser: Parser) -> None:
 _LAUNCH = [
     (("-a", "--agent"), "AGENT", "agent manifest; the cell's body is its prompt"),
     (("-b", "--bottle"), "BOTTLE", "bottle manifest"),
-    (("--backend",), "BACKEND", "where it runs: docker or bubblewrap"),
+    (("--backend",), "BACKEND", "where it runs: docker, bubblewrap or smolmachines"),
     (("--image",), "IMAGE", "image to run (docker)"),
     (("--allow",), "HOST", "let the bottle reach HOST through its gateway; repeatable"),
     (("-e", "--env"), "K[=V]", "variable; without a value that of this kernel; repeatable"),

@@ -13,7 +13,7 @@ _LIMITS = ("memory", "cpus", "pids", "disk", "timeout")
 class Settings(Magics):
     """Traits of `BottleMagics`, checked when they are set; heavy modules are imported only then."""
 
-    backend = Unicode("", help="Where bottles run: docker or bubblewrap; empty to choose by what works here.").tag(
+    backend = Unicode("", help="Where bottles run: docker, bubblewrap, smolmachines; empty to choose by what works here.").tag(
         config=True
     )
     memory = Unicode("", help="Limit of memory, such as 4g; empty for the built-in default.").tag(config=True)

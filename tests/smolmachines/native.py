@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import inspect
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +20,8 @@ from bb_jupyter.backend.bubblewrap.backend import BubblewrapBackend
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.manifest import Limits
 
+#: The address that machines reach the gateway by.
+_GATE = "192.0.2.1"
 #: What the engine's options may hold, as the SDK's own transport fills them.
 _OPTIONS = {"workdir", "timeout_ms", "user", "env", "stdin"}
 
@@ -163,3 +167,30 @@ def signatures(kind: type) -> dict[str, list[str]]:
         if not name.startswith("_") and callable(method):
             found[name] = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
     return found
+
+
+def dial(port: int, address: str = _GATE, *, token: str | None = None, magic: bytes = b"SMOLICPT\x01") -> socket.socket:
+    """Connect as the machine's network does, up to its greeting."""
+    (machine,) = Machine.machines.values()
+    assert machine.interceptor is not None
+    place, own = machine.interceptor
+    host, _, door = place.rpartition(":")
+    connection = socket.create_connection((host, int(door)), timeout=20)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    number = 6 if family == socket.AF_INET6 else 4
+    greeting = magic + bytes.fromhex(token or own) + struct.pack(">BH", number, port)
+    connection.sendall(greeting + socket.inet_pton(family, address))
+    return connection
+
+
+def verdict(port: int, address: str = _GATE, **how: object) -> bytes:
+    with dial(port, address, **how) as connection:  # type: ignore[arg-type]
+        try:
+            return connection.recv(1)
+        except ConnectionError:
+            return b""
+
+
+def answers(port: int) -> bool:
+    """Whether the only machine reaches a room at *port*."""
+    return verdict(port) == b"\0"

@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import socket
-import struct
 from pathlib import Path
 
 import pytest
@@ -15,36 +14,12 @@ from bb_jupyter.backend import registry
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 from tests.contract.conftest import out
 from tests.smolmachines.local_fixtures import bottle, options, root, session
-from tests.smolmachines.native import Machine
+from tests.smolmachines.native import Machine, dial, verdict
 from tests.smolmachines.server import wait_until
 
 __all__ = ["bottle", "options", "root", "session"]
 
 pytestmark = [pytest.mark.smolmachines, pytest.mark.bubblewrap]
-
-_GATE = "192.0.2.1"
-
-
-def dial(port: int, address: str = _GATE, *, token: str | None = None, magic: bytes = b"SMOLICPT\x01") -> socket.socket:
-    """Connect as the machine's network does, up to its greeting."""
-    (machine,) = Machine.machines.values()
-    assert machine.interceptor is not None
-    place, own = machine.interceptor
-    host, _, door = place.rpartition(":")
-    connection = socket.create_connection((host, int(door)), timeout=20)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    number = 6 if family == socket.AF_INET6 else 4
-    greeting = magic + bytes.fromhex(token or own) + struct.pack(">BH", number, port)
-    connection.sendall(greeting + socket.inet_pton(family, address))
-    return connection
-
-
-def verdict(port: int, address: str = _GATE, **how: object) -> bytes:
-    with dial(port, address, **how) as connection:  # type: ignore[arg-type]
-        try:
-            return connection.recv(1)
-        except ConnectionError:
-            return b""
 
 
 def ask(connection: socket.socket, text: str) -> bytes:

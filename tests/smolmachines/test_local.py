@@ -18,7 +18,7 @@ from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 from tests.contract.conftest import out, sh
 from tests.smolmachines import native
 from tests.smolmachines.local_fixtures import bottle, options, root, session
-from tests.smolmachines.native import Machine
+from tests.smolmachines.native import Machine, answers
 
 __all__ = ["bottle", "options", "root", "session"]
 
@@ -80,6 +80,8 @@ def test_a_kept_machine_is_detached_and_its_door_opened_again(
     (machine,) = Machine.machines.values()
     assert (machine.config["persistent"], machine.config["detached"]) == (True, True)
     out(kept, "echo 42 > answer")
+    kept.allow("new.test")
+    assert answers(3128)
     session.close()
     assert machine.interceptor is not None
     port = int(machine.interceptor[0].rpartition(":")[2])
@@ -87,7 +89,8 @@ def test_a_kept_machine_is_detached_and_its_door_opened_again(
         socket.create_connection(("127.0.0.1", port)).close()
     again = session.attach(bottle_name)
     assert out(again, "cat answer") == "42\n"
-    socket.create_connection(("127.0.0.1", port)).close()
+    assert answers(3128)
+    assert [route.host for route in again.bottle.network.routes.routes] == ["new.test"]  # type: ignore[union-attr]
     again.stop()
 
 

@@ -1,8 +1,7 @@
-"""Hold a kept bottle again: its plan is read back from its machine's labels and its record."""
+"""Hold a kept bottle again: its plan is read back from its record."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -41,9 +40,11 @@ def attach(slug: str) -> Iterator[SmolmachinesBottle]:
         if not found or found[0].state not in ("running", "started"):
             raise sdk.gone(record.name)
         machine = Machine.open(found[0].id, connection)
-    plan = _plan(record, json.loads(labels.get(found[0].labels, "spec")))
+    plan = _plan(record, record.details["attach"])
     with ExitStack() as stack:
-        doorman = stack.enter_context(Doorman.reopen(slug)) if plan.target == "local" else None
+        doorman = Doorman.reopen(slug) if plan.target == "local" else None
+        if doorman:
+            stack.callback(doorman.close)
         bottle = SmolmachinesBottle(plan, machine, doorman)
         stack.callback(bottle.desk.close)
         stack.callback(bottle.network.close)

@@ -7,9 +7,11 @@ branchable machines"), and every local bottle's do: there the home is copied int
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bb_jupyter.backend import state
@@ -31,9 +33,12 @@ def snapshot(bottle: SmolmachinesBottle) -> Iterator[SmolmachinesBottlePlan]:
     if plan.target == "cloud":
         yield replace(plan, source=bottle.machine.id)
         return
-    try:
-        held = transfer.packed_home(bottle, state.state_dir() / bottle.slug)
-        with held as archive:
-            yield replace(plan, home_archive=archive)
-    except OSError as error:
-        raise BackendUnavailable(f"cannot branch '{bottle.name}': {error.strerror or error}") from None
+    with ExitStack() as stack:
+        try:
+            folder = state.state_dir() / bottle.slug
+            file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, suffix=".tar"))
+            complaint = transfer.pack_home(bottle, file)
+        except OSError as error:
+            raise BackendUnavailable(f"cannot branch '{bottle.name}': {error.strerror or error}") from None
+        left_out = (f"not all of '{bottle.name}' is taken over: {complaint}",) if complaint else ()
+        yield replace(plan, home_archive=Path(file.name), warnings=plan.warnings + left_out)

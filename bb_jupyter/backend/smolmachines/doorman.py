@@ -20,8 +20,6 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,9 +68,8 @@ class Doorman:
         self._door, self._folder, self._process = door, folder, process
 
     @classmethod
-    @contextmanager
-    def open(cls, slug: str) -> Iterator[Doorman]:
-        """Start the doorman of a new machine; leaving the context ends it.
+    def open(cls, slug: str) -> Doorman:
+        """Start the doorman of a new machine.
 
         Raises:
             BackendUnavailable: it does not start.
@@ -83,16 +80,11 @@ class Doorman:
             descriptor = os.open(folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w") as file:  # noqa: PTH123 - a descriptor
                 json.dump(asdict(door), file)
-            doorman = cls(door, folder, _spawn(listener, door, folder))
-        try:
-            yield doorman
-        finally:
-            doorman.close()
+            return cls(door, folder, _spawn(listener, door, folder))
 
     @classmethod
-    @contextmanager
-    def reopen(cls, slug: str) -> Iterator[Doorman]:
-        """Start a doorman for a machine that runs already; leaving the context ends it.
+    def reopen(cls, slug: str) -> Doorman:
+        """Start a doorman for a machine that runs already.
 
         Raises:
             BackendUnavailable: its door is lost, or somebody else stands there.
@@ -106,11 +98,7 @@ class Doorman:
                 f"the network of {slug} cannot be opened again: {error}", hint="Copy out what you need, and stop it."
             ) from None
         with listener:
-            doorman = cls(door, folder, _spawn(listener, door, folder))
-        try:
-            yield doorman
-        finally:
-            doorman.close()
+            return cls(door, folder, _spawn(listener, door, folder))
 
     @property
     def binding(self) -> EgressInterceptor:

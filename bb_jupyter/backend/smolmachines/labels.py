@@ -1,4 +1,4 @@
-"""What a machine's labels say: whose it is, of which bottle, and what a later process must know of it."""
+"""What a machine's labels say: whose it is, and of which bottle."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def of_plan(plan: SmolmachinesBottlePlan) -> dict[str, str]:
         "keep": str(int(spec.keep)),
         "agent": spec.agent.name if spec.agent else "",
         "bottle": spec.manifest.name,
-        "spec": json.dumps(_to_attach(plan)),
     }
     return {_PREFIX + key: value for key, value in values.items()}
 
 
-def _to_attach(plan: SmolmachinesBottlePlan) -> dict[str, Any]:
+def to_attach(plan: SmolmachinesBottlePlan) -> dict[str, Any]:
+    """Return what a later process must know to run commands as this one does; kept here, for the user's own values."""
     spec = plan.spec
     return {
         "image": plan.image,

@@ -43,12 +43,14 @@ def launch(plan: SmolmachinesBottlePlan, provision: Provision, on_progress: OnPr
         BackendUnavailable: this host cannot run machines, or the cloud refuses.
         BuildFailed: an image cannot be built.
     """
-    state.add_details(plan.slug, target=plan.target)
+    state.add_details(plan.slug, target=plan.target, **({"attach": labels.to_attach(plan)} if plan.spec.keep else {}))
     source = image.obtain(plan, on_progress)
     with ExitStack() as stack:
         steps = stack.enter_context(Steps())
         on_progress(Progress("start"))
-        doorman = stack.enter_context(Doorman.open(plan.slug)) if plan.target == "local" else None
+        doorman = Doorman.open(plan.slug) if plan.target == "local" else None
+        if doorman:
+            stack.callback(doorman.close)
         stack.callback(lambda: steps.run(lambda: remove(plan.target, plan.machine)))
         machine = steps.run(lambda: _machine(plan, source, doorman))
         state.add_details(plan.slug, id=machine.id, branch=bool(plan.source))

@@ -30,7 +30,7 @@ def resolve_plan(basis: PlanBasis) -> SmolmachinesBottlePlan:
         UsageError: the spec asks for what machines have not, or the cloud cannot enforce.
         BackendUnavailable: the SDK or the key is missing.
     """
-    sdk.module()
+    sdk.require()
     where = sdk.target()
     sdk.connection(where)
     spec = basis.spec

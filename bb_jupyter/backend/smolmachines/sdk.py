@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from http.client import HTTPException
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, UsageError
@@ -28,7 +27,7 @@ TOKEN, URL = "SMOL_CLOUD_TOKEN", "SMOL_CLOUD_URL"
 #: Seconds that a command of ours may take which does next to nothing.
 SHORT = 60.0
 _INSTALL = "pip install 'bb-jupyter[smolmachines]'"
-_CLOUD_HINT = "`%bottle doctor` tells more."
+_DOCTOR = "`%bottle doctor` tells more."
 
 
 def installed() -> bool:
@@ -36,17 +35,16 @@ def installed() -> bool:
     return find_spec("smol") is not None
 
 
-def module() -> smol:  # type: ignore[valid-type]
-    """Return the SDK.
+def require() -> None:
+    """Import the SDK.
 
     Raises:
         BackendUnavailable: it is not installed.
     """
     try:
-        import smol
+        import smol  # noqa: F401
     except ImportError:
         raise BackendUnavailable("the smolmachines SDK is not installed", hint=f"Run: {_INSTALL}") from None
-    return smol
 
 
 def target() -> Target:
@@ -78,7 +76,7 @@ def connection(where: Target) -> smol.ConnectOptions:
     Raises:
         BackendUnavailable: the SDK is not installed, or the cloud's key is not set.
     """
-    module()
+    require()
     from smol import ConnectOptions
 
     if where == "cloud" and not os.environ.get(TOKEN):
@@ -106,11 +104,9 @@ def explain(error: smol.SmolError, doing: str) -> BottleError:
     if error.status == 429:
         wait = f" in {error.retry_after_s:.0f} s" if error.retry_after_s is not None else " later"
         return BackendUnavailable(f"cannot {doing}: the smol cloud is asked too often", hint=f"Try again{wait}.")
-    if error.code == "CONNECTION" or error.code == "TIMEOUT" or error.retryable:
+    if error.code in ("CONNECTION", "TIMEOUT") or error.retryable:
         return BackendUnavailable(f"cannot {doing}: {why}", hint="Try again; it is no fault of the bottle.")
-    if error.code in ("KVM_UNAVAILABLE", "HYPERVISOR_UNAVAILABLE", "UNSUPPORTED_PLATFORM", "RUNTIME_NOT_INSTALLED"):
-        return BackendUnavailable(f"cannot {doing}: {why}", hint=_CLOUD_HINT)
-    return BackendUnavailable(f"cannot {doing}: {why}", hint=_CLOUD_HINT)
+    return BackendUnavailable(f"cannot {doing}: {why}", hint=_DOCTOR)
 
 
 @contextlib.contextmanager
@@ -137,9 +133,3 @@ def errors(doing: str, *, name: str = "") -> Iterator[None]:
         raise BackendUnavailable(f"cannot {doing}: {error}", hint="Try again; it is no fault of the bottle.") from None
     except ValueError as error:  # a configuration that its types refuse
         raise BackendUnavailable(f"cannot {doing}: {error}") from None
-
-
-def engine_folder() -> Path:
-    """Return where the embedded engine keeps its machines; it need not exist."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "smolvm"

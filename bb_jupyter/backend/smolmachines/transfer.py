@@ -8,7 +8,6 @@ import posixpath
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
     from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
 
+#: Who sets a machine up.
+ROOT = "0:0"
 #: Bytes of one staged file: within what a file request of the cloud takes (100 MiB), and its memory here.
 _PIECE = 16 << 20
 _BUFFER = 1 << 20
@@ -89,15 +90,21 @@ def copy_out(bottle: SmolmachinesBottle, source: str, target: Path) -> CopyRepor
             raise
 
 
-@contextlib.contextmanager
-def packed_home(bottle: SmolmachinesBottle, folder: Path) -> Iterator[Path]:
-    """Hold the bottle's home as a tar file below *folder*, until the context is left; this host never reads it."""
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tar") as file:
-        with bottle.run_own(shell.pack(GUEST_HOME, GUEST_HOME, ".")) as packing:
-            shutil.copyfileobj(Output(packing), file, _BUFFER)
-            packing.wait()
-        file.flush()
-        yield Path(file.name)
+def pack_home(bottle: SmolmachinesBottle, file: IO[bytes]) -> str:
+    """Write the bottle's home to *file* as a tar archive, which this host never reads.
+
+    Returns:
+        What tar complained of, in one line: a file that it could not read; empty for nothing.
+
+    Raises:
+        OSError: *file* cannot be written.
+        BottleGone: the bottle died.
+    """
+    with bottle.run_own(shell.pack(GUEST_HOME, GUEST_HOME, ".")) as packing:
+        shutil.copyfileobj(Output(packing), file, _BUFFER)
+        done = packing.wait()
+    file.flush()
+    return last_line(done.stderr) if done.returncode else ""
 
 
 def unpack_home(bottle: SmolmachinesBottle, archive: Path) -> None:
@@ -119,10 +126,6 @@ def remove_staged(machine: Machine, paths: list[str]) -> None:
 
     with contextlib.suppress(SmolError):
         machine.exec(shell.remove(paths), ExecOptions(user=ROOT, timeout=sdk.SHORT))
-
-
-#: Who sets a machine up.
-ROOT = "0:0"
 
 
 def resolve(path: str) -> str:
