@@ -246,7 +246,7 @@ def limits_of(**values: str | float | None) -> Limits:
         return Limits.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        reason = first.get("ctx", {}).get("error") or first["msg"]
+        reason = first.get("ctx", {}).get("error") or first["msg"].replace("Input should", "must")
         raise UsageError(f"{first['loc'][0]}: {reason}") from None
 
 

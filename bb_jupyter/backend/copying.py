@@ -51,7 +51,8 @@ class CopyPlan:
     special: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        what = f"{len(self.members)} entries, " if self.members else ""
+        count = len(self.members)
+        what = f"{count} {'entry' if count == 1 else 'entries'}, " if count else ""
         text = f"{self.copy.source} → {self.copy.target} ({what}{about_size(self.size)}"
         if self.ignored:
             text += f", {self.ignored} ignored"
