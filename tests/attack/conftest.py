@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter import manifest
-from bb_jupyter.backend.execution import Completed
+from bb_jupyter.backend.execution import Completed, Execution
 from bb_jupyter.selftest import Canary, Probe
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 from tests.attack.service import Service
@@ -44,6 +44,13 @@ def service(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
     server = Service(address_for(backend, request), tmp_path)
     yield server
     server.close()
+
+
+def first_output(execution: Execution) -> bytes:
+    """Wait for the first bytes of a command that runs on."""
+    while not (data := b"".join(chunk.data for chunk in execution.poll(60))):
+        assert execution.running
+    return data
 
 
 @pytest.fixture

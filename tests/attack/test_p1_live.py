@@ -17,7 +17,7 @@ from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 from bb_jupyter.selftest import Canary, Probe, network, proxy, selftest
 from bb_jupyter.selftest.proxy import connect
 from bb_jupyter.session import HeldBottle, Session
-from tests.attack.conftest import yaml_of
+from tests.attack.conftest import first_output, yaml_of
 from tests.attack.service import Service
 from tests.contract.conftest import Launch
 from tests.leftovers import SLUG_LABEL
@@ -115,7 +115,7 @@ def test_a_program_on_the_gateways_port_harms_only_itself(launch: Launch, canary
         "import socket, time; s = socket.create_server(('127.0.0.1', 3128)); print('up', flush=True); time.sleep(99)"
     )
     with held.exec(["python3", "-c", program]) as squatter:
-        assert squatter.poll(30)
+        assert first_output(squatter) == b"up\n"
         with pytest.raises(BackendUnavailable):
             held.allow("ok.test")
         assert held.bottle.network.state == "none"

@@ -12,7 +12,7 @@ from bb_jupyter.selftest import Canary, Probe
 from bb_jupyter.selftest.dial import Attempt
 from bb_jupyter.selftest.proxy import connect, get
 from bb_jupyter.session import Session
-from tests.attack.conftest import Walled, yaml_of
+from tests.attack.conftest import Walled, first_output, yaml_of
 from tests.attack.service import Service
 from tests.contract.conftest import Launch, out, sh
 
@@ -167,7 +167,7 @@ threading.Event().wait()
 def test_another_bottle_cannot_be_reached(launch: Launch, bottle_name: str, canary: Canary) -> None:
     one, two = launch(allow=("ok.test",)), launch(f"{bottle_name}b", allow=("ok.test",))
     with one.exec(["python3", "-u", "-c", _SERVE]) as serving:
-        port = int(b"".join(chunk.data for chunk in serving.poll(30)))
+        port = int(first_output(serving))
         addresses = ["127.0.0.1", "::1", *out(one, "hostname -I 2>/dev/null || :").split()]
         attempts = [Attempt("tcp", address, port, (b"x",), 1.0) for address in addresses]
         attempts += [Attempt("unix", "bb-neighbour", 0, (b"x",), 1.0)]

@@ -246,6 +246,7 @@ def test_a_gateway_that_dies_is_told_and_can_be_followed_by_another(new_notebook
         ("host: 'https://api.test/v1'", "Write host: api.test"),
         ("host: a.test, auth: {scheme: digest, token_ref: BB_TOKEN}", "scheme"),
         ("host: a.test, resolve: '127.0.0.1:443', ca: /no/such.pem", "/no/such.pem"),
+        ("host: a.test, resolve: '127.0.0.1:443', ca: /etc/hosts", "no certificate in PEM"),
     ],
 )
 def test_wrong_routes_are_told_in_two_lines(notebook: Notebook, bottle_name: str, route: str, part: str) -> None:
