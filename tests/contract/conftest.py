@@ -20,7 +20,7 @@ Launch = Callable[..., HeldBottle]
         pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
         pytest.param("docker", marks=pytest.mark.docker),
         # The whole SDK against a cloud on loopback whose machines are sandboxes of bubblewrap.
-        pytest.param("smolmachines-cloud", marks=[pytest.mark.smolmachines, pytest.mark.bubblewrap]),
+        pytest.param("smolmachines-cloud", marks=pytest.mark.smolmachines),
         pytest.param("smolmachines-local", marks=[pytest.mark.smolmachines, pytest.mark.docker]),
     ]
 )

@@ -66,12 +66,11 @@ def test_cleanup_finds_it_when_its_kernel_died(
 ) -> None:
     from bb_jupyter.backend.docker import branch
 
-    monkeypatch.setattr(branch, "remove_image", lambda client, image: None)
-    bottle.branch()
-    session.stop_all()
+    with monkeypatch.context() as killed:
+        killed.setattr(branch, "remove_image", lambda client, image: None)
+        bottle.branch()
+        session.stop_all()
     assert len(images(engine, bottle)) == 1
-    monkeypatch.undo()
-    monkeypatch.setenv("DOCKER_HOST", engine.address)
     assert not registry.get("docker").prepare_cleanup()  # its owner lives
     monkeypatch.setattr("bb_jupyter.backend.owner.Owner.alive", property(lambda owner: False))
     plan = registry.get("docker").prepare_cleanup()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.errors import UsageError
 from bb_jupyter.session import LaunchOptions, Session
 from tests.contract.conftest import out
@@ -126,3 +127,18 @@ def test_no_dockerfile_is_built_there(cloud: Cloud, session: Session, home: Path
     plan = session.plan("built", LaunchOptions(backend="smolmachines", bottle=name, image="registry.example/agent:1"))
     assert "registry.example/agent:1" in plan.text()
     assert "warning" in plan.text()
+
+
+def test_an_agent_finds_its_credential_by_its_own_variable(
+    cloud: Cloud, session: Session, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", _SECRET)
+    (home / "agents").mkdir()
+    (home / "agents" / "coder.md").write_text("---\nprovider: claude\n---\nBe brief.\n")
+    plan = session.plan("work", LaunchOptions(backend="smolmachines", agent="coder", image="registry.example/claude:1"))
+    assert isinstance(plan, SmolmachinesBottlePlan)
+    (credential,) = plan.credentials
+    assert (credential.env_var, credential.host) == ("ANTHROPIC_API_KEY", "api.anthropic.com")
+    assert "ANTHROPIC_API_KEY" not in plan.env  # the cloud sets it, to its own placeholder
+    assert "api.anthropic.com" in plan.allow_hosts
+    assert _SECRET not in plan.text() + repr(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import secrets
 import threading
@@ -170,7 +171,8 @@ class SmolmachinesBottle(Bottle):
     def _remover(self, staged: list[str]) -> Callable[[], None]:
         def remove() -> None:
             if staged:  # takes a request of its own, and nobody waits for it
-                threading.Thread(target=transfer.remove_staged, args=(self.machine, staged), daemon=True).start()
+                with contextlib.suppress(RuntimeError):  # an interpreter that ends starts no thread
+                    threading.Thread(target=transfer.remove_staged, args=(self.machine, staged), daemon=True).start()
 
         return remove
 
