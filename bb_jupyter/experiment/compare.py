@@ -16,7 +16,7 @@ import html
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -160,10 +160,8 @@ def compare(runs: Iterable[RunRecord], by: str = "agent", *, confidence: float =
     for run in results:
         grouped.setdefault(value_of(run, by), []).append(run)
     groups = tuple(_group(name, members, confidence) for name, members in grouped.items())
-    pairs = (
-        _pair((one, grouped[one]), (two, grouped[two]), by, confidence)
-        for one, two in itertools.combinations(grouped, 2)
-    )
+    shared = {name: {_rest(run, by): run.passed for run in members} for name, members in grouped.items()}
+    pairs = (_pair(one, two, shared, confidence) for one, two in itertools.combinations(grouped, 2))
     return Comparison(by, confidence, groups, tuple(pair for pair in pairs if pair.pairs))
 
 
@@ -200,7 +198,10 @@ def paired(only_first: int, only_second: int, pairs: int, confidence: float = 0.
 def mcnemar(only_first: int, only_second: int) -> float:
     """Return the exact two-sided p of McNemar's test."""
     uneven = only_first + only_second
-    tail = sum(math.comb(uneven, k) for k in range(min(only_first, only_second) + 1))
+    tail, ways = 0, 1  # ways: C(uneven, k), each from the one before
+    for k in range(min(only_first, only_second) + 1):
+        tail += ways
+        ways = ways * (uneven - k) // (k + 1)
     return min(1.0, 2 * tail / (1 << uneven))
 
 
@@ -249,16 +250,15 @@ def _group(name: str, runs: Sequence[RunRecord], confidence: float) -> Group:
     )
 
 
-def _pair(
-    first: tuple[str, Sequence[RunRecord]], second: tuple[str, Sequence[RunRecord]], by: str, confidence: float
-) -> Pair:
-    sides = [{_rest(run, by): run.passed for run in runs} for _, runs in (first, second)]
-    shared = [(sides[0][key], sides[1][key]) for key in sides[0].keys() & sides[1].keys()]
-    only_first, only_second = shared.count((True, False)), shared.count((False, True))
-    low, high = paired(only_first, only_second, len(shared), confidence) if shared else (-1.0, 1.0)
-    difference = (only_first - only_second) / len(shared) if shared else 0.0
-    p = mcnemar(only_first, only_second)
-    return Pair(first[0], second[0], len(shared), only_first, only_second, difference, low, high, p)
+def _pair(first: str, second: str, sides: Mapping[str, Mapping[tuple[object, ...], bool]], confidence: float) -> Pair:
+    one, two = sides[first], sides[second]
+    both = [(passed, two[key]) for key, passed in one.items() if key in two]
+    only_first, only_second = both.count((True, False)), both.count((False, True))
+    low, high = paired(only_first, only_second, len(both), confidence) if both else (-1.0, 1.0)
+    difference = (only_first - only_second) / len(both) if both else 0.0
+    return Pair(
+        first, second, len(both), only_first, only_second, difference, low, high, mcnemar(only_first, only_second)
+    )
 
 
 def _rest(run: RunRecord, by: str) -> tuple[object, ...]:

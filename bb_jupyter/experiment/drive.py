@@ -68,6 +68,7 @@ class Drive:
     stopping: str = ""
     _pending: dict[Future[Any], str] = field(default_factory=dict)
     _done: int = 0
+    _due: float = 0.0
     _lost: list[str] = field(default_factory=list)
 
     def run(self, specs: Iterator[RunSpec]) -> None:
@@ -90,7 +91,7 @@ class Drive:
             while self._pending:
                 self._follow()
             self.lane.close()
-            self._tell()
+            self._tell(always=True)
         if self._lost and not self._done:
             raise _no_result(self._lost)
 
@@ -138,8 +139,13 @@ class Drive:
                 self.stop("run after run was lost")
                 raise _no_result(self._lost)
 
-    def _tell(self) -> None:
+    def _tell(self, *, always: bool = False) -> None:
+        now = time.monotonic()
+        if now < self._due and not always:
+            return
         states = self.store.states()
+        # Of a large grid this takes time: never more than a tenth of it all.
+        self._due = time.monotonic() + 9 * (time.monotonic() - now)
         seconds = time.monotonic() - self.meter.began
         missing = sum(state in ("waiting", "running") for state in states.values())
         left = seconds / self._done * missing if self._done else None

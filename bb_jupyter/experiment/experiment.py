@@ -183,7 +183,7 @@ class Experiment:
 
     def compare(self, by: str = "agent", *, confidence: float = 0.95) -> Comparison:
         """Compare groups of runs; see `compare.compare`."""
-        return compare(self.runs(), by, confidence=confidence)
+        return compare(self._results(), by, confidence=confidence)
 
     def diff(self, run_a: str, run_b: str) -> RunDiff:
         """Say how two runs differ: inputs, results, and what they left."""
@@ -207,7 +207,7 @@ class Experiment:
         needed("matplotlib", "a figure")
         from bb_jupyter.experiment.figure import draw
 
-        return draw(self.runs(), by, confidence=confidence)
+        return draw(self._results(), by, confidence=confidence)
 
     def export(self, target: str | Path) -> Path:
         """Write everything to a new folder that a colleague can open, with or without this package.
@@ -232,6 +232,9 @@ class Experiment:
         states = list(self._store.states().values()) if self._store.exists else []
         counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
         return f"<experiment {self.name}: {counts or 'not begun'}>"
+
+    def _results(self) -> list[RunRecord]:
+        return [self._record(row) for row in self._store.rows(results=True) if not row["rerun_of"]]
 
     def _record(self, row: Mapping[str, Any]) -> RunRecord:
         return RunRecord.of(row, self._store.run_folder(row["id"]))
@@ -296,7 +299,8 @@ class Experiment:
         if on_tick is not None:
             drive = replace(drive, on_tick=on_tick)
         try:
-            drive.run(specs(owner))
+            with self._store.kept_open():
+                drive.run(specs(owner))
         finally:
             self.stopped = drive.stopping
             self._store.free(owner)

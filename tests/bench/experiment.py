@@ -50,7 +50,9 @@ def rows(engine: Engine | None) -> Iterator[Row]:
 
 
 def _bubblewrap() -> Iterator[Row]:
-    bare = [str(bwrap.find()[0]), "--ro-bind", "/", "/", "--unshare-all", "--proc", "/proc", "--dev", "/dev", "true"]
+    links = [word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
+    bare = [str(bwrap.find()[0]), "--ro-bind", "/usr", "/usr", *links, "--unshare-all", "--proc", "/proc"]
+    bare += ["--dev", "/dev", "true"]
     options = LaunchOptions(backend="bubblewrap")
     experiment = _experiment(_RUNS, backend="bubblewrap")
     workers = capacity(experiment.definition)
