@@ -67,7 +67,7 @@ def _refs(refs: object) -> list[str] | None:
 
 
 def _row(proposal: Proposal, status: Status) -> Mapping[str, Any]:
-    outcome = status.outcome
+    decision, outcome = status.decision, status.outcome
     return {
         "id": proposal.id,
         "slug": proposal.slug,
@@ -78,6 +78,7 @@ def _row(proposal: Proposal, status: Status) -> Mapping[str, Any]:
         "content": dict(proposal.content),
         "token": proposal.token,
         "state": status.state,
-        "why": status.decision.why if status.decision else "",
+        "why": decision.why if decision else "",
+        "answer": str(decision.answer.get("text", "")) if decision else "",
         "outcome": {"ok": outcome.ok, "text": outcome.text, "held": outcome.held} if outcome else None,
     }

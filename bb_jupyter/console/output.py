@@ -12,6 +12,8 @@ from bb_jupyter.errors import UsageError
 
 #: Bytes of one answer at most, and of a first look at a log's end.
 MOST, TAIL = 1 << 20, 1 << 16
+#: Bytes of a log that are searched for its last line, and characters of that line.
+_END, _LINE = 1 << 13, 500
 
 
 def read(slug: str, *, run: int = 0, offset: int = -TAIL) -> Mapping[str, Any]:
@@ -44,9 +46,9 @@ def last_line(slug: str) -> str:
     found = logs.logs_of(slug)
     if not found:
         return ""
-    _, data, _ = _piece(found[-1], -2048, whole_line=False)
+    _, data, _ = _piece(found[-1], -_END, whole_line=False)
     lines = data.decode("utf-8", "replace").replace("\r", "\n").splitlines()
-    return next((line[:200] for line in reversed(lines) if line.strip()), "")
+    return next((line[:_LINE] for line in reversed(lines) if line.strip()), "")
 
 
 def _piece(path: Path, offset: int, *, whole_line: bool = True) -> tuple[int, bytes, int]:

@@ -7,7 +7,7 @@ const TITLES = {
   egress: content => `wants to reach ${content.host}`,
   push: content => `wants to push to ${content.alias}`,
   question: content => `asks: ${content.question}`,
-  "copy-out": content => `wants to hand out ${content.path}`,
+  "copy-out": content => `offers the file ${content.path}`,
 };
 
 /** Return what a proposal is about, in a few words.  @param {Approval} approval */
@@ -92,9 +92,9 @@ export class Card {
   /** Show what was decided, here or elsewhere; a push that upstream refused waits on.  @param {Approval} approval */
   settle(approval) {
     this.approval = approval;
-    const { state, why, outcome } = approval;
+    const { state, why, answer, outcome } = approval;
     if (state !== "pending") {
-      say(this.status, [state, why && `(${why})`, outcome?.text].filter(Boolean).join(" "));
+      say(this.status, [state, answer && `: ${answer}`, why && `(${why})`, outcome?.text].filter(Boolean).join(" "));
       this.actions.remove();
     } else if (outcome) {
       say(this.status, outcome.text);

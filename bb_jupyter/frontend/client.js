@@ -5,7 +5,7 @@
  *   keep: boolean, held: boolean, owner: string, kernel: string, last: string, cpu: number | null, memory: number | null}}
  *   Bottle
  * @typedef {{id: number, slug: string, bottle: string, kind: string, created: number, expires: number | null,
- *   content: Record<string, any>, token: string, state: string, why: string,
+ *   content: Record<string, any>, token: string, state: string, why: string, answer: string,
  *   outcome: {ok: boolean, text: string, held: boolean} | null}} Approval
  * @typedef {{time: number, method: string, host: string, port: number, path: string, verdict: string, why: string,
  *   status: number, up: number, down: number, allow: string}} Request

@@ -6,8 +6,9 @@ const MOST = 200_000;
 
 /** A log of any length: only the lines in sight are elements.  Follows its end until somebody scrolls up. */
 export class Log {
-  /** @param {string} label */
-  constructor(label) {
+  /** @param {string} label @param {(line: string) => string} [read] makes a line of output readable */
+  constructor(label, read = line => line) {
+    this.read = read;
     /** @type {string[]} */
     this.lines = [];
     this.partial = "";
@@ -29,7 +30,7 @@ export class Log {
   add(text) {
     const parts = (this.partial + text).split("\n");
     this.partial = (parts.pop() ?? "").slice(-(1 << 16));
-    for (const part of parts) this.lines.push(lineOf(part));
+    for (const part of parts) this.lines.push(...this.read(part).split("\n").map(lineOf));
     if (this.lines.length > MOST) this.lines.splice(0, this.lines.length - MOST);
     this.due();
   }
@@ -61,7 +62,7 @@ export class Log {
     const last = Math.min(this.count, first + Math.ceil(this.view.clientHeight / HEIGHT) + 10);
     const drawn = [];
     for (let at = first; at < last; at++) {
-      const text = at < this.lines.length ? this.lines[at] : lineOf(this.partial);
+      const text = at < this.lines.length ? this.lines[at] : lineOf(this.read(this.partial).split("\n", 1)[0]);
       drawn.push(h("div", at === this.found ? { class: "bb-found" } : {}, text.slice(0, 4000) || " "));
     }
     this.top.style.transform = `translateY(${first * HEIGHT}px)`;

@@ -1,4 +1,5 @@
 import { duration, h, lineOf, newId, say, size } from "./dom.js";
+import { words } from "./events.js";
 import { Log } from "./log.js";
 
 /** @typedef {import("./client.js").Bottle} Bottle */
@@ -37,10 +38,15 @@ export class Row {
   update(bottle) {
     this.bottle = bottle;
     say(this.name, bottle.name);
-    say(this.last, lineOf(bottle.last));
+    say(this.last, lineOf(this.read(bottle.last).trim().split("\n").pop() ?? ""));
     this.dot.classList.toggle("bb-bad", bottle.state !== "running" || !bottle.held);
     if (this.go) this.go.hidden = !this.open || !bottle.kernel;
     this.tick();
+  }
+
+  /** Return a line of output as a person reads it.  @param {string} line */
+  read(line) {
+    return this.bottle.agent ? words(line) : line;
   }
 
   /** Say what changes with time alone. */
@@ -64,7 +70,7 @@ export class Row {
   unfold() {
     this.next = -1;
     this.run = 0;
-    this.log = new Log(`Output of ${this.bottle.name}`);
+    this.log = new Log(`Output of ${this.bottle.name}`, line => this.read(line));
     this.earlier = h("button", { type: "button", hidden: true, onclick: () => void this.loadEarlier() }, "Earlier output");
     this.egress = h("div", { class: "bb-egress" });
     this.host = h("input", { type: "text", class: "bb-grow", placeholder: "Host", "aria-label": "Host to allow", maxlength: "300",

@@ -27,7 +27,7 @@ from bb_jupyter.notebook.visible import one_line
 #: What JupyterLab draws with our extension (`labextension/src/drawn.ts`).
 MIME = "application/vnd.bb-jupyter.console+json"
 #: The widget's modules, those that others need first; there is no bundler, so they become one file here.
-_MODULES = ("dom.js", "client.js", "log.js", "approval.js", "row.js", "board.js", "widget.js")
+_MODULES = ("dom.js", "client.js", "events.js", "log.js", "approval.js", "row.js", "board.js", "widget.js")
 _IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
 _NONE = "no bottle is running"
 _HEAD = ("name", "backend", "agent", "state", "owner", "last line")
