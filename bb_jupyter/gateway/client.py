@@ -18,6 +18,8 @@ from bb_jupyter.gateway.host_process import GatewayProcess
 
 Event = dict[str, Any]
 _CHUNK: Final = 1 << 16
+#: Seconds that a gateway may take to start on a busy machine.
+_START: Final = 15.0
 
 
 class Channel(Protocol):
@@ -96,7 +98,7 @@ class GatewayClient:
         *,
         audit: AuditLog | None = None,
         on_event: Callable[[Event], None] | None = None,
-        timeout: float = 15.0,
+        timeout: float = _START,
         process: GatewayProcess | None = None,
         ready: bool = True,
     ) -> GatewayClient:
@@ -130,7 +132,7 @@ class GatewayClient:
             raise
         return client
 
-    def start(self, config: GatewayConfig | None, *, timeout: float = 15.0) -> None:
+    def start(self, config: GatewayConfig | None, *, timeout: float = _START) -> None:
         """Do `begin`, then `wait_ready`."""
         self.begin(config)
         self.wait_ready(timeout)
@@ -147,7 +149,7 @@ class GatewayClient:
             with contextlib.suppress(OSError):  # if it is dead, the reader says so
                 self._send(config.to_json())
 
-    def wait_ready(self, timeout: float = 15.0) -> None:
+    def wait_ready(self, timeout: float = _START) -> None:
         """Wait until the gateway is ready.
 
         Args:
@@ -159,7 +161,7 @@ class GatewayClient:
         """
         self._wait_start(lambda: self._ready is not None, timeout)
 
-    def wait_ca(self, timeout: float = 15.0) -> None:
+    def wait_ca(self, timeout: float = _START) -> None:
         """Wait until `ca_pem` is known, which is before the gateway is ready; see `wait_ready`."""
         self._wait_start(lambda: bool(self.ca_pem), timeout)
 
@@ -197,7 +199,7 @@ class GatewayClient:
         """Whether the gateway is there; when not, the bottle has no network."""
         return bool(self._ca_pem) and not self._ended
 
-    def wait_listening(self, *names: str, timeout: float = 15.0) -> None:
+    def wait_listening(self, *names: str, timeout: float = _START) -> None:
         """Wait until rooms are served on sockets from the bottle (docker: after the donor ran).
 
         Raises:
@@ -206,7 +208,7 @@ class GatewayClient:
         if not self._wait(lambda: {*names} <= self._listening, timeout):
             raise BackendUnavailable(f"the bottle's gateway got no sockets for {', '.join(names)}")
 
-    def replace_policy(self, routes: Sequence[RouteConfig], *, timeout: float = 15.0) -> int:
+    def replace_policy(self, routes: Sequence[RouteConfig], *, timeout: float = _START) -> int:
         """Replace the whole policy; connections that it does not allow are closed.
 
         Args:
@@ -237,16 +239,14 @@ class GatewayClient:
         """Wait until *on_event* has had everything that the gateway has decided so far.
 
         Args:
-            timeout: seconds; a gateway that is gone or overloaded is not waited for longer.
+            timeout: seconds; a gateway that is gone or overloaded is not waited for longer, one that starts is.
         """
-        if self._ready is None:
-            return  # it has decided nothing yet
         with self._changed:
             self._asked += 1
             number = self._asked
         with contextlib.suppress(OSError, ValueError):
             self._send({"op": "sync", "number": number})
-            self._wait(lambda: self._synced >= number, timeout)
+            self._wait(lambda: self._synced >= number, timeout if self._ready else max(timeout, _START))
 
     def limit_egress(self, most: int) -> None:
         """Let at most *most* bytes pass in all; then an event ``budget`` comes, and nothing is allowed any more."""

@@ -65,6 +65,12 @@ def test_a_refusal_at_the_end_of_a_cell_is_told_there_and_not_in_the_next(notebo
         assert notebook.run(script(bottle, "true")).stderr == ""
 
 
+def test_a_refusal_is_told_in_the_very_first_cell(notebook: Notebook, bottle_name: str) -> None:
+    """Its gateway may still be starting when the command ends."""
+    cell = notebook.run(f"%%bottle {bottle_name} --allow ok.test --rm\n{_CURL} https://other.test || true")
+    assert "denied other.test:443" in cell.stderr
+
+
 def test_many_refusals_are_a_few_lines(notebook: Notebook, bottle: str) -> None:
     ask = f"for n in 1 1 1 2 3 4 5 6 7 8; do {_CURL} https://h$n.test || true; done"
     told = notebook.run(script(bottle, ask)).stderr.splitlines()
