@@ -73,6 +73,13 @@ def test_an_outage_of_what_may_be_asked_again_is_passed_over(cloud: Cloud, bottl
     assert bottle.bottle.alive
 
 
+def test_a_bottle_that_cannot_be_asked_is_not_given_up(cloud: Cloud, session: Session, bottle: HeldBottle) -> None:
+    cloud.faults.append(Fault("GET", "", status=503, headers={"retry-after": "0"}, times=4))
+    assert session.get(bottle.name) is bottle
+    assert not cloud.faults
+    assert out(bottle, "echo usable") == "usable\n"
+
+
 def test_an_exec_that_is_refused_is_not_sent_again(cloud: Cloud, bottle: HeldBottle) -> None:
     out(bottle, "true")
     before = cloud.requests.count(f"POST /v1/machines/{next(iter(cloud.machines))}/exec/stream")

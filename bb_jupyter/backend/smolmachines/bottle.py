@@ -25,7 +25,7 @@ from bb_jupyter.backend.smolmachines.doorman import Doorman
 from bb_jupyter.backend.smolmachines.execution import SmolExecution, refused
 from bb_jupyter.backend.smolmachines.prepare import machine_user
 from bb_jupyter.backend.spec import Copy
-from bb_jupyter.errors import BackendUnavailable, BottleError, UsageError
+from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
 from bb_jupyter.gateway import GATE_ADDRESS
 
 if TYPE_CHECKING:
@@ -63,12 +63,14 @@ class SmolmachinesBottle(Bottle):
 
     @property
     def alive(self) -> bool:
-        """Whether its machine runs."""
+        """Whether its machine runs; one that cannot be asked just now is not given up for that."""
         try:
             with sdk.errors("look at the machine", name=self.name):
                 return self.machine.state() in _ALIVE
-        except BottleError:
+        except BottleGone:
             return False
+        except BackendUnavailable:
+            return True
 
     def allow(self, routes: EgressPlan) -> int:
         """See `Bottle.allow`; a cloud machine's network is what it was launched with.
