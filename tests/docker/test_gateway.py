@@ -219,6 +219,20 @@ def test_a_kept_bottle_whose_gateway_died_meanwhile_gets_another(kept: str, api:
     assert [agent.state for agent in Session().active() if agent.name == kept] == ["running"]
 
 
+def test_a_kept_bottle_that_ended_with_its_engine_gets_another_gateway(kept: str, api: docker.APIClient) -> None:
+    (active,) = [agent for agent in Session().active() if agent.name == kept]
+    for container in containers_of(api, active.slug).values():
+        with contextlib.suppress(docker.errors.APIError):  # the donor ends by itself
+            api.kill(container["Id"])
+    until(lambda: [agent.state for agent in Session().active() if agent.name == kept] == ["stopped"])
+    held = Session().attach(kept)
+    assert held.bottle.network.state == "lost"
+    assert "no-route" not in held.exec(["sh", "-c", f"{_REFUSED} 2>&1"]).wait().stdout.decode()
+    held.allow("more.test")
+    assert held.bottle.network.state == "open"
+    assert "no-route" in out(held.bottle, _REFUSED)
+
+
 def test_a_dead_owners_donor_is_an_orphan_and_a_kept_bottle_is_not(
     nothing_left: None, backend: DockerBackend, prepare: Plan, api: docker.APIClient, engine: Engine
 ) -> None:
