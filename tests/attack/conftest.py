@@ -16,7 +16,7 @@ from bb_jupyter.backend.execution import Completed, Execution
 from bb_jupyter.selftest import Canary, Probe
 from bb_jupyter.session import HeldBottle, LaunchOptions, Session
 from tests.attack.service import Service
-from tests.contract.conftest import backend, launch, session  # noqa: F401 - the fixtures of single tests
+from tests.contract.conftest import launch, session  # noqa: F401 - the fixtures of single tests
 from tests.leftovers import Engine
 
 TOKEN_REF = "BB_ATTACK_TOKEN"
@@ -29,7 +29,20 @@ def yaml_of(*routes: dict[str, object]) -> str:
     return json.dumps({"egress": {"routes": routes}})
 
 
-def address_for(backend: str, request: pytest.FixtureRequest) -> str:  # noqa: F811
+@pytest.fixture(
+    params=[
+        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A backend with a gateway of ours; what the smol cloud filters is tested in tests/smolmachines."""
+    if request.param == "docker":
+        monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", request.getfixturevalue("engine").base_image)
+    return str(request.param)
+
+
+def address_for(backend: str, request: pytest.FixtureRequest) -> str:
     """Return an address of this host at which the gateways of a backend reach it."""
     if backend != "docker":
         return "127.0.0.1"
@@ -40,7 +53,7 @@ def address_for(backend: str, request: pytest.FixtureRequest) -> str:  # noqa: F
 
 
 @pytest.fixture
-def service(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:  # noqa: F811
+def service(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     server = Service(address_for(backend, request), tmp_path)
     yield server
     server.close()
