@@ -11,6 +11,8 @@ from typing import Protocol
 from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.errors import CommandFailed
+from bb_jupyter.logs import MAX_LOG
+from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.notices import Notices
 from bb_jupyter.notebook.result import CellResult
@@ -77,12 +79,17 @@ class Running:
                 self._pump(execution)
             finally:
                 self._log.close()
-                self._screen.finish(self._notices.finish())
+                self._screen.finish([*self._cut_log(), *self._notices.finish()])
             return CellResult.of(execution.wait(), self._log.path)
 
     def kill(self) -> None:
         """Kill the script.  Any thread may; the one in `show` then returns.  Idempotent."""
         self._execution.kill()
+
+    def _cut_log(self) -> list[str]:
+        if not self._log.full:
+            return []
+        return [f"⋯ the log is not whole: the disk is full, or it has {about_size(MAX_LOG)}: {self._log.path}"]
 
     def _pump(self, execution: Execution) -> None:
         try:

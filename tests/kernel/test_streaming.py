@@ -122,6 +122,18 @@ def test_cap_shows_head_and_tail_and_names_the_log(notebook: Notebook, bottle: s
     assert float(left_out[0]) == pytest.approx((log.stat().st_size - len(cell.stdout)) / 2**20, abs=0.05)
 
 
+def test_a_log_that_could_not_be_written_is_told(notebook: Notebook, bottle: str) -> None:
+    notebook.run("import bb_jupyter.logs, pathlib; real = pathlib.Path.open")
+    notebook.run("def full(*args, **options): raise OSError(28, 'No space left on device')")
+    notebook.run("pathlib.Path.open = full")
+    try:
+        cell = notebook.run(f"%%bottle {bottle}\nseq 1000000")
+    finally:
+        notebook.run("pathlib.Path.open = real")
+    assert cell.ok and cell.stdout.endswith("1000000\n")
+    assert "the log is not whole: the disk is full" in cell.stderr
+
+
 def test_output_below_the_cap_is_whole_and_says_nothing(notebook: Notebook, bottle: str) -> None:
     cell = notebook.run(f"%%bottle {bottle}\nseq 150000")
     assert cell.stdout == "".join(f"{i}\n" for i in range(1, 150001))
