@@ -225,11 +225,15 @@ def _plan_supervise(spec: BottleSpec) -> SupervisePlan | None:
 
 
 def _plan_egress(spec: BottleSpec, agent: AgentProvisionPlan | None, git_gate: GitGatePlan | None) -> EgressPlan | None:
-    """Put the routes together and make sure that each credential is there; without routes there is no network."""
+    """Put the routes together and make sure that each credential is there.
+
+    Without routes there is no network; but for a bottle whose agent may ask for hosts: it has a gateway that refuses
+    everything from the start, so that its programs know the way when one is allowed while they run.
+    """
     provided = agent.routes if agent else ()
     plan = egress_plan(spec.manifest.egress.routes, provider=provided, allowed=spec.routes, git_gate=git_gate)
     route_configs(plan, resolve_token)
-    return plan if plan.routes else None
+    return plan if plan.routes or spec.manifest.supervise else None
 
 
 def _check_variable(name: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -29,15 +30,15 @@ from tests.docker.conftest import Launch, Plan, out, until
 from tests.docker.test_engine import over_tcp  # noqa: F401 - the fixture
 from tests.docker.test_gateway import containers_of
 from tests.leftovers import Engine
-from tests.tools.desk import CURL, SUPERVISE, stand_in
+from tests.tools.desk import CURL, GIT, SUPERVISE, stand_in
 
-_PLAIN = f"{CURL} {SUPERVISE}/a"
+_PLAIN, _GATE = f"{CURL} {SUPERVISE}/a", f"{CURL} {GIT}/a"
 _MEMORY = "import re, pathlib; print(re.search(r'VmHWM:\\s*(\\d+)', pathlib.Path('/proc/1/status').read_text())[1])"
 _CHILD = """
-import sys, time
+import os, sys, time
 from bb_jupyter import manifest
 from bb_jupyter.session import LaunchOptions, current
-manifest.define_bottle("d", "supervise: true")
+manifest.define_bottle("d", f"git-gate: {{repos: {{widgets: {{url: {os.environ['BOT_BOTTLE_HOME']}}}}}}}")
 current().launch(sys.argv[1], LaunchOptions(backend="docker", bottle="d", keep=sys.argv[2:] == ["keep"]))
 print("up", flush=True)
 time.sleep(600)
@@ -54,10 +55,16 @@ def supervised() -> BottleManifest:
     return manifest.define_bottle("supervised", "supervise: true")
 
 
+@pytest.fixture
+def gated(tmp_path: Path) -> BottleManifest:
+    """A bottle with a desk and without a gateway."""
+    return manifest.define_bottle("gated", f"git-gate: {{repos: {{widgets: {{url: {tmp_path}}}}}}}")
+
+
 def test_the_relays_container_can_do_nothing_but_relay(
-    launch: Launch, supervised: BottleManifest, api: docker.APIClient, engine: Engine
+    launch: Launch, gated: BottleManifest, api: docker.APIClient, engine: Engine
 ) -> None:
-    bottle = launch(manifest=supervised)
+    bottle = launch(manifest=gated)
     found = containers_of(api, bottle.slug)
     assert {*found} == {"bottle", "relay"}
     host, config = found["relay"]["HostConfig"], found["relay"]["Config"]
@@ -71,7 +78,7 @@ def test_the_relays_container_can_do_nothing_but_relay(
     assert host["Memory"] > 0
     assert host["PidsLimit"] > 0
     assert config["User"] == "65532:65532"
-    assert config["Cmd"][1:] == ["-E", "-S", "-m", "bb_jupyter.gateway.relay", "supervise"]
+    assert config["Cmd"][1:] == ["-E", "-S", "-m", "bb_jupyter.gateway.relay", "git-gate"]
     assert [each.split()[0] for each in engine.objects(bottle.name)] == ["container", "container"]
 
 
@@ -122,7 +129,7 @@ def test_an_exception_at_any_request_leaves_nothing(
     backend: DockerBackend,
     prepare: Plan,
     engine: Engine,
-    supervised: BottleManifest,
+    gated: BottleManifest,
     monkeypatch: pytest.MonkeyPatch,
     step: str,
     count: int,
@@ -140,7 +147,7 @@ def test_an_exception_at_any_request_leaves_nothing(
         return result
 
     monkeypatch.setattr(docker.APIClient, step, failing)
-    with pytest.raises(Exception, match="as tested"), backend.launch(prepare(manifest=supervised, keep=True)):
+    with pytest.raises(Exception, match="as tested"), backend.launch(prepare(manifest=gated, keep=True)):
         pytest.fail("it was launched")
 
 
@@ -150,7 +157,7 @@ def test_an_interrupt_leaves_nothing(
     backend: DockerBackend,
     prepare: Plan,
     engine: Engine,
-    supervised: BottleManifest,
+    gated: BottleManifest,
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
@@ -161,7 +168,7 @@ def test_an_interrupt_leaves_nothing(
         return real(*args)
 
     monkeypatch.setattr(relay_room.Relay, where, interrupted)
-    with pytest.raises(KeyboardInterrupt), backend.launch(prepare(manifest=supervised, keep=True)):
+    with pytest.raises(KeyboardInterrupt), backend.launch(prepare(manifest=gated, keep=True)):
         time.sleep(20)  # it comes while the launch goes on, or at the latest now
 
 
@@ -170,11 +177,11 @@ def test_a_relay_that_does_not_start_says_why(
     backend: DockerBackend,
     prepare: Plan,
     engine: Engine,
-    supervised: BottleManifest,
+    gated: BottleManifest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(relay_room, "rooms", lambda plan: ("no-room",))
-    with pytest.raises(Exception, match="desk"), backend.launch(prepare(manifest=supervised)):
+    with pytest.raises(Exception, match="desk"), backend.launch(prepare(manifest=gated)):
         pytest.fail("it was launched")
 
 
@@ -212,7 +219,7 @@ def test_a_kept_bottles_desk_outlives_its_kernel_and_tells_who_attaches(
     kept: state.BottleRecord, backend: DockerBackend, api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not backend.prepare_cleanup()
-    assert _exec(api, kept.slug, f"{CURL} {SUPERVISE}/emit") == f"supervise {kept.name} GET /emit 0\n"
+    assert _exec(api, kept.slug, f"{CURL} {GIT}/emit") == f"git-gate {kept.name} GET /emit 0\n"
     heard: list[Event] = []
     real = BottleDesk._on_event
     monkeypatch.setattr(BottleDesk, "_on_event", lambda self, event: (heard.append(event), real(self, event)))
@@ -220,9 +227,9 @@ def test_a_kept_bottles_desk_outlives_its_kernel_and_tells_who_attaches(
     held = session.attach(kept.name)
     assert held.bottle.desk.state == "open"
     until(lambda: [event["event"] for event in heard if event["event"] == "told"] == ["told"])
-    assert out(held.bottle, _PLAIN) == f"supervise {kept.name} GET /a 0\n"
+    assert out(held.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
     session.close()
-    assert _exec(api, kept.slug, _PLAIN) == f"supervise {kept.name} GET /a 0\n"
+    assert _exec(api, kept.slug, _GATE) == f"git-gate {kept.name} GET /a 0\n"
     assert [agent.state for agent in backend.enumerate_active()] == ["running"]
 
 
@@ -233,7 +240,7 @@ def test_a_kept_bottle_whose_desk_died_meanwhile_gets_another(
     until(lambda: [agent.state for agent in backend.enumerate_active()] == ["no desk"])
     held = Session().attach(kept.name)
     assert held.bottle.desk.state == "open"
-    assert out(held.bottle, _PLAIN) == f"supervise {kept.name} GET /a 0\n"
+    assert out(held.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
     assert [agent.state for agent in backend.enumerate_active()] == ["running"]
 
 
@@ -243,7 +250,7 @@ def test_a_kept_bottle_that_its_engine_stopped_gets_another_desk(
     for container in containers_of(api, kept.slug).values():
         api.kill(container["Id"])
     held = Session().attach(kept.name)
-    assert out(held.bottle, _PLAIN) == f"supervise {kept.name} GET /a 0\n"
+    assert out(held.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
 
 
 def test_stop_ends_a_desk_that_nobody_holds(kept: state.BottleRecord) -> None:

@@ -1,4 +1,4 @@
-"""Stands in for the desk's rooms in every Python whose PYTHONPATH names this folder."""
+"""Stands in for the rooms of every desk whose PYTHONPATH names this folder."""
 
 import asyncio
 import sys
@@ -57,7 +57,8 @@ async def answer(name, desk, scope, receive, send):
     await send({"type": "http.response.body", "body": result.encode()})
 
 
-for module, name in (("git", "git-gate"), ("supervise", "supervise")):
-    full = f"bb_jupyter.gateway.{module}"
-    sys.modules[full] = types.ModuleType(full)
-    sys.modules[full].app = room(name)
+if "bb_jupyter.gateway.desk" in sys.orig_argv:
+    for module, name in (("git", "git-gate"), ("supervise", "supervise")):
+        full = f"bb_jupyter.gateway.{module}"
+        sys.modules[full] = types.ModuleType(full)
+        sys.modules[full].app = room(name)
