@@ -31,6 +31,7 @@ GATE_FD: Final = "BB_GATE_FD"
 """Variable with the number of the inherited socket."""
 
 _MOST_NOTES: Final = 100
+_MUCH: Final = 8 << 20
 _TAKE_OUT: Final = "Take it out of every commit that you push (git commit --amend, git rebase), then push again."
 
 
@@ -42,10 +43,16 @@ class Gate:
         self._answers = self._socket.makefile("rb")
 
     def ask(self, op: str, **fields: object) -> dict[str, Any]:
-        """Send a question and return the answer."""
+        """Send a question and return the answer.
+
+        Raises:
+            BottleError: the gate cannot do it.
+        """
         self._socket.sendall(json.dumps({"op": op, **fields}).encode() + b"\n")
-        answer = json.loads(self._answers.readline())
-        return dict(answer)
+        answer = dict(json.loads(self._answers.readline()))
+        if "failed" in answer:
+            raise BottleError(answer["failed"])
+        return answer
 
 
 def say(*lines: str) -> None:
@@ -101,6 +108,8 @@ def check(updates: list[Update], task: dict[str, Any]) -> Verdict:
     tips = [update.new for update in updates if update.new != NOTHING]
     try:
         incoming = Incoming.find(folder, tips, task["refs"].values(), task["max_push"])
+        if incoming.size > _MUCH:
+            say(f"Checking {incoming.size >> 20} MiB, this takes a moment.")
         scan = Scan(incoming, Scanner(task["secrets"]))
         scan.run(updates)
     except BottleError as error:
@@ -155,7 +164,8 @@ def main(hook: str) -> int:
             return pre_receive(gate, sys.stdin.buffer)
         return proc_receive(gate, sys.stdin.buffer, sys.stdout.buffer)
     except BaseException as error:
-        say(f"the git gate could not check this push ({type(error).__name__}); nothing was kept")
+        why = str(error) if isinstance(error, BottleError) else type(error).__name__
+        say(f"REFUSED: the git gate could not check this push ({why}); nothing was kept")
         return 1
 
 

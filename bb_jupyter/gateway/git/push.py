@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway.git.hold import Held, hold
 from bb_jupyter.gateway.git.mirror import Mirror
 from bb_jupyter.gateway.git.notices import Notices
@@ -46,10 +47,18 @@ class Push:
         with contextlib.suppress(ConnectionError, ValueError):
             while line := await reader.readline():
                 message = json.loads(line)
-                answer = await asyncio.to_thread(self._answer, message)
+                answer = await asyncio.to_thread(self._answer_or_fail, message)
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         writer.close()
+
+    def _answer_or_fail(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._answer(message)
+        except (BottleError, OSError, KeyError, TypeError) as error:
+            why = str(error) if isinstance(error, BottleError) else type(error).__name__
+            self._tell("failed", reason=why)
+            return {"failed": why}
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["op"] == "begin":

@@ -30,14 +30,16 @@ _MORE: Final = {
     "OpenAI Token": r"sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{24,}",
     "GitHub Token": r"github_pat_[A-Za-z0-9_]{40,}",
     "Google API key": r"AIza[A-Za-z0-9_-]{35}",
-    "Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
-    "NPM tokens": r"\bnpm_[A-Za-z0-9]{36}",
+    "Hugging Face token": r"hf_[A-Za-z0-9]{30,}",
+    "NPM tokens": r"npm_[A-Za-z0-9]{36}",
 }
 """What the forms in detect-secrets 1.5 leave out, as the issuers' documentation describes it."""
 
 _DOUBTFUL: Final = ("basic_auth.BasicAuthDetector", "jwt.JwtTokenDetector", "keyword.KeywordDetector")
 _OWN: Final = "credential of this bottle's gateway"
 _WHITE: Final = b"\0 \t\r\n"
+_WIDE: Final = re.compile(rb"(?:[\t-~]\0){16,}[\t-~]?")
+"""UTF-16, whichever way round."""
 _ENTROPY_LIMIT: Final = 3.7  # bits a character: above words, below random base64 of 16 and more
 _LONGEST_LINE: Final = 2000
 
@@ -85,8 +87,8 @@ class Scanner:
         elif self._own.position(data.translate(None, _WHITE)) >= 0:
             yield Found(_OWN, 0, b"")
         yield from self._by_form(data)
-        if b"\0" in data:
-            yield from (found._replace(at=0) for found in self._by_form(data.replace(b"\0", b"")))
+        for wide in _WIDE.finditer(data):
+            yield from (found._replace(at=wide.start()) for found in self._by_form(wide[0].replace(b"\0", b"")))
 
     def _by_form(self, data: bytes) -> Iterator[Found]:
         text = data.decode("latin-1")

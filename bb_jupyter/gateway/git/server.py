@@ -109,29 +109,29 @@ class GitGate:
         repo = self._repos.get(match["alias"]) if match else None
         if not match or repo is None:
             known = ", ".join(sorted(self._repos))
-            return await text(send, 404, f"the git gate has no such repository; it has: {known}")
-        rest = match["rest"]
-        service = _SERVICE.fullmatch(scope["query_string"]) if rest == "info/refs" else None
-        if rest == "info/refs" and (scope["method"] != "GET" or not service):
-            return await text(send, 403, "the git gate speaks git's smart protocol only")
-        if rest != "info/refs" and scope["method"] != "POST":
+            return await text(send, 404, f"the git gate has no such repository or service (no LFS); it has: {known}")
+        if match["rest"] == "info/refs":
+            return await self._advertise(repo, scope, receive, send)
+        if scope["method"] != "POST":
             return await text(send, 405, "POST it")
-        name = service[1].decode() if service else rest
-        with contextlib.ExitStack() as stack:
-            await self._serve(repo, rest, name, scope, receive, send, stack)
-
-    async def _serve(
-        self, repo: Repository, rest: str, service: str, scope: Scope, receive: Receive, send: Send,
-        stack: contextlib.ExitStack,
-    ) -> None:  # fmt: skip
-        if rest == "info/refs" and (failure := await self._refreshed(repo, service)):
-            return await text(send, 502, failure)
-        request = variables(scope, repo.mirror.repo.alias, rest)
+        request = variables(scope, match["alias"], match["rest"])
         async with self._room:
-            if rest == "git-receive-pack":
-                return await self._push(repo, request, receive, send)
-            settings, told = await asyncio.to_thread(self._telling, repo) if rest != "info/refs" else ({}, {})
-            await Backend(self._environment(settings, **request, **told)).serve(receive, send)
+            await (self._push if match["rest"] == "git-receive-pack" else self._fetch)(repo, request, receive, send)
+
+    async def _advertise(self, repo: Repository, scope: Scope, receive: Receive, send: Send) -> None:
+        """Say what there is, as of now."""
+        service = _SERVICE.fullmatch(scope["query_string"])
+        if scope["method"] != "GET" or not service:
+            return await text(send, 403, "the git gate speaks git's smart protocol only")
+        if failure := await self._refreshed(repo, service[1].decode()):
+            return await text(send, 502, failure)
+        request = variables(scope, repo.mirror.repo.alias, "info/refs")
+        async with self._room:
+            await Backend(self._environment({}, **request)).serve(receive, send)
+
+    async def _fetch(self, repo: Repository, request: dict[str, str], receive: Receive, send: Send) -> None:
+        settings, told = await asyncio.to_thread(self._telling, repo)
+        await Backend(self._environment(settings, **request, **told)).serve(receive, send)
 
     async def _refreshed(self, repo: Repository, service: str) -> str:
         """Refresh, and return why that failed, in words."""

@@ -55,6 +55,6 @@ async def _attend(
     if status.state == "approved" and status.outcome is None:
         try:
             outcome = await asyncio.to_thread(release, proposal.id, repos=repos)
-        except BottleError as error:
+        except (BottleError, OSError) as error:
             return desk.emit("outcome", id=proposal.id, kind="push", ok=False, text=str(error))
         desk.emit("outcome", id=proposal.id, kind="push", ok=outcome.ok, text=outcome.text)

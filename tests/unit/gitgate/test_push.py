@@ -194,4 +194,4 @@ def test_shallow_and_partial_clones_work(gate: Gate, upstream: Upstream, tmp_pat
 def test_an_unknown_repository_is_named_with_those_there_are(gate: Gate, clone: Clone) -> None:
     done = clone.git("ls-remote", f"{gate.url}/gadgets.git")
     assert done.returncode != 0
-    assert "remote: the git gate has no such repository; it has: widgets" in done.stderr
+    assert "remote: the git gate has no such repository or service (no LFS); it has: widgets" in done.stderr
