@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from bb_jupyter.approvals import all_proposals, attended
-from bb_jupyter.errors import BottleError
+from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.gateway.desk_config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import GitFailed, environment, git
 from bb_jupyter.gateway.git.transport import reaching
@@ -58,8 +58,9 @@ def remove_mirrors(slug: str) -> None:
 def sweep() -> None:
     """Remove the mirrors of bottles that ended without a word, but for those that held pushes need."""
     for folder in mirrors_dir("").glob("*"):
-        if not attended(folder.name):
-            remove_mirrors(folder.name)
+        with contextlib.suppress(UsageError):  # not one of ours
+            if not attended(folder.name):
+                remove_mirrors(folder.name)
 
 
 class Mirror:
