@@ -246,6 +246,31 @@ def test_idle_tunnel_is_closed(
     assert gateway.event(event="egress-end", error="idle-timeout")
 
 
+@pytest.mark.parametrize(
+    "said", [b"", b"GET http://plain.test/ HTTP/1.1\r\nHost: pl", b"CONNECT any.test:443 HTTP/1.1\r\n"]
+)
+def test_who_does_not_finish_a_request_is_not_waited_for(
+    start: Callable[..., Proxy], routes: list[RouteConfig], said: bytes
+) -> None:
+    gateway = start(*routes, limits=Limits(idle=1, connect=1))
+    with gateway.raw() as sock:
+        sock.sendall(said)
+        assert sock.recv(100) == b""
+
+
+@pytest.mark.parametrize("host", ["any.test", "tunnel.test"])
+def test_who_says_nothing_after_connect_is_not_waited_for(
+    start: Callable[..., Proxy], routes: list[RouteConfig], host: str
+) -> None:
+    gateway = start(*routes, limits=Limits(idle=1, connect=1))
+    sock, head = gateway.connect(f"{host}:443")
+    with sock:
+        assert b"200" in head
+        assert sock.recv(100) == b""
+    with closing(gateway.https("any.test")) as silent:
+        assert silent.sock.recv(100) == b""
+
+
 @pytest.mark.skipif(not which("curl"), reason="needs curl")
 def test_real_curl(proxy: Proxy, tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
