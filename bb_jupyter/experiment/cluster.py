@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _LOOK, _END = 2.0, 60.0
 #: Runs that are handed over for each thread of the cluster: a worker that ends one finds the next.
 _AHEAD = 2
+#: Most bytes of one file that travel.
+_MOST_FILE = 32 << 20
 #: What a run gives back: its attempt, how it ended, and its files.
 Result = tuple[str, Outcome, dict[str, bytes]]
 
@@ -218,11 +220,16 @@ def run_there(job: Job, files: Mapping[str, bytes]) -> Result:
         watch.tell("begin")
         with tempfile.TemporaryDirectory(prefix="bb-run-") as folder:
             outcome = execute(replace(job, inputs=starting.keep(job.token, files)), Path(folder), watch)
-            return attempt, outcome, {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+            return attempt, outcome, {path.name: _beginning(path) for path in Path(folder).iterdir()}
     finally:
         with _lock:
             _live[job.token] -= 1
             _lock.notify_all()
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MOST_FILE)
 
 
 def stop_there(token: str, reason: str) -> None:

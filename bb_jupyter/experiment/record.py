@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -122,6 +123,18 @@ class RunRecord:
         return tuple(self._events())
 
     @property
+    def latest(self) -> tuple[AgentEvent, ...]:
+        """The last of `events`: those that the end of the file holds, however long it is."""
+        try:
+            with (self.folder / "events.jsonl").open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _LATEST))
+                lines = file.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            return ()
+        return tuple(event for line in lines[size > _LATEST :] for event in from_line(line))
+
+    @property
     def egress(self) -> tuple[Mapping[str, Any], ...]:
         """What its bottle asked of its gateway, and the human's decisions: rows as `bb_jupyter.audit` has them."""
         return tuple(json.loads(line) for line in self._text("egress.jsonl").splitlines())
@@ -186,6 +199,8 @@ class RunDiff:
         return "\n".join([*lines, *(["", self.workspace] if self.workspace else [])]) or "no difference"
 
 
+#: How much of a record `latest` reads, in bytes.
+_LATEST = 64 << 10
 #: Most lines of a diff that are compared: `difflib` takes quadratic time.
 _MOST_LINES = 4000
 #: Of every run its own, so no difference.

@@ -8,9 +8,7 @@ import { h, say } from "./dom.js";
 
 /** @type {Record<string, string>} a state by the letter that stands for it */
 const STATES = { w: "waiting", r: "running", p: "passed", f: "failed", s: "stopped" };
-// Lines of one run's transcript that are kept.
-const MOST = 300;
-/** @type {WeakMap<Model, Map<string, string[]>>} what has been told of each run, before anybody looked, too */
+/** @type {WeakMap<Model, Map<string, string[]>>} what was told last of each run, before anybody looked, too */
 const told = new WeakMap();
 
 /** The runs of an experiment, a square each; a click shows what that run does. */
@@ -79,11 +77,12 @@ class Grid {
 export default {
   /** @param {{model: Model}} given */
   initialize({ model }) {
+    /** @type {Map<string, string[]>} */
     const all = new Map();
     told.set(model, all);
-    model.on("msg:custom", ({ lines = {} }) => {
-      for (const [id, more] of Object.entries(lines)) all.set(id, [...(all.get(id) ?? []), ...more].slice(-MOST));
-    });
+    const hear = () => Object.entries(model.get("news")).forEach(([id, lines]) => all.set(id, lines));
+    model.on("change:news", hear);
+    hear();
   },
   /** @param {{model: Model, el: HTMLElement}} given */
   render({ model, el }) {
@@ -92,12 +91,12 @@ export default {
     const hear = () => grid.show();
     model.on("change:states", update);
     model.on("change:note", update);
-    model.on("msg:custom", hear);
+    model.on("change:news", hear);
     el.append(grid.element);
     return () => {
       model.off("change:states", update);
       model.off("change:note", update);
-      model.off("msg:custom", hear);
+      model.off("change:news", hear);
     };
   },
 };

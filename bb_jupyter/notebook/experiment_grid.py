@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 import anywidget
-from traitlets import List, Unicode
+from traitlets import Dict, List, Unicode
 
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Other, Text, Thinking, ToolCall, ToolResult
 from bb_jupyter.experiment.drive import Progress
@@ -99,6 +99,7 @@ class GridWidget(anywidget.AnyWidget):
     ids = List(Unicode()).tag(sync=True)
     states = Unicode().tag(sync=True)
     note = Unicode().tag(sync=True)
+    news: Dict[str, Any] = Dict().tag(sync=True)
 
     def __init__(self, layout: Layout, ids: Sequence[str]) -> None:
         lines = [{"label": label, "cells": cells} for label, cells in layout.lines.items()]

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two updates of the live grid.
 INTERVAL = 0.5
-#: Most events of one run that one update shows.
-_EVENTS = 100
+#: Most events of one run that the live grid shows, and for how long after its end it tells them, in seconds.
+_EVENTS, _REMEMBERED = 60, 10.0
 #: How many files are named that a workspace does not take along.
 _NAMED = 5
 _EXAMPLES = """\
@@ -155,7 +155,7 @@ class _RichView(_PlainView):
         self._due = float("-inf")
         self._widget: GridWidget | None = None
         self._display: DisplayHandle | None = None
-        self._told: dict[str, int] = {}
+        self._ended: dict[str, float] = {}
         self._running: set[str] = set()
 
     def tick(self, progress: Progress) -> None:
@@ -167,9 +167,7 @@ class _RichView(_PlainView):
         widget = self._shown(progress)
         widget.states = "".join(state[0] for state in progress.states.values())
         widget.note = f"{self._experiment.name}: {note(progress)}"
-        lines = self._news(progress.states)
-        if lines:
-            widget.send({"lines": lines})
+        widget.news = self._news(progress.states, now)
 
     def close(self) -> None:
         if self._layout is None:
@@ -199,20 +197,14 @@ class _RichView(_PlainView):
             self._display = display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         return self._widget
 
-    def _news(self, states: Mapping[str, str]) -> dict[str, list[str]]:
-        """Return what the runs did that go on, or went on when this was last asked."""
+    def _news(self, states: Mapping[str, str], now: float) -> dict[str, list[str]]:
+        """Return the last lines of the runs that go on, or ended not long ago: the page may only just have come up."""
         running = {run for run, state in states.items() if state == "running"}
-        wanted, self._running = running | self._running, running
-        found: dict[str, list[str]] = {}
-        for run in sorted(wanted):
-            events = self._experiment[run].events
-            new = events[self._told.get(run, 0) :]
-            self._told[run] = len(events)
-            if lines := [line for event in new[-_EVENTS:] if (line := line_of(event))]:
-                found[run] = lines
-            if run not in running:
-                self._told.pop(run, None)
-        return found
+        self._ended |= dict.fromkeys(self._running - running, now)
+        self._ended = {run: at for run, at in self._ended.items() if now - at < _REMEMBERED}
+        self._running = running
+        wanted = {*running, *self._ended}
+        return {run: [line_of(event) for event in self._experiment[run].latest][-_EVENTS:] for run in sorted(wanted)}
 
 
 def _show_plans(plans: Sequence[BottlePlan]) -> None:
