@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway.git.describe import summary
+from bb_jupyter.gateway.git.environment import GitFailed
 from bb_jupyter.gateway.git.mirror import Mirror
 from bb_jupyter.gateway.git.rules import NOTHING, Update
 
@@ -52,9 +53,13 @@ def hold(mirror: Mirror, queue: Queue, content: Mapping[str, Any], updates: Sequ
         before = [item for item in queue.pending() if _overlaps(item, mirror.repo.alias, names)]
         fold = "\n".join(["push", mirror.repo.alias, *sorted(names)])
         proposal = queue.propose("push", {**_place(mirror), "refs": refs, **content}, fold_key=fold)
-        mirror.hold(proposal.id, {update.name: update.new for update in updates if update.new != NOTHING})
     except (BottleError, OSError) as error:
         return Held(None, [f"Not held: {error}"], "not held, see above")
+    try:
+        mirror.hold(proposal.id, {update.name: update.new for update in updates if update.new != NOTHING})
+    except GitFailed:
+        queue.withdraw(proposal.id, "these names do not go together")
+        return Held(None, ["Not held: a branch cannot be a folder of another one."], "not held, see above")
     replaced = [line for old in before if old.id != proposal.id for line in _replace(queue, old, proposal, names)]
     first = f"Held for review: proposal {proposal.id} ({summary(content)}). Upstream has not changed."
     return Held(proposal.id, [first, *(f"  {update}" for update in updates), *replaced, *_HELD])

@@ -218,3 +218,11 @@ def test_a_flood_is_refused_and_what_waits_stays(gate: Gate, clone: Clone) -> No
     assert "not held" in done.stderr
     assert "wait for the human already" in done.stderr
     assert len(gate.pending()) == 16
+
+
+def test_names_that_do_not_go_together_are_not_held(gate: Gate, clone: Clone) -> None:
+    commit(clone.folder)
+    done = clone.git("push", "origin", "HEAD:a", "HEAD:a/b")
+    assert done.returncode == 1
+    assert "cannot be a folder of another" in done.stderr
+    assert gate.pending() == []
