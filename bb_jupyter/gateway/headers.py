@@ -50,6 +50,10 @@ _CREDENTIALS: Final = frozenset(
         "x-vault-token",
     }
 )
+# Range answers would let a reflected credential be read in pieces too short to be recognised.
+_OF_WHOLE_ANSWERS: Final = frozenset({"accept-encoding", "if-range", "range", "request-range"})
+# A cookie stands for the credential that it was given for, and could not be sent back anyway.
+_NEW_CREDENTIALS: Final = ("set-cookie", "set-cookie2")
 # Fields by which some servers let a request be another one than its first line says.
 _METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
 _PATH_OVERRIDES: Final = frozenset({"x-original-uri", "x-original-url", "x-rewrite-url"})
@@ -82,31 +86,36 @@ def _end_to_end(headers: CIMultiDictProxy[str], drop: Iterable[str]) -> CIMultiD
     return CIMultiDict((name, value) for name, value in headers.items() if _plain(name) not in out)
 
 
-def to_upstream(headers: CIMultiDictProxy[str], route: RouteConfig, *, websocket: bool = False) -> CIMultiDict[str]:
+def to_upstream(
+    headers: CIMultiDictProxy[str], route: RouteConfig, *, masked: bool, websocket: bool = False
+) -> CIMultiDict[str]:
     """Return what is sent to the server: without what concerns this hop, with the route's credential.
 
     Args:
         headers: what the client sent.
         route: the route that allowed the request.
+        masked: the answer is going to be, so it must come whole and as it is.
         websocket: leave out what the WebSocket library sets itself.
     """
     kept = _end_to_end(headers, ("host",))
     if websocket:
         kept = CIMultiDict((name, value) for name, value in kept.items() if not name.lower().startswith(_WEBSOCKET))
-    if route.auth is None:
-        return kept
-    # Range answers would let a reflected credential be read in pieces too short to be recognised.
-    own = {*_CREDENTIALS, _plain(route.auth.header), "accept-encoding", "range", "request-range", "if-range"}
+    own = _OF_WHOLE_ANSWERS if masked else frozenset()
+    if route.auth:
+        own |= _CREDENTIALS | {_plain(route.auth.header)}
     kept = CIMultiDict((name, value) for name, value in kept.items() if _plain(name) not in own)
-    kept["Accept-Encoding"] = "identity"
-    kept[route.auth.header] = route.auth.value()
+    if masked:
+        kept["Accept-Encoding"] = "identity"
+    if route.auth:
+        kept[route.auth.header] = route.auth.value()
     return kept
 
 
-def to_client(headers: CIMultiDictProxy[str], masker: Masker | None, *, drop: Iterable[str] = ()) -> CIMultiDict[str]:
-    """Return what is sent back to the client; where the route has a credential, masked, and without new ones."""
-    # A cookie stands for the credential that it was given for, and could not be sent back anyway.
-    kept = _end_to_end(headers, (*drop, "set-cookie", "set-cookie2") if masker else drop)
+def to_client(
+    headers: CIMultiDictProxy[str], route: RouteConfig, masker: Masker | None, *, drop: Iterable[str] = ()
+) -> CIMultiDict[str]:
+    """Return what is sent back to the client: masked, and without new credentials where the route has one."""
+    kept = _end_to_end(headers, (*drop, *_NEW_CREDENTIALS) if route.auth else drop)
     joined = "\n".join(part for item in kept.items() for part in item)
     if masker is None or not masker.finds(joined.encode("utf-8", "surrogateescape")):
         return kept

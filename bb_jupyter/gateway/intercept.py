@@ -15,7 +15,7 @@ from bb_jupyter.gateway.flows import Flow
 from bb_jupyter.gateway.headers import refuse_overrides, to_client, to_upstream
 from bb_jupyter.gateway.names import parse_authority
 from bb_jupyter.gateway.policy import Policy, refuse_git
-from bb_jupyter.gateway.redact import MaskedStream
+from bb_jupyter.gateway.redact import MaskedStream, Masker
 from bb_jupyter.gateway.rooms import Origin, Rooms
 from bb_jupyter.gateway.upstream import describe
 from bb_jupyter.gateway.websocket import bridge
@@ -107,7 +107,8 @@ async def _exchange(
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # an interim answer: the real one may still be an error of ours
-    headers = to_upstream(request.headers, route)
+    masker = rooms.masker_for(url.host or "")
+    headers = to_upstream(request.headers, route, masked=masker is not None)
     if request.body_exists and request.method in _WITHOUT_BODY:
         headers["Connection"] = "close"
     async with rooms.upstreams.session(route).request(
@@ -116,19 +117,18 @@ async def _exchange(
         headers=headers,
         data=_body(request, flow) if request.body_exists else None,
         allow_redirects=False,
-        auto_decompress=route.auth is not None,
+        auto_decompress=masker is not None,
     ) as answer:
         flow.status = answer.status
         if answer.status < 200:
             raise UpstreamFailed(f"{url.host}:{url.port}: it changed the protocol, which nobody asked for")
-        return await _reply(rooms, request, route, answer, flow)
+        return await _reply(request, route, answer, flow, masker)
 
 
 async def _reply(
-    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, answer: aiohttp.ClientResponse, flow: Flow
+    request: web.BaseRequest, route: RouteConfig, answer: aiohttp.ClientResponse, flow: Flow, masker: Masker | None
 ) -> web.StreamResponse:
-    """Stream a server's answer to the client, masked where the route has a credential."""
-    masker = rooms.masker if route.auth else None
+    """Stream a server's answer to the client, masked where its host is given a credential."""
     encoding = ",".join(answer.headers.getall("Content-Encoding", ())).strip().lower()
     decoded = masker is not None and encoding not in ("", "identity")
     if decoded and encoding not in _DECODABLE:
@@ -137,7 +137,7 @@ async def _reply(
     if "Transfer-Encoding" in answer.headers:
         drop = (*drop, "content-length")  # RFC 9112, 6.3: the length is then not what it says
     reason = (masker.mask_text(answer.reason or "") if masker else answer.reason) or ""
-    headers = to_client(answer.headers, masker, drop=drop)
+    headers = to_client(answer.headers, route, masker, drop=drop)
     if answer.content.is_eof() and request.method != "HEAD" and answer.status not in (204, 304):
         body = await answer.read()  # a small answer, here already: it goes out in one piece
         flow.received(len(body))

@@ -49,6 +49,10 @@ class Policy:
                 return tuple(route for rate, route in rated if rate == best)
         return ()
 
+    def has_credential(self, host: str) -> bool:
+        """Say whether some route puts a credential in for a canonical host, which may show it on any other."""
+        return any(route.auth and specificity(route.host, host) for route in self.routes)
+
     def connect(self, host: str, port: int, scheme: str | None = None) -> tuple[RouteConfig, ...]:
         """Return the routes that decide about a connection.
 

@@ -74,6 +74,10 @@ class Rooms:
         self.events.generation = generation
         return self.flows.enforce(self.policy)
 
+    def masker_for(self, host: str) -> Masker | None:
+        """Return what masks the answers of a canonical host; ``None`` where no route has a credential for it."""
+        return self.masker if self.policy.has_credential(host) else None
+
     def limit_egress(self, most: int) -> None:
         """Allow *most* bytes in all, both directions together; what passes beyond is the last."""
         self.flows.limit(most, lambda: self.shut(f"the budget of {most:,} bytes is used up"))

@@ -32,7 +32,10 @@ async def bridge(
     limit = rooms.limits.websocket
     try:
         server = await rooms.upstreams.session(route).ws_connect(
-            url, protocols=offered, headers=to_upstream(request.headers, route, websocket=True), max_msg_size=limit
+            url,
+            protocols=offered,
+            headers=to_upstream(request.headers, route, masked=False, websocket=True),
+            max_msg_size=limit,
         )
     except aiohttp.WSServerHandshakeError as error:
         flow.status = error.status
@@ -43,8 +46,7 @@ async def bridge(
         protocols = [server.protocol] if server.protocol else []
         client = web.WebSocketResponse(protocols=protocols, max_msg_size=limit)
         await client.prepare(request)
-        masker = rooms.masker if route.auth else None
-        await _both_ways(client, server, masker, flow)
+        await _both_ways(client, server, rooms.masker_for(url.host or ""), flow)
     return client
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bb_jupyter.gateway.config import RouteConfig
 from tests.unit.gateway.conftest import TOKEN, Proxy
 from tests.unit.gateway.upstream import Upstream
 
@@ -65,6 +68,21 @@ def test_an_answer_that_may_be_read_in_two_ways_is_not_passed_on(proxy: Proxy) -
     answer, body = proxy.get("auth.test", "/twice")
     assert answer.status == 502
     assert b"encoding" in body
+
+
+def test_what_a_host_shows_of_its_credential_is_masked_on_its_other_routes(
+    start: Callable[..., Proxy], routes: list[RouteConfig], upstream: Upstream
+) -> None:
+    """An agent that may read a log of requests, say, without a credential."""
+    auth = next(route for route in routes if route.host == "auth.test")
+    gateway = start(replace(auth, paths=("/echo",)), replace(auth, auth=None, methods=("GET",)))
+    own = {"Authorization": f"Bearer {TOKEN}", "Range": "bytes=0-9", "Accept-Encoding": "gzip", "Cookie": "a=b"}
+    answer, body = gateway.get("auth.test", "/reflect", headers=own)
+    assert TOKEN.encode() not in body and TOKEN not in answer.headers["X-Echo"]
+    headers = upstream.requests[-1][2]
+    assert (headers["Cookie"], headers["Accept-Encoding"], headers.get("Range")) == ("a=b", "identity", None)
+    assert TOKEN.encode() not in gateway.get("auth.test", "/gzip", headers=own)[1]
+    assert gateway.get("auth.test", "/cookie")[0].headers["Set-Cookie"] == "session=1234"
 
 
 def test_no_new_credential_comes_back_where_one_is_put_in(proxy: Proxy) -> None:
