@@ -69,7 +69,7 @@ def test_a_denial_and_its_reason_reach_the_agent_and_the_cell(
     cell = first.finish(running)
     assert "HEARD The human denied this" in cell.stdout and "use the mirror" in cell.stdout
     assert "denied (use the mirror)" in cell.stderr
-    assert "network     none" in first.run(f"%bottle plan {bottle_name} --bottle asks").stdout
+    assert "network     nothing (every request is refused)" in first.run(f"%bottle plan {bottle_name} --bottle asks").stdout
 
 
 def test_an_approved_host_is_reachable_at_once_for_this_bottle_alone(
@@ -84,7 +84,7 @@ def test_an_approved_host_is_reachable_at_once_for_this_bottle_alone(
     approved = second.run("import bb_jupyter\nprint(bb_jupyter.approve(1).outcome.text)")
     assert approved.stdout == "In force: docs.python.org (GET; /3/).\n"
     assert "In force: docs.python.org (GET; /3/)." in first.finish(running).stdout
-    assert "policy 1: docs.python.org (GET; /3/)" in first.run(f"%bottle egress {bottle_name}").stdout
+    assert "policy 2: docs.python.org (GET; /3/)" in first.run(f"%bottle egress {bottle_name}").stdout
     assert "docs.python.org" not in first.run(f"%bottle egress {bottle_name}-b").stdout
     events = first.run(f"import bb_jupyter; print(*bb_jupyter.audit('{bottle_name}')['event'])").stdout
     assert "proposal" in events and "decision" in events and "outcome" in events
