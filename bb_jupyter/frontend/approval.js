@@ -27,6 +27,7 @@ export class Card {
     this.decide = decide;
     const head = newId();
     this.status = h("div", { class: "bb-status", role: "status" });
+    this.when = h("div", { class: "bb-faint" }, this.age());
     this.why = h("input", { type: "text", class: "bb-grow", placeholder: "Reason (the agent reads it)",
       "aria-label": "Reason", maxlength: "4000", onkeydown: event => event.stopPropagation() });
     /** @type {HTMLInputElement[]} */
@@ -35,8 +36,13 @@ export class Card {
     this.actions = h("div", { class: "bb-bar", role: "group", "aria-label": "Decide" }, this.why, ...this.buttons());
     this.element = h("article", { class: "bb-card", "aria-labelledby": head, tabindex: "-1" },
       h("h4", { id: head }, `${approval.id}. ${approval.kind === "question" ? `${approval.bottle} asks` : title(approval)}`),
-      h("div", { class: "bb-faint" }, this.age()),
+      this.when,
       ...this.content(), this.actions, this.status);
+  }
+
+  /** Say what changes with time alone. */
+  tick() {
+    say(this.when, this.age());
   }
 
   age() {

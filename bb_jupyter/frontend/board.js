@@ -132,7 +132,7 @@ export class Board {
   }
 
   tick() {
-    for (const row of this.rows.values()) row.tick();
+    for (const part of [...this.rows.values(), ...this.cards.values()]) part.tick();
   }
 
   /** Move to what waits for the human, or to the first bottle. */
