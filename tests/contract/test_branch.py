@@ -73,6 +73,29 @@ def test_what_was_copied_in_is_not_copied_again(launch: Launch, tmp_path: Path) 
     assert out(branch, "cat note") == "changed\n"
 
 
+def test_a_branch_has_a_gateway_and_a_desk_of_its_own(launch: Launch, home: Path) -> None:
+    (home / "bottles").mkdir()
+    (home / "bottles" / "open.md").write_text("---\nsupervise: true\negress: {routes: [{host: ok.test}]}\n---\n")
+    bottle = launch(bottle="open")
+    bottle.allow("more.test")
+    (branch,) = bottle.branch()
+    assert (branch.bottle.network.state, branch.bottle.desk.state) == ("open", "open")
+    assert [route.host for route in branch.bottle.network.routes.routes] == ["ok.test"]  # type: ignore[union-attr]
+    assert branch.bottle.network.ca_pem != bottle.bottle.network.ca_pem
+    marker = branch.bottle.network.ca_pem.splitlines()[5]
+    assert out(branch, f"grep -cF '{marker}' ~/.bottle/ca.pem") == "1\n"
+    assert answers(branch, "egress:3128")
+    assert answers(branch, "supervise:9100")
+    bottle.stop()
+    assert answers(branch, "supervise:9100")
+
+
+def answers(bottle: HeldBottle, room: str) -> bool:
+    """Whether something speaks HTTP in a room."""
+    code = "curl -s -m 30 --noproxy '*' -X POST -d '{}' -o /dev/null -w '%{http_code}'"
+    return out(bottle, f"{code} http://{room}/; :") != "000"
+
+
 def test_a_branch_can_be_branched(bottle: HeldBottle) -> None:
     out(bottle, "echo one > first")
     (child,) = bottle.branch()

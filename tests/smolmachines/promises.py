@@ -18,6 +18,7 @@ NOT_PROMISED = {
     "test_the_users_own_variable_wins": _GATEWAY,
     "test_gateway_names_are_the_bottles_own_loopback": _ITS_OWN,
     "test_the_host_name_is_the_bottles": _ITS_OWN,
+    "test_a_branch_has_a_gateway_and_a_desk_of_its_own": _GATEWAY,
     "test_programs_do_not_go_along": _MEMORY,
     "test_a_fork_bomb_stays_in_its_bottle": "root's sandbox that plays the machine exempts from RLIMIT_NPROC",
 }
