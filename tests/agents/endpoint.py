@@ -175,7 +175,7 @@ def _function_call(body: Json, command: str | tuple[str, Json], ident: str) -> J
         name, arguments = f"mcp__supervise__{command[0]}", json.dumps(command[1])
         if "tools" not in body:
             asked = f"await tools.{name}({arguments})" if command[0] else "ALL_TOOLS"
-            program = f"text(JSON.stringify({asked}))"
+            program = f'// @exec: {{"yield_time_ms": 200000}}\ntext(JSON.stringify({asked}))'
             return {"type": "custom_tool_call", **call, "name": "exec", "input": program}
         return {
             "type": "function_call",
