@@ -8,8 +8,8 @@ import { h, say } from "./dom.js";
 
 /** @type {Record<string, string>} a state by the letter that stands for it */
 const STATES = { w: "waiting", r: "running", p: "passed", f: "failed", s: "stopped" };
-/** @type {WeakMap<Model, Map<string, string[]>>} what was told last of each run, before anybody looked, too */
-const told = new WeakMap();
+/** @type {Map<string, Map<string, string[]>>} experiment → run → what was told last, before anybody looked, too */
+const told = new Map();
 
 /** The runs of an experiment, a square each; a click shows what that run does. */
 class Grid {
@@ -69,7 +69,7 @@ class Grid {
     this.pane.hidden = !this.selected;
     if (!this.selected) return;
     say(this.title, this.squares.get(this.selected)?.title ?? "");
-    say(this.text, (told.get(this.model)?.get(this.selected) ?? ["nothing yet"]).join("\n"));
+    say(this.text, (told.get(this.model.get("key"))?.get(this.selected) ?? ["nothing yet"]).join("\n"));
     this.text.scrollTop = this.text.scrollHeight;
   }
 }
@@ -79,7 +79,7 @@ export default {
   initialize({ model }) {
     /** @type {Map<string, string[]>} */
     const all = new Map();
-    told.set(model, all);
+    told.set(model.get("key"), all);
     const hear = () => Object.entries(model.get("news")).forEach(([id, lines]) => all.set(id, lines));
     model.on("change:news", hear);
     hear();

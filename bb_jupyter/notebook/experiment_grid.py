@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -94,6 +95,7 @@ class GridWidget(anywidget.AnyWidget):
 
     _esm = _page(*_PAGES)
     _css = _page("grid.css")
+    key = Unicode().tag(sync=True)
     columns = List(Unicode()).tag(sync=True)
     lines: List[Any] = List().tag(sync=True)
     ids = List(Unicode()).tag(sync=True)
@@ -103,7 +105,7 @@ class GridWidget(anywidget.AnyWidget):
 
     def __init__(self, layout: Layout, ids: Sequence[str]) -> None:
         lines = [{"label": label, "cells": cells} for label, cells in layout.lines.items()]
-        super().__init__(columns=[*layout.columns], lines=lines, ids=[*ids])
+        super().__init__(key=uuid.uuid4().hex, columns=[*layout.columns], lines=lines, ids=[*ids])
 
     def __repr__(self) -> str:
         return "GridWidget()"
