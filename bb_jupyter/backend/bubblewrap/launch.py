@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from typing import IO
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.bubblewrap import branch, bwrap, cgroup, seccomp, users
+from bb_jupyter.backend.bubblewrap import branch, bwrap, cgroup, spawn
 from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.bubblewrap.pipes import memory_file, pipe
 from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.gateway.host_process import GatewayProcess
-from bb_jupyter.home import bot_bottle_home
 
 #: Seconds until guest.py must have said that it is ready; it takes some 20 ms.
 _READY = 60.0
@@ -78,72 +75,23 @@ def _sandbox(
     host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stack.enter_context(host)
     complaints = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    ours = stack.enter_context(ExitStack())
-    with guest, ExitStack() as theirs:
-        info, write_info = pipe(ours, theirs)
-        filter_fd = memory_file(theirs, seccomp.program()) if seccomp.supported() else None
-        # bwrap waits until our end of it is closed.
-        mapped = pipe(theirs, ours)[0] if plan.host_uid else None
-        argv = bwrap.sandbox(
-            plan.spec.name,
-            disk=plan.spec.limits.disk,
-            control=guest.fileno(),
-            info=write_info,
-            seccomp=filter_fd,
-            rlimits=plan.rlimits,
-            binds=plan.agent_provision.host_paths if plan.agent_provision else (),
-            mapped=mapped,
-        )
-        fds = [fd for fd in (guest.fileno(), write_info, filter_fd, mapped) if fd is not None]
-        process = _spawn(argv, fds, complaints)
-    bottle = BubblewrapBottle(plan, host, process, gateway)
-    stack.callback(bottle.close)
-    pid = _first_process(info)
-    if pid and plan.host_uid:
-        _map_users(pid, plan.host_uid)
-    ours.close()
+    begun = spawn.begin(plan, guest, complaints)
+    stack.callback(_end, plan, host, begun)
+    started = begun.result()
     # The kernel takes its time to move a process: guest.py starts meanwhile, and runs nothing before it is asked to.
-    if pid and group:
-        group.add(pid)
-    _wait_until_ready(host, process, complaints)
-    _remember(plan, pid, group)
+    if started.pid and group:
+        group.add(started.pid)
+    _wait_until_ready(host, started.process, complaints)
+    _remember(plan, started.pid, group)
+    bottle = BubblewrapBottle(plan, host, started.process, gateway)
+    stack.callback(bottle.close)
     return bottle
 
 
-def _spawn(argv: list[str], fds: list[int], complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-    # --die-with-parent follows the thread that forks, not the process: one that lives as long as the process does it.
-    # bwrap gets none of this process's environment, where secrets may be: only what tells whose sandbox it is.
-    env = {"BOT_BOTTLE_HOME": str(bot_bottle_home())}
-
-    # A session of its own: Jupyter interrupts and kills the whole process group of a kernel.
-    def start() -> subprocess.Popen[bytes]:
-        none = subprocess.DEVNULL
-        return subprocess.Popen(
-            argv, pass_fds=fds, env=env, stdin=none, stdout=complaints, stderr=complaints, start_new_session=True
-        )
-
-    return _spawner().submit(start).result()
-
-
-@cache
-def _spawner() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="bottle-spawner")
-
-
-def _first_process(info: int) -> int:
-    """Read from bwrap the pid that the sandbox's PID 1 has here; 0 when bwrap failed before it had one."""
-    with open(info, "rb", closefd=False) as file:
-        text = file.read()
-    return int(json.loads(text)["child-pid"]) if text else 0
-
-
-def _map_users(pid: int, uid: int) -> None:
-    try:
-        users.map_users(pid, uid)
-    except OSError as error:
-        raise BackendUnavailable(
-            f"cannot give the agent a user of its own: {error.strerror}", hint="Run Jupyter as an ordinary user."
-        ) from None
+def _end(plan: BubblewrapBottlePlan, host: socket.socket, begun: Future[spawn.Started]) -> None:
+    """End the sandbox, which may still be starting."""
+    with contextlib.suppress(BackendUnavailable):
+        BubblewrapBottle(plan, host, begun.result().process).close()
 
 
 def _wait_until_ready(host: socket.socket, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:

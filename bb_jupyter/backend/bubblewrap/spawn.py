@@ -1,0 +1,105 @@
+"""Start bwrap and learn whom it started: to its end, whatever interrupts who waits for it.
+
+A bwrap whose `--info-fd` nobody reads dies, and what it has cloned by then waits for it for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from typing import IO
+
+from bb_jupyter.backend.bubblewrap import bwrap, seccomp, users
+from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
+from bb_jupyter.backend.bubblewrap.pipes import memory_file, pipe
+from bb_jupyter.errors import BackendUnavailable
+from bb_jupyter.home import bot_bottle_home
+
+
+@dataclass(frozen=True)
+class Started:
+    """A sandbox that has begun to start.
+
+    Attributes:
+        process: bwrap.
+        pid: what the sandbox's PID 1 is here; 0 when bwrap failed before it had one.
+    """
+
+    process: subprocess.Popen[bytes]
+    pid: int
+
+
+def begin(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[bytes]) -> Future[Started]:
+    """Begin to start the sandbox of *plan*; does not wait.
+
+    Args:
+        plan: what to start.
+        control: the guest's end of the control socket; closed here, for the host's end tells when the guest is gone.
+        complaints: file that gets what bwrap and guest.py complain of.
+
+    Returns:
+        What was started.  It raises `BackendUnavailable` when the agent cannot have a user of its own.
+    """
+    return _starters().submit(_start, plan, control, complaints)
+
+
+@cache
+def _starters() -> ThreadPoolExecutor:
+    # --die-with-parent follows the thread that forks, not the process: these live as long as the process does.
+    return ThreadPoolExecutor(4, thread_name_prefix="bottle-spawner")
+
+
+def _start(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[bytes]) -> Started:
+    with ExitStack() as ours:
+        with control, ExitStack() as theirs:
+            info, write_info = pipe(ours, theirs)
+            filter_fd = memory_file(theirs, seccomp.program()) if seccomp.supported() else None
+            # bwrap waits until our end of it is closed.
+            mapped = pipe(theirs, ours)[0] if plan.host_uid else None
+            argv = bwrap.sandbox(
+                plan.spec.name,
+                disk=plan.spec.limits.disk,
+                control=control.fileno(),
+                info=write_info,
+                seccomp=filter_fd,
+                rlimits=plan.rlimits,
+                binds=plan.agent_provision.host_paths if plan.agent_provision else (),
+                mapped=mapped,
+            )
+            process = _spawn(argv, [control.fileno(), write_info, filter_fd, mapped], complaints)
+        pid = _first_process(info)
+        if not pid or not plan.host_uid:
+            return Started(process, pid)
+        try:
+            users.map_users(pid, plan.host_uid)
+        except OSError as error:
+            ours.close()
+            process.wait()  # without its users it fails by itself
+            why = f"cannot give the agent a user of its own: {error.strerror}"
+            raise BackendUnavailable(why, hint="Run Jupyter as an ordinary user.") from None
+        return Started(process, pid)
+
+
+def _spawn(argv: list[str], fds: list[int | None], complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+    # A session of its own: Jupyter interrupts and kills the whole process group of a kernel.  And bwrap gets none of
+    # this process's environment, where secrets may be: only what tells whose sandbox it is.
+    return subprocess.Popen(
+        argv,
+        pass_fds=[fd for fd in fds if fd is not None],
+        env={"BOT_BOTTLE_HOME": str(bot_bottle_home())},
+        stdin=subprocess.DEVNULL,
+        stdout=complaints,
+        stderr=complaints,
+        start_new_session=True,
+    )
+
+
+def _first_process(info: int) -> int:
+    with open(info, "rb", closefd=False) as file:
+        text = file.read()
+    return int(json.loads(text)["child-pid"]) if text else 0
