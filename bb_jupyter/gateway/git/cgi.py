@@ -86,6 +86,7 @@ class Backend:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
+                whole.set()
                 return _signal(process, signal.SIGTERM)
             body = message.get("body", b"")
             if wanted:
@@ -138,8 +139,9 @@ def parse_head(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -68,7 +68,8 @@ class Gate:
     def close(self) -> None:
         """End it, as when the bottle's desk ends; held pushes stay."""
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "a request goes on although its client has gone"
         self._presence.close()
 
 
