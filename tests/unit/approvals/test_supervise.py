@@ -297,9 +297,9 @@ async def test_other_hosts_and_origins_are_refused(desk: FakeDesk, headers: dict
 async def test_clients_of_older_protocols_are_told_that_the_call_lives(
     desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bb_jupyter.gateway import supervise
+    from bb_jupyter.gateway import supervise_tools
 
-    monkeypatch.setattr(supervise, "_ALIVE", 0.05)
+    monkeypatch.setattr(supervise_tools, "_ALIVE", 0.05)
     signs: list[float] = []
 
     async def alive(progress: float, total: float | None, message: str | None) -> None:
