@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bb_jupyter.errors import BottleError, UsageError
-from bb_jupyter.home import bot_bottle_home, private_dir
+from bb_jupyter.home import bot_bottle_home
 
 #: Seconds that the asker waits, and after which the owner does not do it any more: nobody expects it then.
 PATIENCE = 10.0
@@ -50,10 +50,11 @@ def ask_to_allow(slug: str, host: str, *, patience: float = PATIENCE) -> int:
         UsageError: that is no host, or there is no such bottle.
         BottleError: the owner refused, or did not answer in time.
     """
-    state = _folder(slug).parent
-    if not (state / "bottle.json").is_file():
-        raise UsageError("this bottle does not run any more")
-    folder, token = private_dir(_folder(slug)), secrets.token_hex(8)
+    folder, token = _folder(slug), secrets.token_hex(8)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        raise UsageError("this bottle does not run any more") from None
     request, reply = folder / f"{token}.json", folder / f"{token}{_ANSWER}"
     _write(request, {"allow": host, "until": time.time() + patience})
     try:
