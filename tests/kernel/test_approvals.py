@@ -69,7 +69,10 @@ def test_a_denial_and_its_reason_reach_the_agent_and_the_cell(
     cell = first.finish(running)
     assert "HEARD The human denied this" in cell.stdout and "use the mirror" in cell.stdout
     assert "denied (use the mirror)" in cell.stderr
-    assert "network     nothing (every request is refused)" in first.run(f"%bottle plan {bottle_name} --bottle asks").stdout
+    assert (
+        "network     nothing (every request is refused)"
+        in first.run(f"%bottle plan {bottle_name} --bottle asks").stdout
+    )
 
 
 def test_an_approved_host_is_reachable_at_once_for_this_bottle_alone(
