@@ -55,7 +55,7 @@ class Dashboard(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return "Dashboard()"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401 -- the base's
         """Return the live display, and what a notebook that is read later shows."""
         found = super()._repr_mimebundle_(**kwargs)
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
