@@ -146,7 +146,7 @@ def _push(content: Mapping[str, Any]) -> Iterator[Part]:
     yield Part("commits", "\n".join(_commit(commit) for commit in _dicts(content, "commits")))
     yield Part("files", "\n".join(_file(file) for file in _dicts(content, "files")))
     cut = " (cut: it is longer)" if content.get("truncated") else ""
-    for name, text in _by_file(str(content.get("diff") or "")):
+    for name, text in _by_file(str(content.get("diff") or "").rstrip("\n")):
         yield Part(f"diff {name}{cut}", text, is_diff=True)
 
 
