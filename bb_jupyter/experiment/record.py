@@ -122,17 +122,16 @@ class RunRecord:
         """What the agent did; while it runs, what it did so far."""
         return tuple(self._events())
 
-    @property
-    def latest(self) -> tuple[AgentEvent, ...]:
-        """The last of `events`: those that the end of the file holds, however long it is."""
+    def latest(self, most: int = 64 << 10) -> tuple[AgentEvent, ...]:
+        """Return the last of `events`, however many there are: those in the last *most* bytes of their file."""
         try:
             with (self.folder / "events.jsonl").open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - _LATEST))
+                file.seek(max(0, size - most))
                 lines = file.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return ()
-        return tuple(event for line in lines[size > _LATEST :] for event in from_line(line))
+        return tuple(event for line in lines[size > most :] for event in from_line(line))
 
     @property
     def egress(self) -> tuple[Mapping[str, Any], ...]:
@@ -199,8 +198,6 @@ class RunDiff:
         return "\n".join([*lines, *(["", self.workspace] if self.workspace else [])]) or "no difference"
 
 
-#: How much of a record `latest` reads, in bytes.
-_LATEST = 64 << 10
 #: Most lines of a diff that are compared: `difflib` takes quadratic time.
 _MOST_LINES = 4000
 #: Of every run its own, so no difference.

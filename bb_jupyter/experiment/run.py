@@ -239,7 +239,7 @@ def _summary(records: Sequence[Record]) -> dict[str, int]:
         "denied": sum(record.verdict == "denied" for record in requests),
         "up": sum(record.up for record in requests),
         "down": sum(record.down for record in requests),
-        "approvals": sum(record.event in ("proposal", "push") for record in records),
+        "approvals": sum(record.event == "proposal" for record in records),
     }
 
 

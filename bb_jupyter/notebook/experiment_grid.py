@@ -27,6 +27,8 @@ MARKS = {"waiting": "·", "running": "▸", "passed": "✓", "failed": "✗", "s
 MOST = 3000
 #: How much of transcripts a saved notebook holds, in characters: of one run, and of all.
 _ONE, _ALL = 4000, 400_000
+#: How much of a run's events is read for that at least, in bytes.
+_LEAST = 4 << 10
 #: Lines of one tool's result in a transcript.
 _LINES = 10
 #: The widget's modules; there is no bundler, so they become one file here.
@@ -75,8 +77,9 @@ class Layout:
         head = "".join(f'<th style="text-align:left">{escaped(column)}</th>' for column in ("", *self.columns))
         rows = ""
         for label, cells in self.lines.items():
-            marks = "".join(f"<td>{_html_marks(cell, states, transcripts or {})}</td>" for cell in cells)
-            rows += f'<tr><th style="text-align:left">{escaped(label)}</th>{marks}</tr>'
+            marks = (_html_marks(cell, states, transcripts or {}) for cell in cells)
+            columns = "".join(f'<td style="text-align:left">{each}</td>' for each in marks)
+            rows += f'<tr><th style="text-align:left">{escaped(label)}</th>{columns}</tr>'
         return f"<table><tr>{head}</tr>{rows}</table>"
 
 
@@ -131,21 +134,21 @@ def counts(states: Mapping[str, str]) -> str:
 
 
 def transcripts(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """Return what a saved notebook tells of each run: of long ones the beginning and the end."""
+    """Return what a saved notebook tells of each run: the end, where that is long."""
     room = min(_ONE, _ALL // max(1, len(runs)))
-    return {run.id: _cut(_transcript(run), room) for run in runs if run.state not in ("waiting", "running")}
+    return {run.id: _transcript(run, room) for run in runs if run.state not in ("waiting", "running")}
 
 
-def line_of(event: AgentEvent) -> str:
-    """Return an event as plain lines; hostile text, made visible."""
+def line_of(event: AgentEvent, room: int = _ONE) -> str:
+    """Return an event as plain lines: hostile text, made visible, and of long words the first *room* characters."""
     if isinstance(event, Text | Final):
-        return block(event.text)
+        return block(event.text[:room])
     if isinstance(event, Thinking):
-        return f"… {block(event.text)}"
+        return f"… {block(event.text[:room])}"
     if isinstance(event, ToolCall):
         return f"▸ {one_line(event.name)}: {one_line(event.summary)}"
     if isinstance(event, ToolResult):
-        lines = event.output.splitlines()
+        lines = event.output[:room].splitlines()
         more = [f"  … {len(lines) - _LINES} more lines"] if len(lines) > _LINES else []
         return "\n".join([f"  {one_line(line)}" for line in lines[:_LINES]] + more)
     if isinstance(event, Failure):
@@ -153,19 +156,20 @@ def line_of(event: AgentEvent) -> str:
     return f"? {one_line(event.name)}" if isinstance(event, Other) else ""
 
 
-def _transcript(run: RunRecord) -> str:
-    said = {event.text for event in run.events if isinstance(event, Text)}
-    events = (event for event in run.events if not (isinstance(event, Final) and event.text in said))
-    told = [line for event in events if (line := line_of(event))]
+def _transcript(run: RunRecord, room: int) -> str:
     about = f"run {run.id}: {run.state}" + (f", {one_line(run.reason)}" if run.reason else "")
-    parts = [about, *told]
-    if run.check_output.strip():
-        parts += ["— check —", block(run.check_output.strip())]
-    return "\n".join(parts)
-
-
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: room // 2]}\n…\n{text[-(room // 2) :]}"
+    said = run.check_output.strip()[-room:]
+    last = [f"— check —\n{block(said)}"] if said else []
+    told: list[str] = []
+    events = run.latest(max(_LEAST, 4 * room))
+    answers = {event.text for event in events if isinstance(event, Text)}
+    for event in reversed(events):
+        if sum(map(len, told)) > room:
+            told.append("…")
+            break
+        if not (isinstance(event, Final) and event.text in answers) and (line := line_of(event, room)):
+            told.append(line)
+    return "\n".join([about, *reversed(told), *last])
 
 
 def _label(run: RunRecord, *, several: bool) -> str:

@@ -204,7 +204,7 @@ class _RichView(_PlainView):
         self._ended = {run: at for run, at in self._ended.items() if now - at < _REMEMBERED}
         self._running = running
         wanted = {*running, *self._ended}
-        return {run: [line_of(event) for event in self._experiment[run].latest][-_EVENTS:] for run in sorted(wanted)}
+        return {run: [line_of(event) for event in self._experiment[run].latest()][-_EVENTS:] for run in sorted(wanted)}
 
 
 def _show_plans(plans: Sequence[BottlePlan]) -> None:
