@@ -164,7 +164,7 @@ def _requests(traffic: _Traffic, gateway: _Proxy, mitmdump: _Proxy | None) -> Ro
     for number in range(6):
         for proxy, samples in ((gateway, row.ours), (mitmdump, row.theirs)):
             if proxy:
-                found = traffic.run("/api/echo", proxy, connections=32, requests=150)
+                found = traffic.run("/api/echo", proxy, connections=32, requests=60)
                 if number:  # the first warms up
                     samples.append(len(found["latencies"]) / found["seconds"])
     return row
@@ -174,8 +174,8 @@ def _latency(traffic: _Traffic, gateway: _Proxy) -> Row:
     """One request at a time, on one connection."""
     row = Row("egress: an intercepted request, one at a time", "direct", "-")
     for _ in range(4):
-        row.ours += traffic.run("/api/echo", gateway, connections=1, requests=500)["latencies"]
-        row.theirs += traffic.run("/api/echo", connections=1, requests=500)["latencies"]
+        row.ours += traffic.run("/api/echo", gateway, connections=1, requests=300)["latencies"]
+        row.theirs += traffic.run("/api/echo", connections=1, requests=300)["latencies"]
     ours, theirs = percentiles(row.ours), percentiles(row.theirs)
     row.facts = {f"adds {key} ms": ours[key] - theirs[key] for key in ours}
     return row
