@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,10 +89,10 @@ class Drive:
             self.stop("interrupted" if isinstance(error, KeyboardInterrupt) else "the experiment failed")
             raise
         finally:
-            while self._pending:
-                self._follow()
-            self.lane.close()
-            self._tell(always=True)
+            while not self._ended():
+                pass
+            with suppress(KeyboardInterrupt):
+                self._tell(always=True)
         if self._lost and not self._done:
             raise _no_result(self._lost)
 
@@ -112,6 +113,16 @@ class Drive:
             except RuntimeError as error:  # such as concurrent.futures.BrokenExecutor
                 raise BottleError(f"the executor takes no more runs: {error}", hint=_RESUME) from None
         return not self.stopping
+
+    def _ended(self) -> bool:
+        """Wait for what goes on, and let go of everything; one more interrupt does not leave bottles behind."""
+        try:
+            while self._pending:
+                self._follow()
+            self.lane.close()
+        except KeyboardInterrupt:
+            return False
+        return True
 
     def _follow(self) -> None:
         finished, _ = wait(self._pending, _TICK, FIRST_COMPLETED)
