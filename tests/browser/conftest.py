@@ -70,8 +70,9 @@ def kernel(request: pytest.FixtureRequest, server: Server) -> str:
     return f"ipykernel-{version}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A file's own: while it lives, Playwright's event loop runs in this thread, and tests of asyncio could not."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started

@@ -121,10 +121,10 @@ def test_the_keyboard_is_enough(lab: Lab, queue: Queue) -> None:
 
 
 def test_a_command_shows_the_panel(lab: Lab) -> None:
-    lab.start()
+    lab.open(lab.server.add("1"))
     lab.run("apputils:activate-command-palette")
     expect(lab.page.locator(".lm-CommandPalette-input")).to_be_focused()
-    lab.page.keyboard.type("bottles and approvals")
+    lab.page.locator(".lm-CommandPalette-input").fill("bottles and approvals")
     expect(lab.page.locator(".lm-CommandPalette-item")).to_have_count(1)
     lab.page.keyboard.press("Enter")
     expect(lab.page.locator("#bb-jupyter-panel")).to_be_visible()

@@ -11,15 +11,12 @@ import pytest
 from bb_jupyter.errands import Errands, ask_to_allow
 from bb_jupyter.errors import BottleError, ManifestError, UsageError
 
-_SLUG = "demo-0a1b2c3d"
-
 
 class Bottle:
-    """Stands for one that this process holds."""
+    """Stands for one that this process holds; each test has its own, for the threads that serve them go on."""
 
-    slug = _SLUG
-
-    def __init__(self) -> None:
+    def __init__(self, slug: str) -> None:
+        self.slug = slug
         self.hosts: list[str] = []
 
     def allow(self, *hosts: str) -> int:
@@ -34,45 +31,44 @@ class Bottle:
 
 
 @pytest.fixture
-def bottle(home: Path) -> Bottle:
-    folder = home / "state" / _SLUG
-    folder.mkdir(parents=True)
-    (folder / "bottle.json").write_text("{}")
-    return Bottle()
+def bottle(home: Path, bottle_name: str) -> Bottle:
+    made = Bottle(f"{bottle_name}-0a1b2c3d")
+    (home / "state" / made.slug).mkdir(parents=True)
+    return made
 
 
 def test_the_owner_does_it_and_says_so(bottle: Bottle, home: Path) -> None:
     Errands(lambda: [bottle]).start()
-    assert ask_to_allow(_SLUG, "a.example.org") == 1
-    assert ask_to_allow(_SLUG, "b.example.org") == 2
+    assert ask_to_allow(bottle.slug, "a.example.org") == 1
+    assert ask_to_allow(bottle.slug, "b.example.org") == 2
     assert bottle.hosts == ["a.example.org", "b.example.org"]
-    assert [*(home / "state" / _SLUG / "errands").iterdir()] == []
+    assert [*(home / "state" / bottle.slug / "errands").iterdir()] == []
 
 
 def test_what_the_owner_refuses_is_refused_in_its_words(bottle: Bottle) -> None:
     Errands(lambda: [bottle]).start()
     with pytest.raises(UsageError, match="not a host"):
-        ask_to_allow(_SLUG, "bad")
+        ask_to_allow(bottle.slug, "bad")
     with pytest.raises(BottleError, match="the gateway refuses it"):
-        ask_to_allow(_SLUG, "refused")
+        ask_to_allow(bottle.slug, "refused")
     with pytest.raises(BottleError, match="RuntimeError"):
-        ask_to_allow(_SLUG, "broken")
+        ask_to_allow(bottle.slug, "broken")
 
 
 def test_nobody_answers(bottle: Bottle, home: Path) -> None:
     with pytest.raises(BottleError, match="did not answer"):
-        ask_to_allow(_SLUG, "a.example.org", patience=0.1)
-    assert [*(home / "state" / _SLUG / "errands").iterdir()] == []
+        ask_to_allow(bottle.slug, "a.example.org", patience=0.1)
+    assert [*(home / "state" / bottle.slug / "errands").iterdir()] == []
     with pytest.raises(UsageError, match="does not run"):
         ask_to_allow("gone-0a1b2c3d", "a.example.org")
 
 
 def test_what_nobody_waits_for_any_more_is_not_done(bottle: Bottle, home: Path) -> None:
-    folder = home / "state" / _SLUG / "errands"
+    folder = home / "state" / bottle.slug / "errands"
     folder.mkdir()
     (folder / "old.json").write_text(json.dumps({"allow": "late.example.org", "until": time.time() - 1}))
     (folder / "cut.json").write_text('{"allow": ')
     Errands(lambda: [bottle]).start()
-    assert ask_to_allow(_SLUG, "now.example.org") == 1
+    assert ask_to_allow(bottle.slug, "now.example.org") == 1
     assert bottle.hosts == ["now.example.org"]
     assert [*folder.iterdir()] == []
