@@ -19,8 +19,8 @@ What limits 100,000 runs on a cluster, and what was measured to say so (2 proces
   in threads of one process it went from 46.5 to 48.3 MB.
 * Its disk: 1.4 kB a run in the index (143 MB), and each run's files: at most 64 MiB of events and, of what the agent
   printed, what a cell's log holds; from a cluster 32 MiB of each file.
-* The hosts that run bottles: a trivial run on bubblewrap takes 1.3 times as long as its bottle alone (200 runs: 9.2 a
-  second against 12; 52 of a bare `bwrap true`), on docker as long (50 runs: 1 a second).
+* The hosts that run bottles: a trivial run on bubblewrap takes 1.2 times as long as its bottle alone, 9 ms more (200
+  runs: 18 a second against 22; 119 of a bare `bwrap true`); on docker as long (50 runs: 1 a second).
 * The cluster's connections: inputs are sent once to each worker; news of a run go through dask's scheduler, so agents
   that print megabytes a second load it.  A workspace of gigabytes belongs into an image.
 """
