@@ -23,9 +23,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from bb_jupyter.experiment import Experiment
+    from bb_jupyter.held_bottle import HeldBottle
     from bb_jupyter.notebook.dashboard import Dashboard
     from bb_jupyter.notebook.experiments import run_experiment
-    from bb_jupyter.session import HeldBottle
 
 __version__ = "0.1.0"
 
@@ -70,7 +70,7 @@ _HOME_OF = {
     "notebook.dashboard": ("Dashboard",),
     "experiment": ("Experiment",),
     "notebook.experiments": ("run_experiment",),
-    "session": ("HeldBottle",),
+    "held_bottle": ("HeldBottle",),
 }
 
 

@@ -12,8 +12,9 @@ from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import Check
 from bb_jupyter.backend.bottle import ActiveAgent
 from bb_jupyter.errors import UsageError
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import HeldBottle, LaunchOptions, current
+from bb_jupyter.session import current
 
 if TYPE_CHECKING:
     import pandas

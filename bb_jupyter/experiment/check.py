@@ -16,7 +16,8 @@ from bb_jupyter.experiment.definition import CHECK_TIME, TESTS, WORK, Check
 from bb_jupyter.experiment.grid import RunSpec
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.outcome import Verdict
-from bb_jupyter.session import HeldBottle, current
+from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.session import current
 
 #: How much of a check's output is kept, in characters: its end.
 _DETAIL = 64 << 10

@@ -27,7 +27,7 @@ from bb_jupyter.experiment.definition import WORK
 from bb_jupyter.experiment.job import Job, Watch
 from bb_jupyter.experiment.outcome import Outcome, Verdict
 from bb_jupyter.gateway.history import Record, history
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 
 #: Seconds between two looks at the limits, and most bytes of events that a record holds.
 _TICK = 0.2

@@ -26,7 +26,8 @@ from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.experiment.definition import WORK, Definition
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.workspace import unpacked
-from bb_jupyter.session import HeldBottle, LaunchOptions, current
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import current
 
 _T = TypeVar("_T")
 #: How long the common work may take, in seconds.

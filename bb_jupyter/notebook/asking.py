@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bb_jupyter.agent_run import AgentResult
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.notebook import transcript
 from bb_jupyter.notebook.cards import Cards
-from bb_jupyter.session import HeldBottle
 
 
 @dataclass(frozen=True)

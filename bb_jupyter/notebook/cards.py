@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from bb_jupyter import approvals
 from bb_jupyter.approvals import Proposal
 from bb_jupyter.errors import UnknownProposal
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.notebook import kernel
 from bb_jupyter.notebook.display import escaped, publish, say
 from bb_jupyter.notebook.reviewing import as_html, as_text, end, title
 from bb_jupyter.notebook.visible import one_line
-from bb_jupyter.session import HeldBottle
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle

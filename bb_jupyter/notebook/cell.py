@@ -10,12 +10,13 @@ from functools import partial
 
 from bb_jupyter.backend import state
 from bb_jupyter.errors import UsageError
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.notebook.background import BackgroundRun
 from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.launching import launch
 from bb_jupyter.notebook.options import duration, environment, launch_options
 from bb_jupyter.notebook.running import Running, Script, Work, check, tell
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.session import Session
 
 #: Launch options that a later cell may give too: they then hold for that cell.
 _OF_A_CELL = {"env", "cwd", "user"}

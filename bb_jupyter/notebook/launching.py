@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bb_jupyter.backend.base import Progress
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.notebook import kernel
 from bb_jupyter.notebook.display import escaped, publish, say, show_plan
 from bb_jupyter.notebook.visible import one_line
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.session import Session
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle

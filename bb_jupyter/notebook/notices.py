@@ -6,9 +6,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.notebook.cards import Cards
 from bb_jupyter.notebook.visible import one_line
-from bb_jupyter.session import HeldBottle
 
 #: Most lines in one cell, and how many more refusals are told apart, to be counted.
 SHOWN, COUNTED = 5, 1000

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from bb_jupyter.api import limits_of
 from bb_jupyter.errors import UsageError
+from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.manifest import parse_duration
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.session import LaunchOptions
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.errors import CommandFailed
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.logs import MAX_LOG
 from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.display import say
@@ -18,7 +19,6 @@ from bb_jupyter.notebook.notices import Notices
 from bb_jupyter.notebook.result import CellResult
 from bb_jupyter.notebook.streaming import Screen, pump
 from bb_jupyter.notebook.visible import one_line
-from bb_jupyter.session import HeldBottle
 
 
 @dataclass(frozen=True)

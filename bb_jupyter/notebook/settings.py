@@ -13,9 +13,9 @@ _LIMITS = ("memory", "cpus", "pids", "disk", "timeout")
 class Settings(Magics):
     """Traits of `BottleMagics`, checked when they are set; heavy modules are imported only then."""
 
-    backend = Unicode("", help="Where bottles run: docker, bubblewrap, smolmachines; empty to choose by what works here.").tag(
-        config=True
-    )
+    backend = Unicode(
+        "", help="Where bottles run: docker, bubblewrap, smolmachines; empty to choose by what works here."
+    ).tag(config=True)
     memory = Unicode("", help="Limit of memory, such as 4g; empty for the built-in default.").tag(config=True)
     cpus = Float(None, allow_none=True, help="Limit of processors, such as 1.5; None for none.").tag(config=True)
     pids = Integer(None, allow_none=True, help="Limit of processes; None for the built-in default.").tag(config=True)

@@ -20,7 +20,7 @@ from bb_jupyter.selftest.probe import Probe
 from bb_jupyter.selftest.verdict import Check, Verdict
 
 if TYPE_CHECKING:
-    from bb_jupyter.session import HeldBottle
+    from bb_jupyter.held_bottle import HeldBottle
 
 __all__ = ["CHECKS", "Canary", "Check", "Probe", "Verdict", "require", "selftest"]
 

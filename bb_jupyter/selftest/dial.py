@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from bb_jupyter.selftest.verdict import NotRun
 
 if TYPE_CHECKING:
-    from bb_jupyter.session import HeldBottle
+    from bb_jupyter.held_bottle import HeldBottle
 
 #: Seconds within which a denial must have come.
 IMMEDIATE: Final = 3.0

@@ -11,8 +11,8 @@ from bb_jupyter.selftest.verdict import Broken, NotRun
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.execution import Completed
+    from bb_jupyter.held_bottle import HeldBottle
     from bb_jupyter.selftest.canary import Canary
-    from bb_jupyter.session import HeldBottle
 
 #: Seconds that a shell script of a check may take.
 _SCRIPT: Final = 60.0

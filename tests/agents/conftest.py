@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.agent_provider import get_provider
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 from tests.agents import cli
 from tests.agents.endpoint import ModelEndpoint
 from tests.attack.conftest import address_for

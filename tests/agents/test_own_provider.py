@@ -10,7 +10,8 @@ import pytest
 from bb_jupyter.agent.events import Final, Text
 from bb_jupyter.agent_provider import get_provider
 from bb_jupyter.gateway.plan import GitGatePlan, GitRepoPlan
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 
 _PROVIDER = """
 from bb_jupyter.agent_provider import AgentCommand, AgentProvider, AgentProvisionPlan, GuestFile

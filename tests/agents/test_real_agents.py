@@ -8,7 +8,7 @@ import pytest
 
 from bb_jupyter.agent.events import Failure, Final, Started, Text, Thinking, ToolCall, ToolResult
 from bb_jupyter.agent_provider import get_provider
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.agents.conftest import SECRET, Launch
 from tests.agents.endpoint import SAID, THOUGHT, Mode, ModelEndpoint
 from tests.leftovers import SLUG_LABEL, Engine

@@ -11,7 +11,8 @@ from bb_jupyter import api, approvals
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Started, Text, Thinking, ToolCall, ToolResult, Usage
 from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.errors import BottleGone, UsageError
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 
 QUESTION = """Which 'colour' \\ "name"? 漢"""
 NOBODY = "this bottle has no human to ask: its manifest does not say 'supervise: true'"

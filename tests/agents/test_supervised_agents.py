@@ -12,7 +12,7 @@ from bb_jupyter import api, approvals
 from bb_jupyter.agent.events import ToolCall, ToolResult
 from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.approvals import Proposal
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.agents.endpoint import ModelEndpoint
 
 TOOLS = ("request_host", "ask", "propose_file", "report", "decisions")

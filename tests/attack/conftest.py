@@ -13,8 +13,9 @@ import pytest
 
 from bb_jupyter import manifest
 from bb_jupyter.backend.execution import Completed, Execution
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.selftest import Canary, Probe
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.session import Session
 from tests.attack.service import Service
 from tests.contract.conftest import launch, session  # noqa: F401 - the fixtures of single tests
 from tests.leftovers import Engine

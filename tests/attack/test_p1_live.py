@@ -14,9 +14,10 @@ from bb_jupyter import manifest
 from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError, UsageError
 from bb_jupyter.gateway import audit
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.selftest import Canary, Probe, network, proxy, selftest
 from bb_jupyter.selftest.proxy import connect
-from bb_jupyter.session import HeldBottle, Session
+from bb_jupyter.session import Session
 from tests.attack.conftest import first_output, yaml_of
 from tests.attack.service import Service
 from tests.contract.conftest import Launch

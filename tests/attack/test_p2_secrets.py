@@ -20,8 +20,9 @@ from bb_jupyter import manifest
 from bb_jupyter.errors import BottleError, ManifestError
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
 from bb_jupyter.gateway.redact import Masker
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.selftest import CHECKS, Canary, Probe, selftest
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.session import Session
 from tests.attack.conftest import TOKEN, TOKEN_REF, Walled, yaml_of
 from tests.attack.service import Service
 from tests.contract.conftest import Launch, out

@@ -14,7 +14,7 @@ from bb_jupyter.approvals import pending, status
 from bb_jupyter.backend.execution import Completed
 from bb_jupyter.errors import AlreadyDecided
 from bb_jupyter.gateway.deciding import approve
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.attack.conftest import service  # noqa: F401 - the fixture
 from tests.attack.service import Service
 from tests.contract.conftest import Launch, out, sh

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from bb_jupyter import api, approvals, manifest
 from bb_jupyter.approvals import Proposal
 from bb_jupyter.backend.execution import Completed
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.notebook.reviewing import as_html, as_text
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.session import Session
 from tests.contract.conftest import out, sh
 
 _CALL = """

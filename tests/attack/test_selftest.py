@@ -20,11 +20,12 @@ import pytest
 from bb_jupyter.backend.execution import Chunk, Execution
 from bb_jupyter.errors import PromiseBroken, UsageError
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.notebook import commands
 from bb_jupyter.selftest import Canary, Check, Probe, Verdict, host, network, proxy, require, secrets, selftest
 from bb_jupyter.selftest.dial import Attempt
 from bb_jupyter.selftest.probe import Probe as RealProbe
-from bb_jupyter.session import HeldBottle, current
+from bb_jupyter.session import current
 from tests.contract.conftest import Launch
 from tests.leftovers import Engine
 

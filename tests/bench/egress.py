@@ -18,7 +18,8 @@ from typing import Any
 from bb_jupyter.gateway.audit import AuditLog
 from bb_jupyter.gateway.client import GatewayClient
 from bb_jupyter.gateway.config import AuthConfig, GatewayConfig, RouteConfig
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import Session
 from tests.bench.measure import Row, alternately, percentiles
 
 _HOST, _TUNNELLED, _TOKEN = "localhost", "files.test", "sk-bench-0123456789abcdef"  # mitmdump resolves the first

@@ -14,7 +14,8 @@ from typing import Any
 from bb_jupyter.backend.bubblewrap import bwrap
 from bb_jupyter.experiment import Experiment
 from bb_jupyter.experiment.executors import capacity
-from bb_jupyter.session import LaunchOptions, current
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import current
 from tests.bench.measure import Row
 from tests.leftovers import Engine
 

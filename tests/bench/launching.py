@@ -17,7 +17,8 @@ from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.bubblewrap import bwrap
 from bb_jupyter.backend.docker import gateway_image
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 from tests.bench.measure import Row, alternately, timed
 from tests.leftovers import Engine
 

@@ -11,13 +11,15 @@ import pytest
 
 from bb_jupyter.backend import registry, state
 from bb_jupyter.errors import BottleError, BottleGone, NameTaken, UsageError
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import HeldBottle, Session
+from bb_jupyter.session import Session
 from tests.contract.conftest import Launch, out, sh
 
 _CHILD = """
 import sys
-from bb_jupyter.session import LaunchOptions, current
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import current
 name, backend = sys.argv[1:]
 held = current().launch(name, LaunchOptions(backend=backend))
 held.branch(2)[0].branch()

@@ -13,7 +13,7 @@ import pytest
 
 from bb_jupyter.backend.archive import unpack
 from bb_jupyter.errors import UsageError
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.contract.conftest import Launch, out
 
 AWKWARD = [

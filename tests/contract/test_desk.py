@@ -21,7 +21,8 @@ from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError
 from bb_jupyter.gateway import audit, staging
 from bb_jupyter.gateway.client import Event
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 from tests.contract.conftest import Launch, out, sh
 from tests.tools.desk import CURL, GIT, SUPERVISE, define, desk_pid, peak_memory, stand_in
 
@@ -30,7 +31,8 @@ _FLAT = 160 << 20
 _CHILD = """
 import sys, time
 from bb_jupyter import manifest
-from bb_jupyter.session import LaunchOptions, current
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import current
 manifest.define_bottle("d", "supervise: true")
 current().launch(sys.argv[1], LaunchOptions(backend=sys.argv[2], bottle="d"))
 print("up", flush=True)

@@ -12,7 +12,7 @@ import pytest
 
 from bb_jupyter.backend import KILLED, TIMED_OUT
 from bb_jupyter.errors import BottleGone, UsageError
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.contract.conftest import Launch, out, sh
 
 

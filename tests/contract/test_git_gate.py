@@ -16,7 +16,7 @@ from bb_jupyter import manifest
 from bb_jupyter.approvals import pending, status
 from bb_jupyter.backend import registry
 from bb_jupyter.gateway.deciding import approve, deny
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.contract.conftest import Launch, out, sh
 from tests.unit.gitgate.conftest import https, make_upstream, sshd  # noqa: F401 - the fixtures
 from tests.unit.gitgate.upstreams import TOKEN, Upstream, bare, git
@@ -26,7 +26,8 @@ _CHANGE = "cd work && date +%N >>file && git add file && git commit -qm change"
 _KERNEL = """
 import json, sys, time
 from bb_jupyter import manifest
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import Session
 name, backend, text, script = sys.argv[1:]
 manifest.define_bottle(name, text)
 held = Session().launch(name, LaunchOptions(backend=backend, bottle=name))

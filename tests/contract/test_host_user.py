@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import state
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.contract.conftest import Launch, out, sh
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's bottles are that user's")

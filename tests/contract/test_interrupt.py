@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bb_jupyter.backend.bubblewrap import spawn
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import Session
 from tests.leftovers import leftovers
 
 pytestmark = pytest.mark.bubblewrap

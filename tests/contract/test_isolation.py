@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.contract.conftest import Launch, out, sh
 
 

@@ -13,13 +13,15 @@ import pytest
 
 from bb_jupyter.backend import registry, state
 from bb_jupyter.errors import BottleError, BottleGone, NameTaken, UsageError
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 from tests.contract.conftest import Launch, out
 from tests.contract.test_exec import assert_soon
 
 _CHILD = """
 import sys
-from bb_jupyter.session import LaunchOptions, current
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import current
 name, backend, ending = sys.argv[1:]
 held = current().launch(name, LaunchOptions(backend=backend))
 held.exec(["sh", "-c", "sleep 300"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import HeldBottle
 from tests.contract.conftest import Launch, out, sh
 
 _MIB = 1 << 20

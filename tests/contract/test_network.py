@@ -8,7 +8,7 @@ import pytest
 
 from bb_jupyter import manifest
 from bb_jupyter.gateway.plan import EgressPlan
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.attack.conftest import service, yaml_of  # noqa: F401 - the fixture
 from tests.attack.service import Service
 from tests.contract.conftest import Launch, out, sh

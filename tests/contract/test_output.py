@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 
 from bb_jupyter.backend.execution import KEPT_OUTPUT
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 from tests.contract.conftest import sh
 
 _MIB = 1 << 20

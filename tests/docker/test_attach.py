@@ -14,8 +14,9 @@ from bb_jupyter.backend.docker import labels
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.errors import BottleGone, NameTaken
+from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.session import Session
 from tests.docker.conftest import Plan, claim, dead_owner, out, until
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from bb_jupyter.backend import registry
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 from tests.contract.conftest import out
 from tests.leftovers import SLUG_LABEL, Engine
 

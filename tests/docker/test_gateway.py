@@ -20,8 +20,9 @@ from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.gateway import audit
 from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
+from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.manifest import allowed_route
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.session import Session
 from tests.docker.conftest import Launch, Plan, claim, dead_owner, out, until
 from tests.docker.test_engine import over_tcp  # noqa: F401 - the fixture
 from tests.docker.test_launch import Stop
@@ -31,7 +32,8 @@ ROUTES = (allowed_route("ok.test"),)
 _REFUSED = "curl -sS --max-time 20 -i http://other.test/"
 _CHILD = """
 import sys, time
-from bb_jupyter.session import LaunchOptions, current
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import current
 current().launch(sys.argv[1], LaunchOptions(backend="docker", allow=("ok.test",), keep=sys.argv[2:] == ["keep"]))
 print("up", flush=True)
 time.sleep(600)

@@ -37,7 +37,8 @@ _MEMORY = "import re, pathlib; print(re.search(r'VmHWM:\\s*(\\d+)', pathlib.Path
 _CHILD = """
 import os, sys, time
 from bb_jupyter import manifest
-from bb_jupyter.session import LaunchOptions, current
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import current
 manifest.define_bottle("d", f"git-gate: {{repos: {{widgets: {{url: {os.environ['BOT_BOTTLE_HOME']}}}}}}}")
 current().launch(sys.argv[1], LaunchOptions(backend="docker", bottle="d", keep=sys.argv[2:] == ["keep"]))
 print("up", flush=True)

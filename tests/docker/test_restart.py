@@ -17,13 +17,15 @@ import pytest
 from bb_jupyter.backend import state
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.errors import BottleGone, NameTaken
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import Session
 from tests.docker.conftest import out, until
 from tests.leftovers import Engine
 
 _CHILD = """
 import sys, time
-from bb_jupyter.session import LaunchOptions, current
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import current
 for name in sys.argv[1:]:
     held = current().launch(name, LaunchOptions(backend="docker", keep=name.endswith("-kept")))
     held.exec(["sh", "-c", "echo 42 > answer"]).wait()

@@ -9,7 +9,8 @@ import pytest
 
 from bb_jupyter.approvals import Presence, Queue, status
 from bb_jupyter.console.routes import ROUTES
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import Session
 from tests.server.conftest import Call
 
 #: Every path there is, with an argument that could be meant, and all it can be called with.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 from tests.smolmachines import native
 from tests.smolmachines.native import Machine
 

@@ -12,8 +12,9 @@ import pytest
 
 from bb_jupyter.backend import KILLED, registry, state
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.session import Session
 from tests.contract.conftest import out, sh
 from tests.smolmachines.conftest import Launch
 from tests.smolmachines.server import Cloud, Fault, wait_until

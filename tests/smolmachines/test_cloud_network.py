@@ -8,7 +8,8 @@ import pytest
 
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.errors import UsageError
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import Session
 from tests.contract.conftest import out
 from tests.smolmachines.conftest import Launch
 from tests.smolmachines.server import Cloud

@@ -10,7 +10,8 @@ import pytest
 from bb_jupyter.backend import Check, registry
 from bb_jupyter.backend.smolmachines import diagnose, sdk
 from bb_jupyter.errors import BackendUnavailable
-from bb_jupyter.session import LaunchOptions, Session
+from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.session import Session
 
 pytestmark = pytest.mark.smolmachines
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import registry
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.session import Session
 from tests.contract.conftest import out
 from tests.smolmachines.local_fixtures import bottle, options, root, session
 from tests.smolmachines.native import Machine, dial, verdict

@@ -13,8 +13,9 @@ from smol import _native
 
 from bb_jupyter.backend import registry, state
 from bb_jupyter.errors import BackendUnavailable, UsageError
+from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import HeldBottle, LaunchOptions, Session
+from bb_jupyter.session import Session
 from tests.contract.conftest import out, sh
 from tests.smolmachines import native
 from tests.smolmachines.local_fixtures import bottle, options, root, session

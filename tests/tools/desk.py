@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter import manifest
-from bb_jupyter.session import HeldBottle
+from bb_jupyter.held_bottle import HeldBottle
 
 ROOMS = Path(__file__).parent / "desk_rooms"
 GIT, SUPERVISE = "http://git-gate:9418", "http://supervise:9100"

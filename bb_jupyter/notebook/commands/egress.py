@@ -9,11 +9,12 @@ from bb_jupyter.gateway import audit
 from bb_jupyter.gateway.history import history, last_policy
 from bb_jupyter.gateway.plan import RoutePlan
 from bb_jupyter.gateway.suggest import suggest
+from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.notebook.commands.command import Command
 from bb_jupyter.notebook.display import say, show_table
 from bb_jupyter.notebook.egress import HEAD, folded, policy_line
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.session import HeldBottle, current
+from bb_jupyter.session import current
 
 #: Most rows to show: the latest.
 _SHOWN = 200

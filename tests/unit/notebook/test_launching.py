@@ -8,8 +8,8 @@ import pytest
 
 from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.errors import BuildFailed
+from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.notebook import kernel, launching
-from bb_jupyter.session import LaunchOptions
 
 
 class Launches:
