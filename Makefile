@@ -16,6 +16,7 @@ demo: $(VENV)/.demo ## the quickstart notebook, executed here in the terminal on
 	@$(BIN)/python tests/tools/demo.py notebooks/quickstart.ipynb
 
 test: lint ## every test, on a real Docker engine (BB_SKIP_DOCKER=1: without)
+	@sh tests/tools/packages.sh
 	$(ENGINE) $(BIN)/pytest -n $(WORKERS) --dist loadfile -p no:cacheprovider --cov --cov-report=term:skip-covered $(NBVAL) tests notebooks
 
 lint: $(VENV)/.test ## ruff, mypy, the direction of imports; the panel's TypeScript: types, eslint, its unit tests
