@@ -272,7 +272,7 @@ class Experiment:
         if self._store.facts()["fingerprint"] != fingerprint:
             raise UsageError(
                 f"experiment '{self.name}' was another one: its definition, workspace or check has changed",
-                hint="Give it another name, or begin anew: fresh=True.",
+                hint="Give it another name, or begin anew: --fresh, or fresh=True.",
             )
 
     def _missing(self, owner: str) -> Iterator[RunSpec]:

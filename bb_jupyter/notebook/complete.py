@@ -1,4 +1,4 @@
-"""Tab completion of sub-commands, options and their values, for `%bottle` and `%%bottle`.
+"""Tab completion of sub-commands, options and their values, for `%bottle` and the cell magics.
 
 A matcher of IPython's own kind (`IPCompleter.custom_matchers`, API version 2): it suppresses the others, so that a
 Python name is never offered where an option is wanted.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bb_jupyter.notebook.parser import Parser
 
-_LINE = re.compile(r"\s*(%{1,2}bottle)\s(?P<rest>.*)", re.DOTALL)
+_LINE = re.compile(r"\s*(%bottle|%%bottle(?:_manifest|_experiment)?)\s(?P<rest>.*)", re.DOTALL)
 
 
 def register(ip: InteractiveShell) -> None:
@@ -60,19 +60,26 @@ def candidates(magic: str, before: list[str]) -> list[str]:
     """Return what may come next.
 
     Args:
-        magic: `%bottle` or `%%bottle`.
+        magic: `%bottle` or one of the cell magics.
         before: the words between the magic and the cursor's word.
     """
     from bb_jupyter.notebook import commands
-    from bb_jupyter.notebook.options import cell_parser
 
-    if magic == "%%bottle":
-        return _of_parser(cell_parser(), before)
+    if magic.startswith("%%"):
+        return _of_parser(_cell_parser(magic), before)
     if not before:
         return list(commands.commands())
     if before[0] not in commands.commands():
         return []
     return _of_parser(commands.parser(before[0]), before[1:])
+
+
+def _cell_parser(magic: str) -> Parser:
+    from bb_jupyter.notebook import experiments, manifests
+    from bb_jupyter.notebook.options import cell_parser
+
+    others = {"%%bottle_manifest": manifests.parser, "%%bottle_experiment": experiments.parser}
+    return others.get(magic, cell_parser)()
 
 
 def _of_parser(parser: Parser, before: list[str]) -> list[str]:
@@ -156,6 +163,12 @@ def _bottle_manifests() -> Iterable[str]:
     return [entry.name for entry in list_bottles() if entry.manifest]
 
 
+def _experiments() -> Iterable[str]:
+    from bb_jupyter.home import bot_bottle_home
+
+    return [index.parent.name for index in (bot_bottle_home() / "experiments").glob("*/index.sqlite")]
+
+
 #: Where the values of an option or argument come from; what is missing here has none to offer.
 _SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "name": _bottles,
@@ -167,4 +180,5 @@ _SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "backend": _backends,
     "agent": _agents,
     "bottle": _bottle_manifests,
+    "experiment": _experiments,
 }

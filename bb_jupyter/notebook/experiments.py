@@ -45,7 +45,8 @@ The cell holds YAML: agents x prompts x bottles x parameters, each so often as `
   limits: {time: 10m, tokens: 200000}
 
 Each run is a fresh bottle with a copy of the workspace in `work`; it passes when the check ends with
-status 0.  `check: {command: ..., hidden: FOLDER}` tests in a second bottle what the agent never saw.
+status 0.  `check: {command: ..., hidden: FOLDER}` runs the command in a second bottle, in a copy of FOLDER
+that the agent never saw; $WORK is there a copy of what the agent left, $BB_PROMPT the prompt's label.
 Interrupt ends it; the same cell again goes on with what is missing.
 """
 
@@ -55,7 +56,7 @@ def parser() -> Parser:
     found = Parser(
         "%%bottle_experiment", "NAME [options]", "Run agents at tasks, many times, and compare them.", _EXAMPLES
     )
-    found.add_argument("name", metavar="NAME", help="what to call it: a-z, 0-9 and -")
+    found.add_argument("experiment", metavar="NAME", help="what to call it: a-z, 0-9 and -")
     found.add_argument("--workers", default="", metavar="N", help="how many runs at a time; else as many as fit")
     found.add_argument("--on", default="", metavar="VAR", help="variable with an executor or a dask client")
     found.add_argument("--check", default="", metavar="VAR", help="variable with a function that checks a run")
@@ -74,7 +75,7 @@ def define_and_run(words: Sequence[str], text: str, names: MutableMapping[str, o
         KeyboardInterrupt: the user interrupted it; every run has ended.
     """
     args = parser().read(words, names)
-    name = validate_name("experiment", args.name)
+    name = validate_name("experiment", args.experiment)
     document = parse(text, "<cell>", plain=True)
     definition = build(Definition, document, {"name": name}, base=Path.cwd())
     experiment = Experiment.of(definition, _check(args.check, names))
@@ -217,7 +218,8 @@ def _say_workspaces(experiment: Experiment) -> None:
     for entries, size, left_out in dict.fromkeys(experiment.packed().values()):
         names = ", ".join(one_line(name) for name in left_out[:_NAMED])
         more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
-        say(f"workspace: {entries} entries, {about_size(size)}" + (f"; left out: {names}{more}" if names else ""))
+        noun = "entry" if entries == 1 else "entries"
+        say(f"workspace: {entries} {noun}, {about_size(size)}" + (f"; left out: {names}{more}" if names else ""))
 
 
 def _show_results(experiment: Experiment) -> None:

@@ -111,8 +111,8 @@ def load(ip: InteractiveShell) -> None:
     from bb_jupyter.notebook import complete
 
     ip.register_magics(BottleMagics)
-    if _body_for_launch not in ip.input_transformers_cleanup:
-        ip.input_transformers_cleanup.append(_body_for_launch)
+    if _body_for_a_lone_line not in ip.input_transformers_cleanup:
+        ip.input_transformers_cleanup.append(_body_for_a_lone_line)
     complete.register(ip)
 
 
@@ -123,12 +123,13 @@ def unload(ip: InteractiveShell) -> None:
     for kind, name in _MAGICS:
         ip.magics_manager.magics[kind].pop(name, None)
     ip.configurables[:] = [it for it in ip.configurables if not isinstance(it, BottleMagics)]
-    if _body_for_launch in ip.input_transformers_cleanup:
-        ip.input_transformers_cleanup.remove(_body_for_launch)
+    if _body_for_a_lone_line in ip.input_transformers_cleanup:
+        ip.input_transformers_cleanup.remove(_body_for_a_lone_line)
     complete.unregister(ip)
 
 
-def _body_for_launch(lines: list[str]) -> list[str]:
-    """Give a lone `%%bottle NAME` an empty line as body: IPython refuses a cell magic that has none."""
-    is_alone = len(lines) == 1 and lines[0].split()[:1] == ["%%bottle"]
-    return [*lines, "\n"] if is_alone else lines
+def _body_for_a_lone_line(lines: list[str]) -> list[str]:
+    """Give a lone `%%bottle NAME` or `--help` an empty line as body: IPython refuses a cell magic that has none."""
+    words = lines[0].split() if len(lines) == 1 else []
+    is_ours = words[:1] in [[f"%%{name}"] for kind, name in _MAGICS if kind == "cell"]
+    return [*lines, "\n"] if is_ours and (words[0] == "%%bottle" or not {"-h", "--help"}.isdisjoint(words)) else lines

@@ -14,7 +14,7 @@ def parser() -> Parser:
     parser = Parser(
         "%%bottle_manifest", "NAME", "Define a bottle for this kernel, as YAML or Markdown with YAML frontmatter."
     )
-    parser.add_argument("name", metavar="NAME", help="how `%%bottle ... --bottle NAME` finds it")
+    parser.add_argument("bottle", metavar="NAME", help="how `%%%%bottle ... --bottle NAME` finds it")
     return parser
 
 
@@ -25,7 +25,7 @@ def define(words: Sequence[str], text: str, names: Mapping[str, object]) -> None
         UsageError: the name is not allowed.
         ManifestError: with line and key.
     """
-    name = parser().read(words, names).name
+    name = parser().read(words, names).bottle
     say(f"defined bottle {name}: {summary(define_bottle(name, text))}")
 
 

@@ -68,7 +68,7 @@ _LAUNCH = [
     (("-a", "--agent"), "AGENT", "agent manifest; the cell's body is its prompt"),
     (("-b", "--bottle"), "BOTTLE", "bottle manifest"),
     (("--backend",), "BACKEND", "where it runs: docker, bubblewrap or smolmachines"),
-    (("--image",), "IMAGE", "image to run (docker)"),
+    (("--image",), "IMAGE", "image to run (docker, smolmachines)"),
     (("--allow",), "HOST", "let the bottle reach HOST through its gateway; repeatable"),
     (("-e", "--env"), "K[=V]", "variable; without a value that of this kernel; repeatable"),
     (("--copy",), "SRC[:DST]", "copy a file or directory in; repeatable"),

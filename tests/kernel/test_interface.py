@@ -31,6 +31,15 @@ def test_cell_magic_documents_itself_from_its_parser(notebook: Notebook) -> None
     assert all(line in paged for line in shown.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("magic", "some"), [("bottle_manifest", "`%%bottle ... --bottle NAME`"), ("bottle_experiment", "--workers N")]
+)
+def test_the_other_cell_magics_document_themselves_too(notebook: Notebook, magic: str, some: str) -> None:
+    assert some in notebook.run(f"%%{magic} --help").stdout
+    assert matches(notebook, f"%%{magic} x --h") == ["--help"]
+    assert "the cell body is empty" in notebook.run(f"%%{magic} x").stderr
+
+
 def test_sub_commands_document_themselves(notebook: Notebook) -> None:
     assert "--tail N" in notebook.run("%bottle logs --help").stdout
 

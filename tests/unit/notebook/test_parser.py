@@ -80,6 +80,8 @@ def test_every_sub_command_has_help() -> None:
         ("%bottle", ["logs", "demo"], "--tail"),
         ("%%bottle", [], "--bg"),
         ("%%bottle", ["demo", "--backend"], "docker"),
+        ("%%bottle_manifest", [], "--help"),
+        ("%%bottle_experiment", ["parsers"], "--fresh"),
     ],
 )
 def test_candidates(magic: str, before: list[str], some: str) -> None:
