@@ -22,7 +22,11 @@ from bb_jupyter.experiment.definition import WORK, Workspace
 #: Most files and bytes of one file that a diff shows, and lines beyond which it says only that a file changed:
 #: `difflib` takes quadratic time, and what it compares is hostile.
 MAX_FILES, MAX_BYTES, MAX_LINES = 200, 256 << 10, 4000
-_GIT_ENV = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+#: A partial clone would fetch what it lacks, with the programs that its settings name: it may not.
+_GIT_ENV = {
+    **{"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+    **{"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1"},
+}
 # One file, marked: `l` and where a link leads, `f` and the content, or `-` for what is gone or no file.
 _SHOW = """
 cd "$1" || exit 1
@@ -107,14 +111,15 @@ def _digest(archive: Path) -> str:
 def _check_out(repository: Path, commit: str, target: Path) -> None:
     """Put the files of a commit into *target*.
 
-    They come by way of a repository of our own: no hook, filter or setting of the other one is obeyed beyond a fetch.
+    A repository of our own reads the objects of the other one, of which no hook, filter, remote or setting is obeyed.
     """
     if commit.startswith("-"):
         raise UsageError(f"not a commit: {commit!r}")
     own = target.parent / "objects.git"
     sha = _git(repository, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}").strip()
+    objects = repository / _git(repository, "rev-parse", "--git-path", "objects").rstrip("\n")
     _git(target.parent, "init", "--quiet", "--bare", "--template=", str(own))
-    _git(own, "fetch", "--quiet", "--depth=1", "--no-tags", f"file://{repository}", sha)
+    (own / "objects" / "info" / "alternates").write_text(f"{objects.resolve()}\n", errors="surrogateescape")
     archive = target.parent / "tree.tar"
     _git(own, "archive", "--format=tar", f"--prefix={target.name}/", f"--output={archive}", sha)
     with archive.open("rb") as stream:

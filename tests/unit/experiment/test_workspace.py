@@ -101,6 +101,33 @@ def test_programs_that_a_repository_names_are_not_run(tree: Path, inputs: Path, 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"remote.origin.url": "ssh://host.invalid/x", "core.sshCommand": "{}"},
+        {"remote.origin.url": "{0.tree}", "remote.origin.uploadpack": "{}"},
+        {"remote.origin.url": "ext::{}", "protocol.ext.allow": "always"},
+    ],
+)
+@pytest.mark.parametrize("lost", ["commit", "tree", "blob"])
+def test_what_a_partial_clone_lacks_is_not_fetched_by_programs_that_it_names(
+    tree: Path, inputs: Path, tmp_path: Path, settings: dict[str, str], lost: str
+) -> None:
+    git(tree, "init", "-q")
+    git(tree, "add", ".")
+    git(tree, "commit", "-qm", "one")
+    objects = {"commit": "HEAD", "tree": "HEAD^{tree}", "blob": "HEAD:a.txt"}
+    commit, gone = (git(tree, "rev-parse", name) for name in ("HEAD", objects[lost]))
+    (tree / ".git" / "objects" / gone[:2] / gone[2:]).unlink()
+    more = {"core.repositoryFormatVersion": "1", "extensions.partialClone": "origin", "remote.origin.promisor": "true"}
+    evil = f"touch {tmp_path / 'ran'}"
+    for name, value in {**more, **settings}.items():
+        git(tree, "config", name, value.replace("{0.tree}", str(tree)).replace("{}", evil))
+    with pytest.raises(UsageError):
+        workspace.pack_workspace(Workspace(git=str(tree), commit=commit), inputs)
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("commit", ["nothing", "--upload-pack=touch x", "-n"])
 def test_no_commit(tree: Path, inputs: Path, commit: str) -> None:
     git(tree, "init", "-q")
