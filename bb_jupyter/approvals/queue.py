@@ -19,7 +19,6 @@ from bb_jupyter.approvals.proposal import Decision, Kind, Outcome, Proposal, can
 from bb_jupyter.approvals.reading import (
     all_proposals,
     decision_file,
-    get,
     ids,
     load,
     outcome_file,
@@ -211,8 +210,9 @@ class Queue:
         return held
 
     def _own(self, id_: int) -> Proposal:
-        proposal = get(id_)
-        if proposal.slug != self.slug:
+        """Return one of its own; what other bottles ask for is told to nobody here, not even by number."""
+        proposal = load(self._folder, id_)
+        if proposal is None:
             raise UnknownProposal(f"there is no proposal {id_} of this bottle")
         return proposal
 

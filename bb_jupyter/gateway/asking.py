@@ -57,6 +57,8 @@ class Asking:
         self._desk, self.timeout = desk, timeout
         self._jobs: dict[int, asyncio.Task[str]] = {}
         self._waiting: dict[int, int] = {}
+        # One file at a time: what is on its way is on this host's disk, and no request that counts as one yet.
+        self._staging = asyncio.Lock()
 
     async def host(self, route: Route, reason: str) -> str:
         """Ask for a route; return what the agent is told.
@@ -87,17 +89,37 @@ class Asking:
             Flood: the bottle asks for too much.
             BottleError: the file cannot be had.
         """
-        self._desk.queue.check_flood()
-        number, slug = secrets.randbelow(1 << 48) + 1, self._desk.slug
+        await self._staging.acquire()
+        number = secrets.randbelow(1 << 48) + 1
         name = staging.request_name(number)
+        fetching = asyncio.create_task(self._fetch(number, path))
         try:
-            self._desk.emit("stage", id=-number, path=path)
-            await self._owner(-number)
-            facts = staging.seal(slug, name, path)
+            await asyncio.shield(fetching)
+            proposal = self._propose_file(name, path, reason)
+        finally:
+            fetching.add_done_callback(lambda done: self._fetched(done, name))
+        return await self._join(proposal)
+
+    async def _fetch(self, number: int, path: str) -> None:
+        """Have the owner fetch a file; it does so to the end, whoever still waits."""
+        self._desk.queue.check_flood()
+        self._desk.emit("stage", id=-number, path=path)
+        await self._owner(-number)
+
+    def _fetched(self, done: asyncio.Task[None], name: str) -> None:
+        """Remove what nobody waited for, and let the next one begin."""
+        if not done.cancelled():
+            done.exception()  # whoever waits has it
+        staging.discard(self._desk.slug, name)
+        self._staging.release()
+
+    def _propose_file(self, name: str, path: str, reason: str) -> Proposal:
+        facts = staging.seal(self._desk.slug, name, path, reason)
+        try:
+            return self._propose("copy-out", {"path": path, "reason": reason, **facts}, self._copied)
         except BaseException:
-            staging.discard(slug, name)
+            staging.discard(self._desk.slug, facts["staged"])
             raise
-        return await self._ask("copy-out", {"path": path, "reason": reason, **facts}, self._copied)
 
     async def word(self, id_: int) -> str:
         """Wait for the word on what was asked or pushed before; return what the agent is told.
@@ -111,12 +133,15 @@ class Asking:
         return f"{id_} still waits for the human."
 
     async def _ask(self, kind: Kind, content: Mapping[str, Any], effect: Effect) -> str:
+        return await self._join(self._propose(kind, content, effect))
+
+    def _propose(self, kind: Kind, content: Mapping[str, Any], effect: Effect) -> Proposal:
         expires = round(time.time() + self.timeout, 3)
         proposal = self._desk.queue.propose(kind, content, expires=expires)
         if proposal.id not in self._jobs:
             self._desk.emit("proposal", id=proposal.id, kind=kind, expires=expires)
             self._jobs[proposal.id] = asyncio.create_task(self._settle(proposal, effect))
-        return await self._join(proposal)
+        return proposal
 
     async def _join(self, proposal: Proposal) -> str:
         job = self._jobs[proposal.id]

@@ -66,13 +66,14 @@ def store(slug: str, name: str, chunks: Iterable[bytes]) -> None:
             file.write(chunk)
 
 
-def seal(slug: str, name: str, path: str) -> dict[str, Any]:
-    """Name a staged file by its content, and tell what it is.
+def seal(slug: str, name: str, path: str, reason: str) -> dict[str, Any]:
+    """Name a staged file by its content and what is said of it, and tell what it is: no two proposals share one.
 
     Args:
         slug: the bottle's.
         name: under which it was fetched.
         path: of the file in the bottle.
+        reason: why it is offered.
 
     Returns:
         The fields ``staged``, ``files``, ``size`` and ``text`` of a ``copy-out`` proposal.
@@ -82,7 +83,7 @@ def seal(slug: str, name: str, path: str) -> dict[str, Any]:
     """
     data = _content(staged(slug, name))
     digest = hashlib.sha256(data).hexdigest()
-    sealed = "staged-" + hashlib.sha256(f"{digest} {path}".encode("utf-8", "surrogatepass")).hexdigest()[:40]
+    sealed = "staged-" + hashlib.sha256(f"{digest} {path}\0{reason}".encode("utf-8", "surrogatepass")).hexdigest()[:40]
     staged(slug, name).replace(staged(slug, sealed))
     files = [{"path": file_name(path), "size": len(data), "sha256": digest}]
     return {"staged": sealed, "files": files, "size": len(data), "text": _text(data)}

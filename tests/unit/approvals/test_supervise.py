@@ -11,8 +11,10 @@ import httpx2
 import pytest
 
 from bb_jupyter.approvals import Proposal, decide, get, pending, status
-from bb_jupyter.errors import AlreadyDecided, TokenMismatch, UnknownProposal, UsageError
+from bb_jupyter.approvals.files import approvals_dir
+from bb_jupyter.errors import AlreadyDecided, Flood, TokenMismatch, UnknownProposal, UsageError
 from bb_jupyter.gateway import deciding, staging
+from bb_jupyter.gateway.asking import Asking
 from tests.unit.approvals.room import SLUG, FakeDesk, agent, asked, call, served
 
 
@@ -226,6 +228,49 @@ async def test_a_staged_file_that_was_changed_is_not_copied(desk: FakeDesk, tmp_
         assert "could not be copied" in (await job)[0]
 
 
+def on_disk() -> list[Path]:
+    return sorted(approvals_dir().glob("*/staged-*"))
+
+
+async def test_files_that_are_too_many_to_be_offered_do_not_stay_on_the_disk(desk: FakeDesk) -> None:
+    desk.owner = offering(b"much")
+    desk.queue.propose("question", {})
+    asking = Asking(desk, 60)
+    jobs = [asyncio.create_task(asking.file("r.txt", f"reason {number}")) for number in range(30)]
+    while sum(job.done() for job in jobs) < 15:
+        await asyncio.sleep(0.02)
+    assert all(isinstance(job.exception(), Flood) for job in jobs if job.done())
+    assert {proposal.content["staged"] for proposal in pending()[1:]} == {path.name for path in on_disk()}
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    while on_disk():
+        await asyncio.sleep(0.02)
+
+
+async def test_a_file_whose_offer_was_given_up_while_it_came_does_not_stay_on_the_disk(desk: FakeDesk) -> None:
+    comes, here = asyncio.Event(), asyncio.Event()
+
+    async def applied(number: int) -> dict[str, Any]:
+        comes.set()
+        await here.wait()
+        staging.store(SLUG, staging.request_name(-number), [b"late"])
+        return {}
+
+    desk.queue.propose("question", {})
+    desk.applied = applied  # type: ignore[method-assign]
+    asking = Asking(desk, 60)
+    job = asyncio.create_task(asking.file("r.txt", "r"))
+    await comes.wait()
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    another = asyncio.create_task(asking.file("r.txt", "another"))
+    here.set()
+    proposal = await asked(2)
+    assert [path.name for path in on_disk()] == [proposal.content["staged"]]
+    another.cancel()
+
+
 async def test_a_file_that_cannot_be_had_is_told(desk: FakeDesk) -> None:
     desk.owner = lambda event, fields: {"error": "there is no such file"}
     async with served(desk) as port, agent(port) as client:
@@ -251,6 +296,7 @@ async def test_the_word_on_a_push_is_waited_for_and_another_bottles_is_not_told(
         decide(push.id, token=push.token, verdict="denied", why="tests are missing")
         assert "tests are missing" in (await job)[0]
         text, error = await call(client, "decisions", number=other.id)
+        assert await call(client, "decisions", number=other.id * 10) == (text.replace("2", "20"), True)
         assert error and "secret" not in text
         listed, _ = await call(client, "decisions")
         assert "refs/heads/main" in listed and "secret" not in listed
