@@ -15,6 +15,7 @@ from bb_jupyter.gateway.git.mirror import Mirror, remove_mirrors
 from bb_jupyter.gateway.git.rules import NOTHING
 from bb_jupyter.gateway.git.transport import reaching
 from bb_jupyter.gateway.git.words import explain, plain, short
+from bb_jupyter.gateway.redact import Masker
 
 _TIMEOUT: Final = 600.0
 
@@ -122,7 +123,7 @@ def _push(mirror: Mirror, refs: list[dict[str, str]], env: Mapping[str, str]) ->
     try:
         git(command, folder=mirror.path, env=env, timeout=_TIMEOUT)
     except GitFailed as error:
-        said = error.stdout.decode("utf-8", "replace")
+        said = Masker([mirror.repo.token]).mask(error.stdout).decode("utf-8", "replace")  # the agent reads it
         raise BottleError("; ".join(_refusals(said, refs)) or explain(error, mirror.repo)) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,34 @@ def test_a_wrong_token_is_refused_without_a_prompt_and_never_shown(
     with pytest.raises(AssertionError, match="cannot be used") as caught:
         Clone(tmp_path / "clone", f"{gate.url}/widgets.git")
     assert "wr0ng" not in str(caught.value)
+
+
+_REFLECTS = f"""#!{sys.executable}
+import sys
+from bb_jupyter.gateway.git.hook import read_packets, write_packets
+read_packets(sys.stdin.buffer)
+write_packets(sys.stdout.buffer, [b"version=1" + bytes(1)])
+names = [line.split(b" ")[2] for line in read_packets(sys.stdin.buffer)]
+write_packets(sys.stdout.buffer, [b"ng " + name + b" not with {TOKEN}" for name in names])
+"""
+
+
+def test_a_token_that_upstream_shows_when_it_refuses_is_masked(
+    gates: Callable[..., Gate], request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = make_upstream("https", request, tmp_path, monkeypatch)
+    hook = upstream.path / "hooks" / "proc-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(_REFLECTS)
+    hook.chmod(0o755)
+    git(upstream.path, "config", "receive.procReceiveRefs", "refs")
+    gate = gates(config(upstream))
+    clone = Clone(tmp_path / "clone", f"{gate.url}/widgets.git")
+    commit(clone.folder)
+    clone.push()
+    outcome = approve(1).outcome
+    assert outcome is not None and not outcome.ok
+    assert "not with ***" in outcome.text and TOKEN not in outcome.text
 
 
 def test_a_server_with_another_certificate_is_not_trusted(
