@@ -39,6 +39,12 @@ class Part:
     is_diff: bool = False
     warns: bool = False
 
+    def lines(self) -> list[str]:
+        """Return the body fit to be shown; where it is cut, the last line says so."""
+        left = len(self.body) - _LONGEST
+        cut = [f"… {left} more characters"] if left > 0 else []
+        return [*block(self.body[:_LONGEST]).split("\n"), *cut]
+
 
 def title(proposal: Proposal) -> str:
     """Return what a proposal is about, on one line of hostile text."""
@@ -75,7 +81,7 @@ def as_text(proposal: Proposal, standing: Status | None = None) -> str:
     """Return a proposal as text fit to be shown."""
     lines = [one_line(title(proposal)), f"   {one_line(_facts(proposal))}"]
     for part in _parts(proposal):
-        body = block(part.body[:_LONGEST]).split("\n")
+        body = part.lines()
         lines += [f"   {one_line(part.title)}:"] if part.title else []
         lines += [f"     {line}" for line in body[:_LINES]]
         if len(body) > _LINES:
@@ -92,7 +98,7 @@ def as_html(proposal: Proposal, standing: Status | None = None) -> str:
 
 
 def _part(part: Part) -> str:
-    lines = block(part.body[:_LONGEST]).split("\n")
+    lines = part.lines()
     style = ' style="color:#cf222e"' if part.warns else ""
     shown = f"<pre{style}>{'<br>'.join(_line(line, part.is_diff) for line in lines)}</pre>"
     if not part.title:
@@ -145,9 +151,10 @@ def _push(content: Mapping[str, Any]) -> Iterator[Part]:
     yield Part("refs", "\n".join(_ref(ref) for ref in _dicts(content, "refs")))
     yield Part("commits", "\n".join(_commit(commit) for commit in _dicts(content, "commits")))
     yield Part("files", "\n".join(_file(file) for file in _dicts(content, "files")))
-    cut = " (cut: it is longer)" if content.get("truncated") else ""
+    if content.get("truncated"):
+        yield Part("", "This is more than can be shown: git has all of it.", warns=True)
     for name, text in _by_file(str(content.get("diff") or "").rstrip("\n")):
-        yield Part(f"diff {name}{cut}", text, is_diff=True)
+        yield Part(f"diff {name}", text, is_diff=True)
 
 
 def _finding(found: object) -> str:

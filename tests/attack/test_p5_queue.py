@@ -312,3 +312,13 @@ def test_whatever_is_in_a_proposal_only_text_is_shown(kind: Any, content: dict[s
     assert shown.tags <= {"div", "b", "br", "small", "details", "summary", "pre", "code", "span"}
     assert shown.attributes <= {"style", "open"}
     assert "%bottle approve 7" in text.splitlines()[-1]
+
+
+def test_what_is_cut_says_so() -> None:
+    def shown(**content: Any) -> str:
+        return as_html(Proposal(7, "demo-0123abcd", "demo", "push", 0.0, None, "", content).sealed())
+
+    diff = "diff --git a/x b/x\n" + "+harmless\n" * 30_000 + "+the end"
+    assert "the end" not in shown(diff=diff) and "more characters" in shown(diff=diff)
+    assert "more characters" not in shown(diff=diff[:1000]) and "more than can be shown" not in shown(diff=diff)
+    assert "more than can be shown" in shown(truncated=True)
