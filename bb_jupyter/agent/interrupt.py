@@ -2,7 +2,8 @@
 
 Killed at once, Claude Code forgets what it did since its last write, sometimes the whole conversation; told, it needs a
 tenth of a second.  What the agent started may be in sessions of its own (Codex does that), where the end of the agent
-would leave it running: so everything that descends from it is noted before, and killed after.
+would leave it running: so everything that descends from it is noted before, and killed after, until nobody new is found:
+a process may be started at any moment of this.
 """
 
 from __future__ import annotations
@@ -23,20 +24,30 @@ _START = 'mkdir -p "${0%/*}" && echo $$ >"$0"; exec "$@"'
 _END = r"""
 exec 2>/dev/null
 read -r leader <"$1" || exit 0
-family=" $leader " look=again
-while [ "$look" ]; do
-  look=
-  for file in /proc/[0-9]*/stat; do
-    pid=${file#/proc/} pid=${pid%/stat}
-    case $family in *" $pid "*) continue ;; esac
-    read -r line <"$file" || continue
-    set -f; set -- ${line##*)}; set +f
-    case $family in *" $2 "* | *" $3 "* | *" $4 "*) family="$family$pid " look=again ;; esac
+family=" $leader "
+look() {
+  more=yes
+  while [ "$more" ]; do
+    more=
+    for file in /proc/[0-9]*/stat; do
+      pid=${file#/proc/} pid=${pid%/stat}
+      case $family in *" $pid "*) continue ;; esac
+      read -r line <"$file" || continue
+      set -f; set -- ${line##*)}; set +f
+      case $family in *" $2 "* | *" $3 "* | *" $4 "*) family="$family$pid " more=yes ;; esac
+    done
   done
-done
+}
+look
 kill -INT "$leader"
 for tenth in 1 2 3 4 5; do kill -0 "$leader" || break; sleep 0.1; done
-kill -KILL $family
+known=
+while [ "$known" != "$family" ]; do
+  look
+  known=$family
+  kill -KILL $family
+  look
+done
 """
 
 
