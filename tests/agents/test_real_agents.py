@@ -66,10 +66,8 @@ def test_a_subscriptions_token_is_sent_as_a_bearer(bottle: HeldBottle, endpoint:
     assert b"CLAUDE_CODE_OAUTH_TOKEN=placeholder" in environment and b"sk-ant-oat01" not in environment
 
 
-def test_the_humans_mcp_server_is_known_to_the_agent(bottle: HeldBottle, endpoint: ModelEndpoint, agent: str) -> None:
+def test_the_humans_mcp_server_is_known_to_the_agent(bottle: HeldBottle, agent: str) -> None:
     get_provider(agent).provision_supervise_mcp(bottle.plan, bottle.bottle, "http://supervise:9100/")
-    result = bottle.ask("Hello.").wait()
-    assert result.ok, result.events
     listed = {"claude": ["claude", "mcp", "list"], "codex": ["codex", "mcp", "list"]}[agent]
     assert b"http://supervise:9100/" in bottle.exec(listed).wait().stdout
 
