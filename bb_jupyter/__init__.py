@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from bb_jupyter import approvals
+    from bb_jupyter import approvals, experiment
     from bb_jupyter.api import active, approve, attach, audit, cleanup, deny, doctor, get, launch, stop
     from bb_jupyter.backend import ActiveAgent, Bottle, Check, Chunk, Completed, CopyReport, Execution
     from bb_jupyter.errors import (
@@ -57,6 +57,7 @@ __all__ = [
     "cleanup",
     "deny",
     "doctor",
+    "experiment",
     "get",
     "launch",
     "run_experiment",
@@ -72,13 +73,15 @@ _HOME_OF = {
     "notebook.experiments": ("run_experiment",),
     "held_bottle": ("HeldBottle",),
 }
+#: Public packages: `approvals`, which can be called, and `experiment`.
+_PACKAGES = ("approvals", "experiment")
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "approvals":
-        return import_module(f"{__name__}.approvals")  # a package that can be called
+    if name in _PACKAGES:
+        return import_module(f"{__name__}.{name}")
     home = next((module for module, names in _HOME_OF.items() if name in names), "errors")
     return getattr(import_module(f"{__name__}.{home}"), name)
 

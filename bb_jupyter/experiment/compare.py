@@ -87,7 +87,7 @@ class Pair:
     p: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Groups of runs, compared.
 
@@ -134,7 +134,7 @@ class Comparison:
         """Return the tables as text; see `tables`."""
         return "\n\n".join(_text(head, rows) for head, rows in self.tables(times=times))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.text()
 
     def _repr_html_(self) -> str:

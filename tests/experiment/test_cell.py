@@ -124,6 +124,7 @@ def test_from_python_with_the_same_display(shared: Notebook) -> None:
     shared.run("import bb_jupyter\ne = bb_jupyter.Experiment('python', prompts='true', repeats=3)")
     cell = shared.run("x = bb_jupyter.run_experiment(e)")
     assert cell.ok and "3 runs: 3 passed" in cell.stdout
+    assert shared.run("print(bb_jupyter.experiment.load('python'))").stdout == "<experiment python: 3 passed>\n"
 
 
 @pytest.fixture(scope="module")

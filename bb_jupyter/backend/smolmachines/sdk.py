@@ -27,7 +27,7 @@ TOKEN, URL = "SMOL_CLOUD_TOKEN", "SMOL_CLOUD_URL"
 #: Seconds that a command of ours may take which does next to nothing.
 SHORT = 60.0
 _INSTALL = "pip install 'bb-jupyter[smolmachines]'"
-_DOCTOR = "`%bottle doctor` tells more."
+_DOCTOR = "`%bottle doctor` tells more; --backend docker and --backend bubblewrap need no virtual machine."
 
 
 def installed() -> bool:

@@ -81,6 +81,7 @@ def test_groups_and_pairs() -> None:
     assert pair.difference == pytest.approx(4 / 6) and pair.low < pair.difference < pair.high
     assert pair.p == pytest.approx(0.125)
     assert "good – poor" in str(found) and "good" in found._repr_html_()
+    assert repr(found) == str(found), "what a cell shows in a page without HTML"
 
 
 def test_what_is_no_result_does_not_count() -> None:
