@@ -133,7 +133,7 @@ def _check_attended(proposal: Proposal) -> None:
 
 
 def _target(proposal: Proposal, to: str | os.PathLike[str] | None) -> Path:
-    """Return where an offered file goes.
+    """Return where an offered file goes: into a folder that there is, or that a last `/` says is to be made.
 
     Raises:
         UsageError: something is there already, or no folder is.
@@ -142,10 +142,11 @@ def _target(proposal: Proposal, to: str | os.PathLike[str] | None) -> Path:
     if to is None:
         return staging.free_name(staging.inbox(proposal.bottle), name)
     target = Path(to).expanduser().absolute()
-    target = target / name if target.is_dir() else target
+    new_folder = os.fspath(to).endswith("/") and not os.path.lexists(target) and target.parent.is_dir()
+    target = target / name if new_folder or target.is_dir() else target
     if os.path.lexists(target):
         raise UsageError(f"{target} is there already", hint="Nothing is overwritten: name another path.")
-    if not target.parent.is_dir():
+    if not (new_folder or target.parent.is_dir()):
         raise UsageError(f"there is no folder {target.parent}")
     return target
 
@@ -154,8 +155,9 @@ def _copy(proposal: Proposal, target: Path) -> None:
     queue = Queue(proposal.slug, proposal.bottle)
     try:
         digest = str(proposal.content["files"][0]["sha256"])
+        target.parent.mkdir(exist_ok=True)
         staging.release(proposal.slug, str(proposal.content["staged"]), digest, target)
-    except (BottleError, LookupError, TypeError) as error:
+    except (BottleError, OSError, LookupError, TypeError) as error:
         queue.report(proposal.id, ok=False, text=f"It could not be copied: {error}.")
     else:
         queue.report(proposal.id, ok=True, text=f"Copied to {target}.", detail={"path": str(target)})

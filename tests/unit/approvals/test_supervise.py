@@ -217,6 +217,21 @@ async def test_without_a_path_a_file_goes_to_the_bottles_inbox_under_a_free_name
     assert {path.name: path.read_text() for path in inbox.iterdir()} == {"r.txt": "one", "r-2.txt": "two"}
 
 
+async def test_a_last_slash_means_a_folder_which_is_made(desk: FakeDesk, tmp_path: Path) -> None:
+    desk.owner = offering(b"one")
+    async with served(desk) as port, agent(port) as client:
+        job = asyncio.create_task(call(client, "propose_file", path="r.txt", reason="done"))
+        proposal = await asked()
+        with pytest.raises(UsageError, match="no folder"):
+            deciding.approve(proposal.id, to=f"{tmp_path}/none/results/")
+        (tmp_path / "taken").write_text("mine")
+        with pytest.raises(UsageError, match="there already"):
+            deciding.approve(proposal.id, to=f"{tmp_path}/taken/")
+        await approved(proposal.id, to=f"{tmp_path}/results/")
+        await job
+    assert (tmp_path / "results" / "r.txt").read_text() == "one"
+
+
 async def test_a_staged_file_that_was_changed_is_not_copied(desk: FakeDesk, tmp_path: Path) -> None:
     desk.owner = offering(b"what was shown")
     async with served(desk) as port, agent(port) as client:
