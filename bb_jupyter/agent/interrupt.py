@@ -2,8 +2,8 @@
 
 Killed at once, Claude Code forgets what it did since its last write, sometimes the whole conversation; told, it needs a
 tenth of a second.  What the agent started may be in sessions of its own (Codex does that), where the end of the agent
-would leave it running: so everything that descends from it is noted before, and killed after, until nobody new is found:
-a process may be started at any moment of this.
+would leave it running: so everything that descends from it is noted before, and killed after, until nobody new is
+found: a process may be started at any moment of this.
 """
 
 from __future__ import annotations
