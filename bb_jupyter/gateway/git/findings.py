@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bb_jupyter.gateway.git.environment import git, receiving
 from bb_jupyter.gateway.git.incoming import Incoming, blob
 from bb_jupyter.gateway.git.rules import NOTHING, Update
 from bb_jupyter.gateway.git.scan import Found, Scanner
@@ -82,6 +83,20 @@ class Scan:
             if len(self.refused) >= _MOST:
                 return
             self._object(kind, sha, lines, part)
+
+    def replaced(self, tips: Iterable[str], shown: set[str]) -> Iterator[Finding]:
+        """Yield a note when commits in between hold versions of files that nothing pushed holds in the end.
+
+        Args:
+            tips: what is pushed.
+            shown: files in the diff; of the others `hidden` tells.
+        """
+        trees = (git(["ls-tree", "-r", "-z", tip], folder=self._folder, env=receiving()).stdout for tip in tips)
+        last = {entry.partition(b"\t")[0][-40:].decode("ascii") for tree in trees for entry in tree.split(b"\0")}
+        count = sum(sha not in last and show(file.path) in shown for sha, file in self._files.items())
+        if count:
+            some = "one version of a file is" if count == 1 else f"{count} versions of files are"
+            yield Finding(f"{some} in commits in between only: the diff does not show this", "", 0, "history")
 
     def _names(self, name: bytes, path: str, where: str) -> None:
         for found in self._scanner.certain(name):

@@ -117,7 +117,8 @@ def check(updates: list[Update], task: dict[str, Any]) -> Verdict:
     if scan.refused:
         return Verdict(reasons=tuple(f"secret in {finding}" for finding in scan.refused), advice=_TAKE_OUT)
     content = describe(folder, updates, incoming.commits)
-    notes = [*scan.notes, *hidden(scan.paths, {file["path"] for file in content["files"]})][:_MOST_NOTES]
+    shown = {file["path"] for file in content["files"]}
+    notes = [*scan.replaced(tips, shown), *scan.notes, *hidden(scan.paths, shown)][:_MOST_NOTES]
     return Verdict({**content, "findings": [note.to_json() for note in notes]})
 
 

@@ -189,6 +189,22 @@ def test_what_may_be_a_secret_is_noted_for_the_human(gate: Gate, clone: Clone) -
     }
 
 
+def test_what_only_a_commit_in_between_has_of_a_file_is_noted(gate: Gate, clone: Clone) -> None:
+    commit(clone.folder, "a.txt", "all that the agent was shown\n")
+    commit(clone.folder, "a.txt", "harmless\n")
+    clone.push()
+    (content,) = [proposal.content for proposal in gate.pending()]
+    assert "was shown" not in content["diff"]
+    assert [f["rule"] for f in content["findings"]] == [
+        "one version of a file is in commits in between only: the diff does not show this"
+    ]
+    commit(clone.folder, "b.txt", "more\n")
+    git(clone.folder, "reset", "-q", "--soft", "origin/main")
+    git(clone.folder, "commit", "-qm", "as one")
+    clone.push()
+    assert gate.pending()[0].content["findings"] == []
+
+
 def test_a_huge_pack_is_refused_in_words(gate: Gate, clone: Clone, upstream: Upstream) -> None:
     (clone.folder / "huge").write_bytes(random.randbytes(3 << 20))
     git(clone.folder, "add", ".")
