@@ -84,8 +84,8 @@ post() { # post URL BODY, by whatever this image has
   type='Content-Type: application/json' accept='Accept: application/json, text/event-stream'
   if command -v curl >/dev/null; then
     curl -sS --noproxy '*' -H "$type" -H "$accept" --data-binary "$2" "$1"
-  elif command -v wget >/dev/null; then
-    wget -q -O - --header "$type" --header "$accept" --post-data "$2" "$1"
+  elif command -v wget >/dev/null; then  # busybox's does not know no_proxy
+    http_proxy= wget -q -O - --header "$type" --header "$accept" --post-data "$2" "$1"
   else
     python3 -c 'import sys, urllib.request as u
 headers = dict(h.split(": ") for h in sys.argv[3:])
