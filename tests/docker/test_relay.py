@@ -53,13 +53,13 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def supervised() -> BottleManifest:
-    return manifest.define_bottle("supervised", "supervise: true")
+    return manifest.define_bottle("relayed", "supervise: true")
 
 
 @pytest.fixture
 def gated(tmp_path: Path) -> BottleManifest:
     """A bottle with a desk and without a gateway."""
-    return manifest.define_bottle("gated", f"git-gate: {{repos: {{widgets: {{url: {tmp_path}}}}}}}")
+    return manifest.define_bottle("relayed-gate", f"git-gate: {{repos: {{widgets: {{url: {tmp_path}}}}}}}")
 
 
 def test_the_relays_container_can_do_nothing_but_relay(
