@@ -82,7 +82,8 @@ class BottleRecord:
 
     def remove(self) -> None:
         """Remove the state directory; the last act of a bottle's end.  Idempotent."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        with _locked():  # who adds details meanwhile would bring the directory back
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def state_dir() -> Path:
