@@ -38,7 +38,8 @@ class PanelBuildHook(BuildHookInterface[Any]):
             return
         from hatch_jupyter_builder import npm_builder
 
-        os.environ.setdefault("YARN_NPM_REGISTRY_SERVER", _registry())
+        if registry := _registry():
+            os.environ.setdefault("YARN_NPM_REGISTRY_SERVER", registry)
         npm_builder("wheel", "standard", path=str(source), npm=["jlpm"], build_cmd="build:prod")
 
 
@@ -52,12 +53,12 @@ def _node_is_new_enough() -> bool:
 
 
 def _registry() -> str:
-    """Return the registry that npm is configured with; jlpm would ask one of its own."""
+    """Return the registry that npm is configured with, for jlpm would ask one of its own; empty without npm."""
     npm = shutil.which("npm")
-    found = ""
-    if npm:
-        found = subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True, check=False).stdout
-    return found.strip() or "https://registry.npmjs.org/"
+    if not npm:
+        return ""
+    asked = subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
 
 
 def _is_stale(built: Path, sources: list[Path]) -> bool:
