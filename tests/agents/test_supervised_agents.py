@@ -69,7 +69,7 @@ def test_a_host_that_the_human_allows_is_reachable_and_a_denied_one_is_told(
     assert "In force: docs.python.org (GET" in answer(work(bottle, lambda proposal: api.approve(proposal.id)))
     routes = bottle.bottle.network.routes
     assert routes and any(route.host == "docs.python.org" for route in routes.routes)
-    endpoint.commands = [("request_host", {"host": "pypi.org", "reason": "to install"})]
+    endpoint.commands = [("request_host", {"host": "packages.test", "reason": "to install"})]
     denied = answer(work(bottle, lambda proposal: api.deny(proposal.id, why="use the mirror")))
     assert "denied" in denied and "use the mirror" in denied
 
