@@ -214,7 +214,7 @@ def approve(
     Raises:
         UsageError: there is no such proposal, it is decided already, or an argument does not fit it.
     """
-    from bb_jupyter.gateway import deciding
+    from bb_jupyter.gateway.desk import deciding
 
     return deciding.approve(id, why=why, refs=refs, answer=answer, to=to)
 
@@ -229,7 +229,7 @@ def deny(id: int, *, why: str) -> Status:
     Raises:
         UsageError: there is no such proposal, or it is decided already.
     """
-    from bb_jupyter.gateway import deciding
+    from bb_jupyter.gateway.desk import deciding
 
     return deciding.deny(id, why=why)
 

@@ -2,7 +2,8 @@
 
 This is the interface for everything that shows or decides proposals (magics, the lab panel's server, widgets): it needs
 no kernel and no bottle, and imports nothing but files.  Effects (a push goes upstream, a host is allowed) are not its
-business: decide with `bb_jupyter.gateway.deciding.approve` / `deny`, which call `decide` here and see to the effect.
+business: decide with `bb_jupyter.gateway.desk.deciding`, whose `approve` and `deny` call `decide` here and see to the
+effect.
 
 Reading, from anywhere::
 

@@ -19,7 +19,7 @@ _LONGEST = 20_000
 def decide(
     id_: int, *, token: str, verdict: Verdict, why: str = "", answer: Mapping[str, Any] | None = None
 ) -> Decision:
-    """Decide a proposal.  Its effect is seen to elsewhere; see `bb_jupyter.gateway.deciding`.
+    """Decide a proposal.  Its effect is seen to elsewhere; see `bb_jupyter.gateway.desk.deciding`.
 
     Args:
         id_: its number.

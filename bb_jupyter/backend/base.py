@@ -19,7 +19,7 @@ from bb_jupyter.backend.desk import has_desk, rooms
 from bb_jupyter.backend.plan import GUEST_HOME, BottleCleanupPlan, BottlePlan, PlanBasis
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import UsageError
-from bb_jupyter.gateway.desk_plan import check_git_gate
+from bb_jupyter.gateway.desk.plan import check_git_gate
 from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan, egress_plan, route_configs
 from bb_jupyter.manifest import validate_name
 

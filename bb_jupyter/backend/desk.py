@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bb_jupyter.backend.bottle import Bottle
     from bb_jupyter.backend.plan import BottlePlan
     from bb_jupyter.gateway.client import Event
-    from bb_jupyter.gateway.desk_client import DeskClient
-    from bb_jupyter.gateway.desk_config import DeskConfig
+    from bb_jupyter.gateway.desk.client import DeskClient
+    from bb_jupyter.gateway.desk.config import DeskConfig
 
 #: What `ls` says of a bottle whose desk died: its repositories and its human are out of reach.
 NO_DESK = "no desk"
@@ -114,7 +114,7 @@ class BottleDesk:
         Args:
             reached: the bottle reaches the one that may be there.
         """
-        from bb_jupyter.gateway.desk_client import DeskClient
+        from bb_jupyter.gateway.desk.client import DeskClient
 
         if not has_desk(self._plan):
             return
@@ -152,7 +152,7 @@ class BottleDesk:
             self._client.detach()
 
     def _config(self) -> DeskConfig:
-        from bb_jupyter.gateway.desk_plan import desk_config
+        from bb_jupyter.gateway.desk.plan import desk_config
 
         plan = self._plan
         return desk_config(

@@ -18,7 +18,7 @@ _FETCH = 50.0
 
 
 def stage(bottle: Bottle, number: int, path: str) -> None:
-    """Fetch a file that the agent offers to where the human can look at it (`gateway.staging`).
+    """Fetch a file that the agent offers to where the human can look at it (`gateway.desk.staging`).
 
     Args:
         bottle: whose desk asks.
@@ -29,7 +29,7 @@ def stage(bottle: Bottle, number: int, path: str) -> None:
         UsageError: there is no such file, or it is too large.
         BottleError: the bottle died.
     """
-    from bb_jupyter.gateway import staging
+    from bb_jupyter.gateway.desk import staging
 
     name = staging.request_name(number)
     argv = ["sh", "-c", '[ -f "$1" ] && exec cat -- "$1"', "sh", path]

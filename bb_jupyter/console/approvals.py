@@ -45,7 +45,7 @@ def decide(id_: int, *, verdict: str, token: str, why: str, answer: str, refs: o
         TokenMismatch: something else was shown.
         AlreadyDecided: somebody was quicker.
     """
-    from bb_jupyter.gateway.deciding import approve, deny
+    from bb_jupyter.gateway.desk.deciding import approve, deny
 
     if not re.fullmatch(r"[0-9a-f]{64}", token):
         raise UsageError("token: the proposal's is wanted")

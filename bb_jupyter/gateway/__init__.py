@@ -5,8 +5,8 @@ container with only Python, aiohttp and cryptography for docker).  Listening soc
 network namespace are handed to it; configuration, secrets included, arrives on its standard input.
 
 ``python -m bb_jupyter.gateway.desk`` is a process of this host whatever the backend, for it uses the host's git
-identities and the user's approval queue: `desk` → `asgi` → the rooms `git` and `supervise`; `desk_relay` and `relay`
-carry its connections where no socket can be passed; `desk_plan`, `desk_config` and `desk_client` are the host's half.
+identities and the user's approval queue: the packages `desk` and `git`.  `relay` carries its connections where no
+socket can be passed.
 
 Two halves of the gateway live in this package and meet only in the JSON lines of `config` and `events`:
 

@@ -13,7 +13,7 @@ from bb_jupyter import manifest
 from bb_jupyter.approvals import pending, status
 from bb_jupyter.backend.execution import Completed
 from bb_jupyter.errors import AlreadyDecided
-from bb_jupyter.gateway.deciding import approve
+from bb_jupyter.gateway.desk.deciding import approve
 from bb_jupyter.held_bottle import HeldBottle
 from tests.attack.conftest import service  # noqa: F401 - the fixture
 from tests.attack.service import Service

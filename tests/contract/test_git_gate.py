@@ -15,7 +15,7 @@ import pytest
 from bb_jupyter import manifest
 from bb_jupyter.approvals import pending, status
 from bb_jupyter.backend import registry
-from bb_jupyter.gateway.deciding import approve, deny
+from bb_jupyter.gateway.desk.deciding import approve, deny
 from bb_jupyter.held_bottle import HeldBottle
 from tests.contract.conftest import Launch, out, sh
 from tests.unit.gitgate.conftest import https, make_upstream, sshd  # noqa: F401 - the fixtures

@@ -35,8 +35,8 @@ from bb_jupyter.gateway import PORTS
 if TYPE_CHECKING:
     from bb_jupyter.gateway.client import Event, GatewayClient
     from bb_jupyter.gateway.config import GatewayConfig
-    from bb_jupyter.gateway.desk_client import DeskClient
-    from bb_jupyter.gateway.desk_config import DeskConfig
+    from bb_jupyter.gateway.desk.client import DeskClient
+    from bb_jupyter.gateway.desk.config import DeskConfig
     from bb_jupyter.gateway.host_process import GatewayProcess
 
 _COPY_BUFFER = 1 << 20
@@ -226,7 +226,7 @@ class BubblewrapBottle(Bottle):
             os.close(fd)
 
     def _start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
-        from bb_jupyter.gateway.desk_client import DeskClient
+        from bb_jupyter.gateway.desk.client import DeskClient
 
         served = rooms(self.plan)
         fds = self.listen([PORTS[room] for room in served], "desk")

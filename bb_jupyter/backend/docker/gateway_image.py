@@ -30,8 +30,6 @@ MEETING = "/run/gateway"
 PYTHON = "/opt/gateway/bin/python"
 
 _PACKAGE = Path(__file__).parents[2]
-#: Modules beside `desk*` that only the desk runs.
-_OF_THE_DESK = frozenset({"asgi", "asking", "deciding", "staging", "supervise"})
 #: What the gateway needs of other projects, in the versions that are tried and tested on this host.
 _REQUIREMENTS = ("aiohttp", "cryptography")
 #: What else goes into the image → its tag: the files of a running package do not change.
@@ -73,20 +71,14 @@ def _context() -> Iterator[Path]:
         package = root / "bb_jupyter"
         (package / "gateway").mkdir(parents=True)
         (package / "__init__.py").touch()  # ours imports what a gateway has not
-        for name in ("errors.py", "home.py", *(f"gateway/{name}" for name in _modules())):
+        # The modules of gateway and relay: what the desk has of its own are packages, and stay on this host.
+        for name in ("errors.py", "home.py", *(f"gateway/{path.name}" for path in _PACKAGE.glob("gateway/*.py"))):
             shutil.copyfile(_PACKAGE / name, package / name)
         (root / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in _REQUIREMENTS))
         shutil.copyfile(_PACKAGE / "gateway/Dockerfile", root / "Dockerfile")
         for path in root.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield root / "Dockerfile"
-
-
-def _modules() -> Iterator[str]:
-    """Yield the modules of the gateway and of the relay; what the desk has of its own stays on this host."""
-    for path in _PACKAGE.glob("gateway/*.py"):
-        if not path.name.startswith("desk") and path.stem not in _OF_THE_DESK:
-            yield path.name
 
 
 def _words() -> str:

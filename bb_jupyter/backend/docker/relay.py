@@ -27,8 +27,8 @@ from bb_jupyter.errors import BottleError
 
 if TYPE_CHECKING:
     from bb_jupyter.gateway.client import Event
-    from bb_jupyter.gateway.desk_client import DeskClient
-    from bb_jupyter.gateway.desk_config import DeskConfig
+    from bb_jupyter.gateway.desk.client import DeskClient
+    from bb_jupyter.gateway.desk.config import DeskConfig
 
 #: Bytes and processes: what `relay.MOST_CONNECTIONS` with full windows need, and a bound for a flaw.
 _MEMORY, _PIDS = 256 << 20, 16
@@ -56,7 +56,7 @@ class Relay:
             BackendUnavailable: the engine does not answer.
             BuildFailed: the relay's image cannot be built.
         """
-        from bb_jupyter.gateway.desk_client import DeskClient
+        from bb_jupyter.gateway.desk.client import DeskClient
 
         image_id = gateway_image.obtain(self._client, no_progress)
         if self._steps is None:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from bb_jupyter.gateway.client import Event, GatewayClient
     from bb_jupyter.gateway.config import GatewayConfig
-    from bb_jupyter.gateway.desk_client import DeskClient
-    from bb_jupyter.gateway.desk_config import DeskConfig
+    from bb_jupyter.gateway.desk.client import DeskClient
+    from bb_jupyter.gateway.desk.config import DeskConfig
     from bb_jupyter.gateway.plan import EgressPlan
 
 #: Longest input that goes with the request that starts the command, in bytes.
@@ -218,7 +218,7 @@ class SmolmachinesBottle(Bottle):
             )
 
     def _start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
-        from bb_jupyter.gateway.desk_client import DeskClient
+        from bb_jupyter.gateway.desk.client import DeskClient
 
         with ExitStack() as stack:
             sockets = {room: stack.enter_context(self._door().listen(room)) for room in rooms(self.plan)}

@@ -19,7 +19,7 @@ from typing import Final
 
 from bb_jupyter.approvals import all_proposals, attended
 from bb_jupyter.errors import BottleError, UsageError
-from bb_jupyter.gateway.desk_config import GitRepoConfig
+from bb_jupyter.gateway.desk.config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import GitFailed, environment, git
 from bb_jupyter.gateway.git.transport import reaching
 from bb_jupyter.gateway.git.words import explain

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bb_jupyter.approvals import Outcome, Proposal, Queue, attended, get, status
 from bb_jupyter.errors import BottleError, UsageError
-from bb_jupyter.gateway.desk_config import GitRepoConfig
+from bb_jupyter.gateway.desk.config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import GitFailed, git
 from bb_jupyter.gateway.git.mirror import Mirror, remove_mirrors
 from bb_jupyter.gateway.git.rules import NOTHING

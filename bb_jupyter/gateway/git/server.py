@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bb_jupyter.errors import BottleError
-from bb_jupyter.gateway.desk_config import GitGateConfig, GitRepoConfig
+from bb_jupyter.gateway.desk.config import GitGateConfig, GitRepoConfig
 from bb_jupyter.gateway.git.cgi import Backend, Receive, Scope, Send, text, variables
 from bb_jupyter.gateway.git.environment import environment
 from bb_jupyter.gateway.git.hook import GATE_FD

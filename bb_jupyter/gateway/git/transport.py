@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from bb_jupyter.gateway.desk_config import GitRepoConfig
+from bb_jupyter.gateway.desk.config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import environment
 
 #: Seconds until a server that does not answer is given up, and until a connection without progress is.

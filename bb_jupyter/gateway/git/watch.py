@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from bb_jupyter.approvals import Proposal, State, Status, all_proposals, changes
 from bb_jupyter.errors import BottleError
-from bb_jupyter.gateway.desk_config import GitRepoConfig
+from bb_jupyter.gateway.desk.config import GitRepoConfig
 from bb_jupyter.gateway.git.releasing import release
 
 _POLL: Final = 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from bb_jupyter.gateway.desk_config import GitRepoConfig
+from bb_jupyter.gateway.desk.config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import GitFailed
 from bb_jupyter.gateway.redact import Masker
 

@@ -23,7 +23,7 @@ def _arguments(parser: Parser) -> None:
 
 
 def _run(args: Namespace) -> None:
-    from bb_jupyter.gateway import deciding
+    from bb_jupyter.gateway.desk import deciding
 
     proposal = approvals.get(number(args.id))
     given: dict[str, Any] = {"why": args.why, "refs": args.ref, "answer": args.answer, "to": args.to}

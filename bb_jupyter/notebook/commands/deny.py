@@ -19,7 +19,7 @@ def _arguments(parser: Parser) -> None:
 
 
 def _run(args: Namespace) -> None:
-    from bb_jupyter.gateway import deciding
+    from bb_jupyter.gateway.desk import deciding
 
     proposal = approvals.get(number(args.id))
     standing = deciding.deny(proposal.id, why=args.why, token=proposal.token)

@@ -58,7 +58,7 @@ async def answer(name, desk, scope, receive, send):
 
 
 if "bb_jupyter.gateway.desk" in sys.orig_argv:
-    for module, name in (("git", "git-gate"), ("supervise", "supervise")):
+    for module, name in (("git", "git-gate"), ("desk.supervise", "supervise")):
         full = f"bb_jupyter.gateway.{module}"
         sys.modules[full] = types.ModuleType(full)
         sys.modules[full].app = room(name)

@@ -13,8 +13,8 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from bb_jupyter.approvals import Presence, Proposal, Queue, pending
-from bb_jupyter.gateway.desk_config import SuperviseConfig
-from bb_jupyter.gateway.supervise import app
+from bb_jupyter.gateway.desk.config import SuperviseConfig
+from bb_jupyter.gateway.desk.supervise import app
 
 SLUG, NAME = "demo-0123abcd", "demo"
 Owner = Callable[[str, dict[str, Any]], dict[str, Any]]

@@ -13,8 +13,8 @@ import pytest
 from bb_jupyter.approvals import Proposal, decide, get, pending, status
 from bb_jupyter.approvals.files import approvals_dir
 from bb_jupyter.errors import AlreadyDecided, Flood, TokenMismatch, UnknownProposal, UsageError
-from bb_jupyter.gateway import deciding, staging
-from bb_jupyter.gateway.asking import Asking
+from bb_jupyter.gateway.desk import deciding, staging
+from bb_jupyter.gateway.desk.asking import Asking
 from tests.unit.approvals.room import SLUG, FakeDesk, agent, asked, call, served
 
 
@@ -358,7 +358,7 @@ async def test_other_hosts_and_origins_are_refused(desk: FakeDesk, headers: dict
 async def test_clients_of_older_protocols_are_told_that_the_call_lives(
     desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bb_jupyter.gateway import supervise_tools
+    from bb_jupyter.gateway.desk import supervise_tools
 
     monkeypatch.setattr(supervise_tools, "_ALIVE", 0.05)
     signs: list[float] = []

@@ -17,9 +17,9 @@ import pytest
 from bb_jupyter.errors import BackendUnavailable, ManifestError
 from bb_jupyter.gateway.audit import AuditLog, read_slug
 from bb_jupyter.gateway.client import Event
-from bb_jupyter.gateway.desk_client import DeskClient
-from bb_jupyter.gateway.desk_config import DeskConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
-from bb_jupyter.gateway.desk_plan import desk_config
+from bb_jupyter.gateway.desk.client import DeskClient
+from bb_jupyter.gateway.desk.config import DeskConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
+from bb_jupyter.gateway.desk.plan import desk_config
 from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, GitRepoPlan, RoutePlan
 from tests.tools.desk import stand_in
 

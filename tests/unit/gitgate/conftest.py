@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from bb_jupyter.approvals import Presence, Proposal, Queue, pending
-from bb_jupyter.gateway.desk_config import GitGateConfig, GitRepoConfig
+from bb_jupyter.gateway.desk.config import GitGateConfig, GitRepoConfig
 from bb_jupyter.gateway.git import app
 from tests.unit.gitgate.upstreams import CLEAN, TOKEN, TOKEN_REF, Https, Sshd, Upstream, bare, git, trust
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.gateway.deciding import approve
+from bb_jupyter.gateway.desk.deciding import approve
 from tests.unit.gitgate.conftest import Clone, Gate
 from tests.unit.gitgate.upstreams import CLEAN, Upstream, commit, git
 

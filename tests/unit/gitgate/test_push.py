@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bb_jupyter.approvals import status
-from bb_jupyter.gateway.deciding import approve, deny
+from bb_jupyter.gateway.desk.deciding import approve, deny
 from tests.unit.gitgate.conftest import Clone, Gate, config
 from tests.unit.gitgate.upstreams import Upstream, commit, git
 

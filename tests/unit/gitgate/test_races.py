@@ -19,7 +19,7 @@ import pytest
 
 from bb_jupyter.approvals import status
 from bb_jupyter.errors import AlreadyDecided, TokenMismatch
-from bb_jupyter.gateway.deciding import approve
+from bb_jupyter.gateway.desk.deciding import approve
 from tests.unit.gitgate.conftest import SLUG, Clone, Gate, config
 from tests.unit.gitgate.upstreams import CLEAN, Upstream, commit, git
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.approvals import status
-from bb_jupyter.gateway.deciding import approve
+from bb_jupyter.gateway.desk.deciding import approve
 from tests.unit.gitgate.conftest import Clone, Gate, config, make_upstream
 from tests.unit.gitgate.upstreams import TOKEN, TOKEN_REF, Sshd, Upstream, commit, git
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bb_jupyter.gateway.relay import ProtocolError, Trunk
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.asgi import Room
+    from bb_jupyter.gateway.desk.asgi import Room
 
 
 async def serve(

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from bb_jupyter.errors import BackendUnavailable, BottleError
 from bb_jupyter.gateway.audit import AuditLog
 from bb_jupyter.gateway.client import Channel, Event, PipeChannel
-from bb_jupyter.gateway.desk_config import DeskConfig
+from bb_jupyter.gateway.desk.config import DeskConfig
 from bb_jupyter.gateway.lines import short
 
 #: Variables of this process that a desk needs: to find programs and the user's folder, to reach upstreams as this user

@@ -5,7 +5,7 @@ host's git credentials and writes the approval queue, so it lives outside every 
 ``http://git-gate:9418/`` and ``http://supervise:9100/``, by listening sockets of the bottle's own network
 (``--listen-fd``) or through a `relay` there.
 
-JSON lines, both ways (`lines`).  In: the configuration (`desk_config.DeskConfig`), then ``{"op": "serve"}`` (the relay
+JSON lines, both ways (`lines`).  In: the configuration (`config.DeskConfig`), then ``{"op": "serve"}`` (the relay
 is there), ``{"op": "applied", "id": N, …}`` (`Desk.applied`) and ``{"op": "stop"}``.  Out: ``desk-ready``,
 then what the rooms `Desk.emit`.
 """
@@ -28,9 +28,9 @@ from typing import Any, Final
 from bb_jupyter.approvals import Presence, Queue
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway import PORTS
-from bb_jupyter.gateway.asgi import App, Room
 from bb_jupyter.gateway.audit import AuditLog
-from bb_jupyter.gateway.desk_config import DeskConfig
+from bb_jupyter.gateway.desk.asgi import App, Room
+from bb_jupyter.gateway.desk.config import DeskConfig
 from bb_jupyter.gateway.events import EventLog, Events
 from bb_jupyter.gateway.lines import control_server, obey
 from bb_jupyter.gateway.listeners import Listener, adopt
@@ -115,7 +115,7 @@ def _git_gate() -> App:
 
 
 def _supervise() -> App:
-    from bb_jupyter.gateway.supervise import app
+    from bb_jupyter.gateway.desk.supervise import app
 
     return app
 
@@ -184,7 +184,7 @@ class Process:
 
     async def relay(self) -> None:
         """Serve the rooms through the relay, whose end is the desk's."""
-        from bb_jupyter.gateway.desk_relay import serve
+        from bb_jupyter.gateway.desk.relay import serve
 
         def listening() -> None:
             for name in self.rooms:
@@ -295,7 +295,3 @@ def main(arguments: list[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the notebook's interrupt is not for the desk
     return asyncio.run(run(options))
-
-
-if __name__ == "__main__":
-    os._exit(main())  # what was loaded is not taken apart: whoever stops a bottle waits for this

@@ -19,8 +19,8 @@ from starlette.applications import Starlette
 from bb_jupyter.approvals import all_proposals
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway import GATE_ADDRESS, PORTS
-from bb_jupyter.gateway.asking import Asking, DeskLike, line
-from bb_jupyter.gateway.desk_config import SuperviseConfig
+from bb_jupyter.gateway.desk.asking import Asking, DeskLike, line
+from bb_jupyter.gateway.desk.config import SuperviseConfig
 from bb_jupyter.manifest import Route
 
 #: Seconds between two signs of life of a call that waits.

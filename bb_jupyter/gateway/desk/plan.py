@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.gateway.desk_config import DeskConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
+from bb_jupyter.gateway.desk.config import DeskConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
 from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, GitRepoPlan, SupervisePlan
 
 

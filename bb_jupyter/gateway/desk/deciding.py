@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from bb_jupyter.approvals import Proposal, Queue, Status, attended, decide, get, status, withdraw
 from bb_jupyter.errors import BottleError, UsageError, did_you_mean
-from bb_jupyter.gateway import staging
 from bb_jupyter.gateway.audit import AuditLog
+from bb_jupyter.gateway.desk import staging
 
 #: Seconds until what was approved is done, by kind: a push goes through the network, an answer is only fetched.
 _PATIENCE: Final = {"push": 300.0, "egress": 90.0, "question": 5.0}

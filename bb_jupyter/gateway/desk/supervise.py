@@ -14,12 +14,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from bb_jupyter.gateway.desk_config import SuperviseConfig
+from bb_jupyter.gateway.desk.config import SuperviseConfig
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from bb_jupyter.gateway.asking import DeskLike
+    from bb_jupyter.gateway.desk.asking import DeskLike
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -35,7 +35,7 @@ def app(config: SuperviseConfig, desk: DeskLike) -> Later:
     """
 
     def make() -> Starlette:
-        from bb_jupyter.gateway.supervise_tools import server_app
+        from bb_jupyter.gateway.desk.supervise_tools import server_app
 
         return server_app(config, desk)
 

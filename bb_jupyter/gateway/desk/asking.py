@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from bb_jupyter.approvals import Decision, Proposal, Queue, Status, get, status
 from bb_jupyter.approvals.proposal import Kind
 from bb_jupyter.errors import BottleError, UnknownProposal
-from bb_jupyter.gateway import staging
+from bb_jupyter.gateway.desk import staging
 
 if TYPE_CHECKING:
     from bb_jupyter.manifest import Route
