@@ -19,8 +19,9 @@ from bb_jupyter.agent import steps
 from bb_jupyter.backend import state
 from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError
-from bb_jupyter.gateway import audit, staging
+from bb_jupyter.gateway import audit
 from bb_jupyter.gateway.client import Event
+from bb_jupyter.gateway.desk import staging
 from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.session import Session
 from tests.contract.conftest import Launch, out, sh
