@@ -26,6 +26,8 @@ from bb_jupyter.home import bot_bottle_home, private_dir
 #: What `ls` says of a bottle that lacks nothing.
 RUNNING = "running"
 _RECORD = "bottle.json"
+#: What a directory is called while it is made or removed.
+_NEW, _GONE = ".new-", ".gone-"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -83,7 +85,10 @@ class BottleRecord:
     def remove(self) -> None:
         """Remove the state directory; the last act of a bottle's end.  Idempotent."""
         with _locked():  # who adds details meanwhile would bring the directory back
-            shutil.rmtree(self.directory, ignore_errors=True)
+            # Gone in one step: who is killed half-way leaves no directory without a record, which nobody could follow.
+            with contextlib.suppress(OSError):
+                self.directory.rename(state_dir() / f"{_GONE}{secrets.token_hex(4)}")
+            _sweep()
 
 
 def state_dir() -> Path:
@@ -113,6 +118,7 @@ def claim(record: BottleRecord) -> None:
         OSError: the disk is full or not writable.
     """
     with _locked():
+        _sweep()
         for other in records():
             if other.name == record.name and other.slug != record.slug:
                 raise NameTaken(
@@ -121,7 +127,7 @@ def claim(record: BottleRecord) -> None:
                     + (f", or `%bottle attach {record.name}`." if other.keep else ", or stop it in its own notebook."),
                 )
         # The record appears with its directory, in one step: no directory is ever without one.
-        new = Path(tempfile.mkdtemp(dir=state_dir(), prefix=".new-"))
+        new = Path(tempfile.mkdtemp(dir=state_dir(), prefix=_NEW))
         try:
             (new / _RECORD).write_text(record.to_json())
             new.rename(record.directory)
@@ -156,6 +162,13 @@ def add_details(slug: str, **details: object) -> None:
         record = _read(state_dir() / slug)
         if record is not None:
             replace(record, details={**record.details, **details}).save()
+
+
+def _sweep() -> None:
+    """Finish what somebody was at who was killed: directories are made and removed under the lock, now ours."""
+    for folder in state_dir().iterdir():
+        if folder.name.startswith((_NEW, _GONE)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(folder: Path) -> BottleRecord | None:
