@@ -1,21 +1,28 @@
 """What bottles use of this machine: one look at /proc for all of them, no question to any engine.
 
-A bottle's processes are those of its pid namespace (bubblewrap: the namespace of the PID 1 that its record names).
-Where another user runs them, as an engine does, nothing is known.
+A bottle's processes are those of its pid namespace (bubblewrap: the namespace of the PID 1 that its record names), or
+those whose control group's path holds its container's id: every engine and driver writes that in full, whatever else
+it puts around it (`/docker/ID`, `/system.slice/docker-ID.scope`, `libpod-ID.scope`; cgroups(7), version 1 and 2).
+Of an engine on another machine, or in a virtual machine of its own, no process is seen and nothing is known.  So it is
+with smolmachines: its SDK tells of one machine at a time, by a question to it, and no record names its process.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bb_jupyter.backend.state import BottleRecord
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_ID = re.compile(rb"[0-9a-f]{64}")
+#: Seconds that a number holds: several pages ask for the same ones.
+_HOLDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Usage:
     """What one bottle uses.
 
     Attributes:
-        cpu: processors in use since the last look, such as 0.5; `None` when unknown.
+        cpu: processors in use since the last look (the first time: since the launch), such as 0.5; `None` if unknown.
         memory: resident bytes; `None` when unknown.
     """
 
@@ -31,48 +38,91 @@ class Usage:
     memory: int | None = None
 
 
-#: Slug → when it was looked at last, in monotonic seconds, and the processor seconds it had used.
-_before: dict[str, tuple[float, float]] = {}
+@dataclass(frozen=True)
+class _Look:
+    """One look at a bottle: when, in seconds since the epoch, the processor seconds used by then, and what we said."""
+
+    at: float
+    seconds: float
+    usage: Usage
 
 
-def measure(records: Iterable[BottleRecord]) -> Mapping[str, Usage]:
-    """Return what bottles use, by slug; those of which nothing is known are left out."""
-    spaces = {space: record.slug for record in records if (space := _namespace(record.details.get("pid")))}
-    seconds: dict[str, float] = defaultdict(float)
-    memory: dict[str, int] = defaultdict(int)
-    for pid in _pids() if spaces else ():
-        slug = spaces.get(_namespace(pid) or "")
-        if slug and (used := _of(pid)):
-            seconds[slug] += used[0]
-            memory[slug] += used[1]
-    return {slug: Usage(_cpu(slug, seconds[slug]), memory[slug]) for slug in seconds}
+#: The last look at each bottle, by slug.
+_looks: dict[str, _Look] = {}
 
 
-def _cpu(slug: str, seconds: float) -> float | None:
-    now = time.monotonic()
-    then, used = _before.get(slug, (now, seconds))
-    _before[slug] = (now, seconds)
-    # Processes that ended took their share with them: a sum may shrink.
-    return round(max(0.0, seconds - used) / (now - then), 2) if now - then > 0.05 else None
+def measure(records: Iterable[BottleRecord], proc: Path = Path("/proc")) -> Mapping[str, Usage]:
+    """Return what bottles use, by slug; those of which nothing is known are left out.
+
+    Args:
+        records: of the bottles.
+        proc: where the processes are found (proc(5)).
+    """
+    known = {record.slug: record for record in records}
+    used: dict[str, tuple[float, int]] = {}
+    for slug, seconds, memory in _shares(known.values(), str(proc)):
+        before = used.get(slug, (0.0, 0))
+        used[slug] = (before[0] + seconds, before[1] + memory)
+    for gone in _looks.keys() - used.keys():
+        _looks.pop(gone, None)
+    return {slug: _usage(known[slug], seconds, memory) for slug, (seconds, memory) in used.items()}
 
 
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 -- names, not paths
+def _usage(record: BottleRecord, seconds: float, memory: int) -> Usage:
+    now = time.time()
+    last = _looks.get(record.slug) or _Look(record.created, 0.0, Usage())
+    if now - last.at < _HOLDS and last.usage.cpu is not None:
+        return last.usage
+    # Whom the engine started in a container takes along what he used when he ends: a sum may shrink.
+    cpu = max(0.0, seconds - last.seconds) / max(now - last.at, _HOLDS)
+    _looks[record.slug] = _Look(now, seconds, Usage(round(cpu, 2), memory))
+    return _looks[record.slug].usage
 
 
-def _namespace(pid: object) -> str | None:
+def _shares(records: Iterable[BottleRecord], proc: str) -> Iterator[tuple[str, float, int]]:
+    """Yield slug, processor seconds and resident bytes of every process of a bottle."""
+    spaces, containers = {}, {}
+    for record in records:
+        if space := _namespace(proc, record.details.get("pid")):
+            spaces[space] = record.slug
+        if container := record.details.get("container"):
+            containers[str(container).encode()] = record.slug
+    for pid in os.listdir(proc) if spaces or containers else ():  # noqa: PTH208 -- names, not paths
+        if not pid.isdigit():
+            continue
+        slug = spaces.get(_namespace(proc, int(pid))) or _in_container(proc, pid, containers)
+        if slug and (used := _of(proc, pid)):
+            yield slug, *used
+
+
+def _namespace(proc: str, pid: object) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid") if isinstance(pid, int) else None  # noqa: PTH115
+        return os.readlink(f"{proc}/{pid}/ns/pid") if isinstance(pid, int) else ""  # noqa: PTH115
     except OSError:
-        return None
+        return ""
 
 
-def _of(pid: int) -> tuple[float, int] | None:
-    """Return the processor seconds and resident bytes of a process (proc(5), /proc/pid/stat, fields 14, 15, 24)."""
+def _in_container(proc: str, pid: str, containers: Mapping[bytes, str]) -> str:
+    """Return the slug of the bottle that a process is in; containers in a container count, too."""
+    if not containers:
+        return ""
+    path = _read(f"{proc}/{pid}/cgroup")
+    return next((containers[found] for found in _ID.findall(path) if found in containers), "")
+
+
+def _of(proc: str, pid: str) -> tuple[float, int] | None:
+    """Return what a process uses (proc(5), /proc/pid/stat).
+
+    Returns:
+        Processor seconds of it and of its children that ended (fields 14 to 17), and resident bytes (field 24).
+    """
+    fields = _read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
+    return (sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE) if fields else None
+
+
+def _read(path: str) -> bytes:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            stat = file.read()
+        with open(path, "rb") as file:  # noqa: PTH123 -- many files, often
+            return file.read()
     except OSError:
-        return None
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS, int(fields[21]) * _PAGE
+        return b""

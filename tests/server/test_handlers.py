@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from bb_jupyter.approvals import Presence, Queue, status
 from bb_jupyter.console.routes import ROUTES
 from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.session import Session
+from tests.leftovers import Engine
 from tests.server.conftest import Call
 
 #: Every path there is, with an argument that could be meant, and all it can be called with.
@@ -120,5 +122,23 @@ def test_a_bottle_is_told_read_allowed_and_stopped(call: Call, bottle_name: str)
         assert refused.status == 400 and "not a host" in refused.json["message"]
         assert call(path, "DELETE").json == {"stopped": bottle_name}
         assert not held.bottle.alive
+    finally:
+        session.close()
+
+
+@pytest.mark.docker
+def test_what_a_container_uses_is_told(call: Call, bottle_name: str, engine: Engine) -> None:
+    """Its processes are another user's, as a rule: what anybody may read of them is enough."""
+    session = Session()
+    try:
+        held = session.launch(bottle_name, LaunchOptions(backend="docker", image=engine.base_image))
+        execution, log = held.run("while :; do :; done")
+        deadline, bottle = time.monotonic() + 60, {"cpu": None}
+        while not bottle["cpu"] and time.monotonic() < deadline:
+            [bottle] = call("bottles").json["bottles"]
+        assert bottle["cpu"] > 0 and 100_000 < bottle["memory"] < 1 << 30
+        execution.kill()
+        execution.wait()
+        log.close()
     finally:
         session.close()

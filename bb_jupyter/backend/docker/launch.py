@@ -94,10 +94,11 @@ def _create(client: docker.APIClient, plan: DockerBottlePlan, image_id: str) -> 
     with engine.errors(f"create bottle '{plan.spec.name}'"):
         config = _container(client, plan, plan.snapshot or guest_image.tag(image_id))
         try:
-            client.create_container_from_config(config, plan.container)
+            made = client.create_container_from_config(config, plan.container)
         except ImageNotFound:
             guest_image.make(client, image_id)
-            client.create_container_from_config(config, plan.container)
+            made = client.create_container_from_config(config, plan.container)
+    state.add_details(plan.slug, container=made["Id"])  # by which its processes are known in /proc
 
 
 def _start(client: docker.APIClient, plan: DockerBottlePlan) -> None:
