@@ -2,7 +2,8 @@
 
 JupyterLab with our extension draws it itself, like the panel, from the Jupyter server: with no kernel at all, too.
 Other front ends get a widget whose page asks the server where that sees the same bottles, and the kernel over the
-widget's comm elsewhere.  Nbconvert, and a page without either, show the HTML or the text of the moment.
+widget's comm elsewhere.  Where nobody is at a page (nbclient, nbconvert), and on a page without either, it is the HTML
+or the text of the moment.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bb_jupyter.console import approvals, bottles
 from bb_jupyter.console.routes import answer
 from bb_jupyter.console.watcher import INTERVAL, Watcher
 from bb_jupyter.console.where import place
+from bb_jupyter.notebook import kernel
 from bb_jupyter.notebook.display import escaped, table
 from bb_jupyter.notebook.visible import one_line
 
@@ -55,9 +57,14 @@ class Dashboard(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return "Dashboard()"
 
+    def open(self) -> None:
+        """Let the page know of the widget; where there is none, an export would keep its state and show it dead."""
+        if kernel.has_page():
+            super().open()
+
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401 -- the base's
         """Return the live display, and what a notebook that is read later shows."""
-        found = super()._repr_mimebundle_(**kwargs)
+        found = super()._repr_mimebundle_(**kwargs) if self.comm is not None else None
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
         text, markup = moment()
         return {**data, MIME: {"place": self.place}, "text/html": markup, "text/plain": text}, metadata

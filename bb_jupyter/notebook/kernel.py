@@ -1,4 +1,4 @@
-"""All that this package knows of ipykernel: whether output can be rich, and output of a thread under its own cell."""
+"""All that this package knows of ipykernel: what output can be, who reads it, and a thread's output under its cell."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def shell() -> Any:  # noqa: ANN401 -- a kernel's or a terminal's: what they hav
 def is_rich() -> bool:
     """Whether this is a notebook that shows HTML and updates displays."""
     return os.environ.get(PLAIN, "") in ("", "0") and getattr(shell(), "kernel", None) is not None
+
+
+def has_page() -> bool:
+    """Whether a person may be at a page that runs the cell: one who could be asked for input, as the protocol puts it.
+
+    nbclient and all that is built on it (papermill, nbconvert, nbval) say no to that, every front end says yes.
+    Source: Jupyter's messaging protocol 5.4, `execute_request`, `allow_stdin`.
+    """
+    parent = getattr(shell(), "get_parent", dict)()
+    return bool(parent.get("content", {}).get("allow_stdin", True))
 
 
 def start_thread(target: Callable[[], object], name: str) -> Thread:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.kernel.conftest import NewNotebook
-from tests.kernel.notebook import Notebook
+from tests.kernel.notebook import Cell, Notebook
 
 
 def test_one_display_for_every_reader(notebook: Notebook, bottle_name: str) -> None:
@@ -17,6 +17,16 @@ def test_one_display_for_every_reader(notebook: Notebook, bottle_name: str) -> N
     assert "<b>" not in data["text/html"] and "&lt;b&gt;" in data["text/html"]
     assert "\x1b" not in json.dumps(data["text/plain"])
     notebook.run(f"%bottle stop {bottle_name}")
+
+
+def test_no_widget_where_nobody_is_at_a_page(notebook: Notebook) -> None:
+    """So nbclient runs cells; it would keep a widget's state, and an exported page would show a dead widget."""
+    key = notebook.client.execute("import bb_jupyter; bb_jupyter.Dashboard()", allow_stdin=False)
+    cell = notebook.cells[key] = Cell()
+    notebook.finish(key)
+    [result] = cell.of("execute_result")
+    assert sorted(result["content"]["data"]) == ["application/vnd.bb-jupyter.console+json", "text/html", "text/plain"]
+    assert not cell.of("comm_open")
 
 
 def test_its_repr_is_the_same_in_every_kernel(notebook: Notebook) -> None:
