@@ -154,10 +154,13 @@ class Network:
         if self._client is not None:
             self._client.shut(reason)
 
-    def sync(self) -> None:
-        """Wait (1 s at most) until `events` have had everything that was decided so far."""
-        if self._client is not None:
-            self._client.sync()
+    def sync(self) -> int:
+        """Wait (1 s at most) until `events` have had everything that was decided so far.
+
+        Returns:
+            How many bytes have passed since the gateway started, both directions together.
+        """
+        return self._client.sync() if self._client is not None else 0
 
     def close(self) -> None:
         """End the gateway, if there is one.  Idempotent."""

@@ -1,6 +1,9 @@
 """What a run has used, against what it may use.
 
 Over its limit, a run is stopped at the gateway first: whatever its agent still tries, nothing more leaves the bottle.
+The gateway of a run counts bytes by itself and lets pass what the run may use, or what the whole experiment has left
+when the run begins.  Of runs at the same time each may use that, until the next look at all of them: the whole goes
+beyond its bytes by what passes in a fraction of a second at most, and not at all when runs follow each other.
 """
 
 from __future__ import annotations
@@ -49,6 +52,11 @@ class Meter:
     limits: RunLimits
     spent: Spent = field(default_factory=Spent)
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def egress_left(self) -> int | None:
+        """Bytes that are left; `None` for no limit."""
+        return None if self.limits.egress is None else max(0, self.limits.egress - self.spent.egress)
 
     def over(self) -> str:
         """Return which limit was passed, and by how much; empty when none was."""

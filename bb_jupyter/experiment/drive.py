@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bb_jupyter.errors import BottleError
@@ -83,6 +83,7 @@ class Drive:
             KeyboardInterrupt: the user interrupted it; every run has ended.
         """
         try:
+            self._keep_to_budget()  # an earlier call may have used it up
             while self._hand_over(specs) or self._pending:
                 self._follow()
         except BaseException as error:
@@ -108,8 +109,9 @@ class Drive:
             spec = next(specs, None)
             if spec is None:
                 return False
+            job = replace(self.job_of(spec), egress_left=self._spending().egress_left)
             try:
-                self._pending[self.lane.submit(self.job_of(spec))] = spec.id
+                self._pending[self.lane.submit(job)] = spec.id
             except RuntimeError as error:  # such as concurrent.futures.BrokenExecutor
                 raise BottleError(f"the executor takes no more runs: {error}", hint=_RESUME) from None
         return not self.stopping
@@ -129,10 +131,16 @@ class Drive:
         for future in finished:
             self._end(self._pending.pop(future), future)
         self.lane.tick()
-        used = Meter(self.meter.limits, self.meter.spent + self.lane.usage(), self.meter.began).over()
-        if used:
-            self.stop(f"the experiment is {used}")
+        self._keep_to_budget()
         self._tell()
+
+    def _spending(self) -> Meter:
+        """Return the meter of the whole with what goes on in it, too."""
+        return replace(self.meter, spent=self.meter.spent + self.lane.usage())
+
+    def _keep_to_budget(self) -> None:
+        if used := self._spending().over():
+            self.stop(f"the experiment is {used}")
 
     def _end(self, run: str, future: Future[Any]) -> None:
         try:
@@ -141,6 +149,7 @@ class Drive:
             outcome = Outcome.lost(self.stopping or f"{type(error).__name__}: {error}")
             self.store.lose(run, outcome.reason)
         self.meter.spent += spent_in(outcome)
+        self._keep_to_budget()
         if outcome.counted:
             self._done += 1
             self._lost.clear()

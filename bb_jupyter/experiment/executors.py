@@ -6,12 +6,15 @@ whichever process it is, and looks for a file that cancels it.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ from bb_jupyter.session import current
 
 #: Memory that a bottle without a limit of its own is taken to need, in bytes.
 TYPICAL_MEMORY = 512 << 20
+#: Files of a call: why its runs shall end, and what a run has used so far.
+_STOP, _USED = "stop", ".used"
 #: Bottles per processor where they have no limit of processors: agents wait for their models most of the time.
 PER_CPU = 2
 
@@ -81,6 +86,7 @@ class LocalLane(Lane):
     def __init__(self, store: Store, token: str, executor: Executor | None, slots: int) -> None:
         self.slots = slots
         self._store, self._token = store, token
+        self._call, self._used = _call(store.folder, token), dict[str, Spent]()
         self._own = ThreadPoolExecutor(slots, "bottle-run") if executor is None else None
         self._executor: Executor = executor or self._own  # type: ignore[assignment]
 
@@ -89,17 +95,23 @@ class LocalLane(Lane):
         return self._executor.submit(run_here, self._store.folder, job)
 
     def collect(self, run: str, future: Future[Any]) -> Outcome:
-        """See `Lane`."""
+        """See `Lane`; what a run has used whose worker died stays used."""
         outcome: Outcome = future.result()
+        (self._call / f"{run}{_USED}").unlink(missing_ok=True)
+        self._used.pop(f"{run}{_USED}", None)
         return outcome
 
     def cancel(self, reason: str) -> None:
         """See `Lane`."""
-        _stop_file(self._store.folder, self._token).write_text(reason)
+        self._call.mkdir(exist_ok=True)
+        (self._call / _STOP).write_text(reason)
 
     def usage(self) -> Spent:
-        """See `Lane`; runs of other processes are counted when they end."""
-        return sum(LIVE.get(self._token, {}).values(), Spent())
+        """See `Lane`."""
+        for path in self._call.glob(f"*{_USED}"):
+            with suppress(OSError, ValueError):  # it is just being written
+                self._used[path.name] = Spent(**json.loads(path.read_text()))
+        return sum(self._used.values(), Spent())
 
     def close(self) -> None:
         """See `Lane`."""
@@ -108,38 +120,29 @@ class LocalLane(Lane):
         else:
             current().cleanup()  # what a worker left that died
         starting.release(self._token)
-        LIVE.pop(self._token, None)
-        _stop_file(self._store.folder, self._token).unlink(missing_ok=True)
-
-
-#: What runs of this process have used so far: token → run → usage.
-LIVE: dict[str, dict[str, Spent]] = {}
+        shutil.rmtree(self._call, ignore_errors=True)
 
 
 class HereWatch:
-    """Follows a run on the host that has the record."""
+    """Follows a run on the host that has the record, by files: its worker may be another process."""
 
     def __init__(self, folder: Path, job: Job) -> None:
-        self._stop = _stop_file(folder, job.token)
-        self._live = LIVE.setdefault(job.token, {})
-        self._run = job.spec.id
+        self._call, self._run = _call(folder, job.token), job.spec.id
 
     def events(self, batch: Sequence[Mapping[str, Any]]) -> None:
         """See `Watch`; the record has them already."""
 
     def used(self, spent: Spent) -> None:
         """See `Watch`."""
-        self._live[self._run] = spent
+        with suppress(OSError):
+            self._call.mkdir(exist_ok=True)
+            (self._call / f"{self._run}{_USED}").write_text(json.dumps(asdict(spent)))
 
     def cancelled(self) -> str:
         """See `Watch`."""
         with suppress(OSError):
-            return self._stop.read_text() or "stopped"
+            return (self._call / _STOP).read_text() or "stopped"
         return ""
-
-    def done(self) -> None:
-        """The run has ended: what it used is in the record."""
-        self._live.pop(self._run, None)
 
 
 def run_here(folder: Path, job: Job) -> Outcome:
@@ -150,7 +153,6 @@ def run_here(folder: Path, job: Job) -> Outcome:
         return Outcome.lost(reason)
     attempt = uuid.uuid4().hex
     outcome = execute(job, store.begin(job.spec.id, attempt), watch)
-    watch.done()
     store.finish(job.spec.id, attempt, outcome)
     return outcome
 
@@ -203,5 +205,6 @@ def _free_memory() -> int:
     return free
 
 
-def _stop_file(folder: Path, token: str) -> Path:
-    return folder / f".stop-{token}"
+def _call(folder: Path, token: str) -> Path:
+    """Return where the runs of one call and who made it tell each other."""
+    return folder / f".call-{token}"

@@ -26,6 +26,7 @@ from bb_jupyter.experiment.store import Store, new_owner
 from bb_jupyter.experiment.workspace import pack_tree, pack_workspace
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.manifest import validate_name
+from bb_jupyter.manifest.bottles import definitions
 from bb_jupyter.session import current
 
 if TYPE_CHECKING:
@@ -286,13 +287,13 @@ class Experiment:
         specs: Callable[[str], Iterator[RunSpec]],
     ) -> Self:
         token = f"x{uuid.uuid4().hex}"
-        owner, facts = new_owner(token), self._store.facts()
+        owner, facts, bottles = new_owner(token), self._store.facts(), definitions()
         if self._store.reset():
             current().cleanup()  # what a kernel left that died
 
         def job_of(spec: RunSpec) -> Job:
             inputs, workspaces, tests = self._store.inputs, facts["workspaces"], facts["tests"]
-            return Job(token, self.definition, spec, inputs, workspaces, tests, self._check)
+            return Job(token, self.definition, spec, inputs, workspaces, tests, self._check, bottles)
 
         where = lane(executor, self._store, token, self.definition, workers)
         drive = Drive(self._store, where, job_of, Meter(self.definition.budget, self._spent()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bb_jupyter.experiment.budget import Spent
 from bb_jupyter.experiment.definition import Check, Definition, Variant
 from bb_jupyter.experiment.grid import RunSpec, filled
+from bb_jupyter.manifest.bottles import Definitions
 
 if TYPE_CHECKING:
     from bb_jupyter.experiment.check import Finished
@@ -31,6 +32,8 @@ class Job:
         workspaces: prompt → digest of its workspace.
         tests: prompt → digest of its hidden tests.
         check: in Python, for prompts that have no check of their own.
+        bottles: definitions of the kernel's own (`%%bottle_manifest`), which are nowhere else.
+        egress_left: bytes that the experiment had left when the run was handed over; `None` for no budget.
     """
 
     token: str
@@ -40,6 +43,8 @@ class Job:
     workspaces: Mapping[str, str] = field(default_factory=dict)
     tests: Mapping[str, str] = field(default_factory=dict)
     check: PythonCheck | None = None
+    bottles: Definitions = field(default_factory=dict)
+    egress_left: int | None = None
 
     @property
     def variant(self) -> Variant:
@@ -65,6 +70,12 @@ class Job:
     def judge(self) -> Check | PythonCheck | None:
         """The check that decides about this run; `None`: that its agent ends well."""
         return self.definition.prompts[self.spec.prompt].check or self.check or self.definition.check
+
+    @property
+    def most_egress(self) -> int | None:
+        """How many bytes the run's gateway may let pass; `None` for no limit."""
+        limits = (self.definition.limits.egress, self.egress_left)
+        return min((each for each in limits if each is not None), default=None)
 
     @property
     def workspace(self) -> str:

@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -28,6 +28,8 @@ from bb_jupyter.experiment.job import Job, Watch
 from bb_jupyter.experiment.outcome import Outcome, Verdict
 from bb_jupyter.gateway.history import Record, history
 from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.manifest import format_size
+from bb_jupyter.manifest.bottles import lent
 
 #: Seconds between two looks at the limits, and most bytes of events that a record holds.
 _TICK = 0.2
@@ -49,7 +51,7 @@ def execute(job: Job, folder: Path, watch: Watch) -> Outcome:
     """
     trial = _Trial(job, folder, watch)
     try:
-        with ExitStack() as stack:
+        with lent(job.bottles), ExitStack() as stack:
             stack.callback(trial.close)
             trial.work(stack)
         return trial.outcome()
@@ -71,7 +73,7 @@ class _Trial:
         self._meter = Meter(job.definition.limits)
         self._usage = Usage()
         self._dirty = False
-        self._answer, self._failure, self._stopped = "", "", ""
+        self._answer, self._failure, self._stopped, self._cancelled = "", "", "", ""
         self._changed: tuple[str, ...] | None = None
         self._verdict: Verdict | None = None
         self._egress: dict[str, int] = {}
@@ -85,7 +87,8 @@ class _Trial:
             held = starting.start(self._job)
             stack.callback(held.stop)
         self._facts = _facts(held)
-        self._limit_egress(held)
+        if self._job.most_egress is not None:
+            held.bottle.network.limit_egress(self._job.most_egress)
         with self._timed("agent"):
             result = self._ask(held) if self._job.variant.agent else None
             if result is None:
@@ -99,7 +102,7 @@ class _Trial:
                 self._verdict = check.judge(self._job, finished, check.waiting(self._watch.cancelled))
                 self._write("check.txt", self._verdict.detail)
         with self._timed("record"):
-            held.bottle.network.sync()
+            self._count_egress(held)
             held.stop()
             self._note_egress(held.plan.slug)
 
@@ -120,27 +123,13 @@ class _Trial:
         )
 
     def _end(self) -> tuple[str, bool, str]:
-        if cancelled := self._watch.cancelled():
+        if cancelled := self._cancelled or self._watch.cancelled():
             return "stopped", False, cancelled
         if self._stopped:
             return "stopped", True, self._stopped
         if self._verdict is None or not self._verdict.passed:
             return "failed", True, self._failure or "the check did not pass"
         return "passed", True, ""
-
-    def _limit_egress(self, held: HeldBottle) -> None:
-        most, spent = self._meter.limits.egress, self._meter.spent
-
-        def hear(event: Mapping[str, Any]) -> None:
-            if event.get("event") == "egress-end":
-                spent.egress += int(event.get("up", 0)) + int(event.get("down", 0))
-                self._dirty = True
-            elif event.get("event") == "budget" and most is not None:
-                spent.egress = max(spent.egress, most + 1)
-
-        held.bottle.network.events.append(hear)
-        if most is not None:
-            held.bottle.network.limit_egress(most)
 
     def _ask(self, held: HeldBottle) -> AgentResult:
         with held.ask(self._job.prompt, env=self._job.env, cwd=WORK) as run:
@@ -175,13 +164,23 @@ class _Trial:
 
     def _must_stop(self, held: HeldBottle) -> bool:
         """Whether the run is cancelled or over its limits; then its gateway lets nothing pass any more."""
-        self._stopped = self._stopped or self._watch.cancelled() or self._meter.over()
+        if self._job.most_egress is not None:
+            self._count_egress(held)
+        self._stopped = self._stopped or self._cancelled or self._watch.cancelled() or self._meter.over()
         if self._dirty:
             self._dirty = False
             self._watch.used(self._meter.spent)
         if self._stopped:
             held.bottle.network.shut(self._stopped)
         return bool(self._stopped)
+
+    def _count_egress(self, held: HeldBottle) -> None:
+        """Look how much has passed, flows under way included."""
+        passed, own, whole = held.bottle.network.sync(), self._meter.limits.egress, self._job.definition.budget.egress
+        if passed > self._meter.spent.egress:
+            self._meter.spent.egress, self._dirty = passed, True
+        if self._job.egress_left is not None and self._job.egress_left < passed <= (own or passed):
+            self._cancelled = f"the experiment is over its egress of {format_size(whole or 0)}"
 
     def _take(self, events: Iterable[AgentEvent]) -> None:
         """Write events to the record as they come; the pieces of a text come again as a whole."""

@@ -86,7 +86,7 @@ class GatewayClient:
         self._ready: Event | None = None
         self._ca_pem, self._generation = "", 0
         self._error, self._stopping, self._ended = "", False, False
-        self._asked = self._synced = 0
+        self._asked = self._synced = self._passed = 0
         self._policy_lock = threading.Lock()
         self._reader = threading.Thread(target=self._read, name="bottle-gateway", daemon=True)
 
@@ -235,11 +235,14 @@ class GatewayClient:
             raise ManifestError(f"the policy is unchanged: {answer.get('error', '')}")
         return number
 
-    def sync(self, *, timeout: float = 1.0) -> None:
+    def sync(self, *, timeout: float = 1.0) -> int:
         """Wait until *on_event* has had everything that the gateway has decided so far.
 
         Args:
             timeout: seconds; a gateway that is gone or overloaded is not waited for longer, one that starts is.
+
+        Returns:
+            How many bytes have passed in all, both directions together, as it told last.
         """
         with self._changed:
             self._asked += 1
@@ -247,6 +250,7 @@ class GatewayClient:
         with contextlib.suppress(OSError, ValueError):
             self._send({"op": "sync", "number": number})
             self._wait(lambda: self._synced >= number, timeout if self._ready else max(timeout, _START))
+        return self._passed
 
     def limit_egress(self, most: int) -> None:
         """Let at most *most* bytes pass in all; then an event ``budget`` comes, and nothing is allowed any more."""
@@ -307,7 +311,7 @@ class GatewayClient:
 
     def _take(self, events: list[Event]) -> None:
         """Record a batch, then act on it."""
-        answered = [int(event.get("number") or 0) for event in events if event.get("event") == "synced"]
+        synced = [event for event in events if event.get("event") == "synced"]
         events = [event for event in events if event.get("event") != "synced"]
         told = [event for event in events if event.get("event") != "ca"]  # `ready` says it again
         if self._audit is not None and told:
@@ -320,9 +324,10 @@ class GatewayClient:
         if self._on_event is not None:
             for event in told:
                 self._on_event(event)
-        if answered:
+        if synced:
             with self._changed:
-                self._synced = max(self._synced, *answered)
+                self._synced = max(self._synced, *(int(event.get("number") or 0) for event in synced))
+                self._passed = max(self._passed, *(int(event.get("passed") or 0) for event in synced))
                 self._changed.notify_all()
 
     def _note(self, event: Event) -> None:

@@ -65,13 +65,16 @@ class Flows:
     Args:
         events: where their ends are reported.
         limits: idle and total times.
+
+    Attributes:
+        passed: bytes of all flows so far, of those under way too, both directions together.
     """
 
     def __init__(self, events: Events, limits: Limits) -> None:
         self._events, self._limits = events, limits
         self._active: dict[int, Flow] = {}
         self._numbers = itertools.count(1)
-        self._passed = 0
+        self.passed = 0
         self._most: int | None = None
         self._spent: Callable[[], object] = bool
 
@@ -112,8 +115,8 @@ class Flows:
         self._count(0)
 
     def _count(self, size: int) -> None:
-        self._passed += size
-        if self._most is not None and self._passed > self._most:
+        self.passed += size
+        if self._most is not None and self.passed > self._most:
             self._most = None
             asyncio.get_running_loop().call_soon(self._spent)  # not within the flow that it ends
 

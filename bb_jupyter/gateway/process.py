@@ -2,8 +2,8 @@
 
 Protocol: JSON objects, one a line, both ways.  In comes first the configuration (`config.GatewayConfig`), then
 ``{"op": "policy", "generation": N, "routes": [...]}``, ``{"op": "sync", "number": N}``, which is answered after
-everything that happened before it, ``{"op": "budget", "bytes": N}``, ``{"op": "shut", "reason": "..."}`` and
-``{"op": "stop"}``; out go events, the first of which are ``ca``, while the
+everything that happened before it, with the bytes that have passed, ``{"op": "budget", "bytes": N}``,
+``{"op": "shut", "reason": "..."}`` and ``{"op": "stop"}``; out go events, the first of which are ``ca``, while the
 gateway still gets ready, and ``ready``.  The end of standard input stops the gateway, for its owner is dead; with
 ``keep`` it lives on and takes the same messages on the control socket, whose every connection is greeted with ``ready``
 and gets all later events.
@@ -88,7 +88,7 @@ class Gateway:
         elif operation == "shut":
             self.rooms.shut(str(message.get("reason") or "the bottle's budget is used up"))
         elif operation == "sync":
-            self._events.emit("synced", number=message.get("number"))
+            self._events.emit("synced", number=message.get("number"), passed=self.rooms.flows.passed)
         else:
             self._events.emit("error", error="a control message that is not understood")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -18,6 +21,7 @@ from bb_jupyter.manifest.sources import Entry, Origin, check_repository, home_fo
 from bb_jupyter.manifest.wording import shown
 
 _defined: dict[str, _Layer] = {}
+_lent: ContextVar[Definitions] = ContextVar("lent", default={})  # noqa: B039 - never written to
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,24 @@ class _Layer:
 
     manifest: BottleManifest
     document: Document
+
+
+Definitions = Mapping[str, _Layer]
+
+
+def definitions() -> Definitions:
+    """Return the bottles that this kernel has defined, as `lent` takes them in another process."""
+    return {**_defined, **_lent.get()}
+
+
+@contextlib.contextmanager
+def lent(definitions: Definitions) -> Iterator[None]:
+    """Let this thread, meanwhile, load bottles as the kernel that lent its *definitions* does."""
+    token = _lent.set(definitions)
+    try:
+        yield
+    finally:
+        _lent.reset(token)
 
 
 def parse_bottle(text: str, *, name: str, path: str = "<cell>", origin: Origin = "kernel") -> BottleManifest:
@@ -120,9 +142,9 @@ def _layer(text: str, name: str, path: str, origin: Origin) -> _Layer:
 
 
 def _find(name: str) -> _Layer | None:
-    """Look among the definitions of this kernel, then in the user's folder."""
-    if name in _defined:
-        return _defined[name]
+    """Look among the definitions that are lent, and those of this kernel, then in the user's folder."""
+    if found := _lent.get().get(name) or _defined.get(name):
+        return found
     if not is_name(name) or not os.path.lexists(_file(name)):
         return None
     return _layer(read_text(_file(name)), name, str(_file(name)), "home")

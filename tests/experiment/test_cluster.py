@@ -12,6 +12,7 @@ import pytest
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment import Finished
 from bb_jupyter.experiment.drive import Progress
+from bb_jupyter.manifest import define_bottle
 from tests.experiment.conftest import New
 from tests.leftovers import leftovers
 
@@ -79,11 +80,15 @@ def test_cancelling_reaches_every_worker(new: New, client: distributed.Client, h
     assert client.submit(int).result(timeout=60) == 0, "the cluster is the user's, and still works"
 
 
-def test_hidden_tests_and_python_checks_travel(new: New, client: distributed.Client, tmp_path: Path) -> None:
+def test_hidden_tests_python_checks_and_bottles_of_cells_travel(
+    new: New, client: distributed.Client, tmp_path: Path, bottle_name: str
+) -> None:
     tests = tmp_path / "tests"
     tests.mkdir()
-    (tests / "t.sh").write_text('grep -q 42 "$WORK/answer"\n')
-    hidden = new("hidden", prompts="echo 42 > answer", check={"command": "sh t.sh", "hidden": str(tests)})
+    (tests / "t.sh").write_text('grep -q $ANSWER "$WORK/answer"\n')
+    define_bottle(bottle_name, "env: {ANSWER: 42}")  # what `%%bottle_manifest` does
+    check = {"command": "sh t.sh", "hidden": str(tests), "bottle": bottle_name}
+    hidden = new("hidden", prompts="echo $ANSWER > answer", check=check, bottles=bottle_name)
     assert [run.state for run in hidden.run(client).runs()] == ["passed"]
 
     def check(finished: Finished) -> bool:

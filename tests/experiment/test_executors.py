@@ -16,6 +16,7 @@ import pytest
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.experiment import load
 from bb_jupyter.experiment.drive import Progress
+from bb_jupyter.manifest import define_bottle
 from tests.experiment.conftest import New, bottles_left
 
 pytestmark = pytest.mark.bubblewrap
@@ -29,13 +30,14 @@ def test_threads_of_the_users(new: New) -> None:
         assert pool.submit(int).result() == 0, "it is the user's, and still works"
 
 
-def test_processes(new: New) -> None:
+def test_processes(new: New, bottle_name: str) -> None:
+    define_bottle(bottle_name, "env: {WHOM: you}")  # in this process only
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        done = new(prompts="echo hello", repeats=4).run(pool)
+        done = new(prompts="echo hello $WHOM", repeats=4, bottles=bottle_name).run(pool)
     assert {run.state for run in done.runs()} == {"passed"}
     workers = {run.outcome.facts["worker"].rpartition(":")[2] for run in done.runs() if run.outcome}
     assert str(os.getpid()) not in workers
-    assert all(run.answer == "hello\n" and run.events for run in done.runs())
+    assert all(run.answer == "hello you\n" and run.events for run in done.runs())
 
 
 def test_a_process_that_dies_takes_no_result_with_it(new: New, home: Path) -> None:

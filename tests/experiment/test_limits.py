@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -20,13 +21,15 @@ class _Handler(BaseHTTPRequestHandler):
     served = 0
 
     def do_GET(self) -> None:
+        size = 1 << (40 if self.path == "/endless" else 20)
         self.send_response(200)
-        self.send_header("Content-Length", str(1 << 20))
+        self.send_header("Content-Length", str(size))
         self.end_headers()
         block = bytes(1 << 16)
-        for _ in range(16):
-            self.wfile.write(block)
-            type(self).served += len(block)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(size // len(block)):
+                self.wfile.write(block)
+                type(self).served += len(block)
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -50,6 +53,10 @@ def bottle_to(server: ThreadingHTTPServer, home: Path) -> None:
 
 
 _FETCH = "python3 -c \"import urllib.request as u; print(len(u.urlopen('http://big.test/').read()))\""
+_FETCH_ENDLESS = (
+    'python3 -c "import shutil, urllib.request as u;'
+    " shutil.copyfileobj(u.urlopen('http://big.test/endless'), open('/dev/null', 'wb'))\""
+)
 
 
 def test_over_its_bytes_a_run_is_stopped_at_the_gateway(new: New, home: Path, server: ThreadingHTTPServer) -> None:
@@ -77,6 +84,21 @@ def test_the_whole_experiment_keeps_to_its_bytes(new: New, home: Path, server: T
     counted = sum(run.counted for run in done.runs())
     assert "egress" in done.stopped and 2 <= counted < 12
     assert len(load("demo").runs()) == 12
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_whole_experiment_keeps_to_its_bytes_while_they_flow(
+    new: New, home: Path, server: ThreadingHTTPServer, workers: int
+) -> None:
+    bottle_to(server, home)
+    given = {"bottles": "web", "prompts": _FETCH_ENDLESS, "repeats": 6}
+    done = new(**given, budget={"egress": "3m"}).run(workers=workers)
+    assert done.stopped == "the experiment is over its egress of 3 MiB"
+    assert not any(run.counted for run in done.runs()), "what the experiment ends is no result"
+    used = sum(run.outcome.egress["down"] for run in done.runs() if run.outcome and run.outcome.egress)
+    assert 3 << 20 < used <= workers * ((3 << 20) + (1 << 20)), "each run's gateway knows what is left"
+    assert done.resume(workers=1).stopped == done.stopped
+    assert max(run.attempts for run in done.runs()) == 1, "nothing begins when all is used up"
 
 
 def test_a_run_has_its_time(new: New) -> None:

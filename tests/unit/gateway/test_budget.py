@@ -22,6 +22,7 @@ def test_within_its_budget_everything_passes(start: Callable[..., Proxy], routes
     gateway.client.limit_egress(1_000_000)
     assert gateway.get("any.test", "/echo", method="POST", body=b"x" * 1000)[0].status == 200
     assert gateway.get("any.test", "/echo")[0].status == 200
+    assert 1000 < gateway.client.sync() < 1_000_000, "it tells how much has passed"
 
 
 def test_over_its_budget_nothing_passes(start: Callable[..., Proxy], routes: list[RouteConfig]) -> None:
