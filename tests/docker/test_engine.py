@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +19,9 @@ from bb_jupyter.backend.docker import endpoint
 from bb_jupyter.backend.docker import engine as connection
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.errors import BackendUnavailable
-from tests.docker.conftest import Launch, Plan
+from bb_jupyter.gateway.ca import LeafAuthority
+from bb_jupyter.manifest import allowed_route
+from tests.docker.conftest import Launch, Plan, out
 from tests.leftovers import Engine
 
 
@@ -26,6 +32,36 @@ def over_tcp(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_serve, args=(server, path), daemon=True).start()
         url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("DOCKER_HOST", url)
+        yield url
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def over_tls(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """Reach the engine as an engine elsewhere is reached: TLS, with a CA and a certificate of one's own."""
+    authority = LeafAuthority("engine")
+    (tmp_path / "ca.pem").write_text(authority.cert_pem)
+    own = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=me",
+    ]
+    subprocess.run([*own, "-keyout", "key.pem", "-out", "cert.pem"], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))  # as where a proxy has a CA: not the engine's
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        path, context = engine.address.removeprefix("unix://"), authority.context("localhost")
+        threading.Thread(target=_serve, args=(server, path, context), daemon=True).start()
+        url = f"tcp://localhost:{server.getsockname()[1]}"
         monkeypatch.setenv("DOCKER_HOST", url)
         yield url
         server.shutdown(socket.SHUT_RDWR)
@@ -42,6 +78,19 @@ def test_a_bottle_works_over_tcp(over_tcp: str, launch: Launch, backend: DockerB
     execution.kill()
     assert execution.wait().killed
     assert any(over_tcp in check.detail for check in backend.diagnose())
+
+
+def test_a_bottle_works_over_tls(over_tls: str, launch: Launch, backend: DockerBackend) -> None:
+    bottle = launch(routes=(allowed_route("ok.test"),))
+    assert out(bottle, "head -c 3000000 /dev/zero | wc -c").strip() == "3000000"
+    assert "no-route" in out(bottle, "curl -sS --max-time 20 -i http://other.test/")
+    assert any(over_tls in check.detail for check in backend.diagnose())
+
+
+def test_a_certificate_that_is_not_trusted_is_said(over_tls: str, prepare: Plan, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(LeafAuthority("another").cert_pem)
+    with pytest.raises(BackendUnavailable, match=r"no secure connection to tcp://.*VERIFY_FAILED\n.*DOCKER_CERT_PATH"):
+        prepare()
 
 
 def test_every_check_of_a_good_engine_passes(backend: DockerBackend) -> None:
@@ -121,7 +170,7 @@ class _Answer:
     url = reason = ""
 
 
-def _serve(server: socket.socket, path: str) -> None:
+def _serve(server: socket.socket, path: str, context: ssl.SSLContext | None = None) -> None:
     while True:
         try:
             near, _ = server.accept()
@@ -129,6 +178,9 @@ def _serve(server: socket.socket, path: str) -> None:
             return
         far = socket.socket(socket.AF_UNIX)
         far.connect(path)
+        if context:
+            threading.Thread(target=_secured, args=(near, far, context), daemon=True).start()
+            continue
         for source, sink in ((near, far), (far, near)):
             threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
 
@@ -140,3 +192,16 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         pass
+
+
+def _secured(near: socket.socket, far: socket.socket, context: ssl.SSLContext) -> None:
+    """Pass both ways until the engine ends, in one thread: TLS is not to be read and written at once."""
+    with contextlib.suppress(OSError), context.wrap_socket(near, server_side=True) as secure, far:
+        sources: list[socket.socket] = [secure, far]
+        while far in sources:
+            for source in select.select(sources, [], [])[0]:
+                if data := source.recv(1 << 16):
+                    (far if source is secure else secure).sendall(data)
+                else:
+                    sources.remove(source)
+                    far.shutdown(socket.SHUT_WR)  # who sends no more may still read

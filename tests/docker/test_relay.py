@@ -27,7 +27,7 @@ from bb_jupyter.gateway.client import Event
 from bb_jupyter.manifest import BottleManifest, allowed_route
 from bb_jupyter.session import Session
 from tests.docker.conftest import Launch, Plan, out, until
-from tests.docker.test_engine import over_tcp  # noqa: F401 - the fixture
+from tests.docker.test_engine import over_tcp, over_tls  # noqa: F401 - the fixtures
 from tests.docker.test_gateway import containers_of
 from tests.leftovers import Engine
 from tests.tools.desk import CURL, GIT, SUPERVISE, stand_in
@@ -98,6 +98,16 @@ def test_an_engine_elsewhere_will_do(over_tcp: str, launch: Launch, supervised: 
     bottle = launch(manifest=supervised)
     assert out(bottle, _PLAIN) == f"supervise {bottle.name} GET /a 0\n"
     assert out(bottle, f"{CURL} '{SUPERVISE}/big?20' | wc -c").strip() == str(20 << 20)
+
+
+def test_an_engine_elsewhere_behind_tls_will_do(
+    over_tls: str,  # noqa: F811
+    launch: Launch,
+    supervised: BottleManifest,
+) -> None:
+    bottle = launch(manifest=supervised)
+    assert out(bottle, _PLAIN) == f"supervise {bottle.name} GET /a 0\n"
+    assert out(bottle, f"{CURL} '{SUPERVISE}/big?5' | wc -c").strip() == str(5 << 20)
 
 
 def test_the_desk_does_not_care_about_the_gateway(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import requests
@@ -49,15 +51,34 @@ def _connect(where: Endpoint) -> docker.APIClient:
             hint=f"Run `ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock {where.url[6:]}` and set "
             "DOCKER_HOST=unix:///tmp/engine.sock.",
         )
-    made = docker.APIClient(base_url=where.url, version="auto", timeout=_TIMEOUT, tls=_tls(where), max_pool_size=_POOL)
-    made.trust_env = False  # no proxy, .netrc or CA variable stands between us and the engine
-    return made
+    return _Client(base_url=where.url, version="auto", timeout=_TIMEOUT, tls=_tls(where), max_pool_size=_POOL)
+
+
+class _Client(docker.APIClient):  # type: ignore[misc] # docker-py has no types
+    """The SDK's, from its first request on without a proxy, .netrc or CA variable between us and the engine."""
+
+    trust_env = property(lambda self: False, lambda self, value: None)
 
 
 def _tls(where: Endpoint) -> docker.tls.TLSConfig | bool:
     if where.tls_env:
         return docker.utils.kwargs_from_env().get("tls", False)
     return (ContextAPI.get_context(where.context).TLSConfig or False) if where.context else False
+
+
+def address(asked: docker.APIClient) -> dict[str, Any]:
+    """Return where an engine is, and what secures the way there, as `relay_stream.Connection` takes it."""
+    unix = endpoint.find().socket_path
+    if unix is not None:
+        return {"unix": str(unix)}
+    url = urlsplit(asked.base_url)
+    secured = {"tls": {"ca": asked.verify or False, "cert": asked.cert or ()}} if url.scheme == "https" else {}
+    return {"host": url.hostname, "port": url.port, **secured}
+
+
+def path(asked: docker.APIClient, container: str) -> str:
+    """Return the path of a container in an engine's API, its version included."""
+    return str(urlsplit(asked._url("/containers/{0}", container)).path)
 
 
 def info() -> dict[str, Any]:
@@ -96,6 +117,11 @@ def explain(error: Exception, doing: str) -> BottleError:
         return BackendUnavailable(
             f"cannot {doing}: this user may not use {_where()}",
             hint="Join the group: `sudo usermod -aG docker $USER`, then log in again; or use --backend bubblewrap.",
+        )
+    if isinstance(cause, ssl.SSLError):
+        return BackendUnavailable(
+            f"cannot {doing}: no secure connection to {_where()}: {cause.reason or cause}",
+            hint="Check ca.pem, cert.pem and key.pem in DOCKER_CERT_PATH, or the TLS files of the Docker context.",
         )
     if isinstance(error, requests.Timeout):
         return BackendUnavailable(

@@ -6,6 +6,7 @@ be anywhere.
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import docker
 
 from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.desk import control_socket, has_desk, rooms
-from bb_jupyter.backend.docker import engine, gateway_image, labels
+from bb_jupyter.backend.docker import engine, gateway_image, labels, relay_stream
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.enumerate import containers
 from bb_jupyter.backend.docker.gateway_image import PYTHON, USER
@@ -61,7 +62,8 @@ class Relay:
         image_id = gateway_image.obtain(self._client, no_progress)
         if self._steps is None:
             self._steps = Steps()
-        command = (sys.executable, "-P", "-m", "bb_jupyter.backend.docker.relay_stream", self.name)
+        settings = {"engine": engine.address(self._client), "container": engine.path(self._client, self.name)}
+        command = (sys.executable, "-P", relay_stream.__file__, json.dumps(settings))
         control = control_socket(self._plan.slug) if self._plan.spec.keep else None
         self._desk = DeskClient.spawn(replace(config, relay=command), on_event, control=control)
         self._begin(lambda: self._create(image_id))
@@ -78,6 +80,7 @@ class Relay:
 
     def serve(self) -> None:
         """Let the relay begin, for the bottle runs now; does not wait."""
+        self._bottle_runs = True
         if self._desk is not None:
             self._begin(self._desk.serve)
 

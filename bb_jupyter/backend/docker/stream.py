@@ -111,8 +111,9 @@ class RawStream:
 
     def _take_early(self, buffered: io.BufferedReader | None) -> None:
         """Take what arrived together with the HTTP header: the response's buffer swallowed it."""
-        early = buffered.peek() if buffered is not None else b""
-        early = early[:_BUFFER]
+        early = b""
+        with contextlib.suppress(*_WOULD_BLOCK):  # nothing came early: TLS says so by an error
+            early = buffered.peek()[:_BUFFER] if buffered is not None else b""
         self._buffer[: len(early)] = early
         self._filled = len(early)
 

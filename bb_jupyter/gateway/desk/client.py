@@ -20,13 +20,12 @@ from bb_jupyter.gateway.client import Channel, Event, PipeChannel
 from bb_jupyter.gateway.desk.config import DeskConfig
 from bb_jupyter.gateway.lines import short
 
-#: Variables of this process that a desk needs: to find programs and the user's folder, to reach upstreams as this user
-#: does (ssh's agent, proxies, CAs), and the engine where the bottle is.
+#: Variables of this process that a desk needs: to find programs and the user's folder, and to reach upstreams as this
+#: user does (ssh's agent, proxies, CAs).
 _PASSED_ON: Final = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "BOT_BOTTLE_HOME", "PYTHONPATH", "PYTHONHOME",
     "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "ALL_PROXY",
-    "all_proxy", "NO_PROXY", "no_proxy", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY",
-    "DOCKER_CERT_PATH",
+    "all_proxy", "NO_PROXY", "no_proxy",
 )  # fmt: skip
 _CHUNK: Final = 1 << 16
 #: Seconds that a desk may take to start on a machine that has much else to do, and to end.
