@@ -13,11 +13,11 @@ class BubblewrapBottlePlan(BottlePlan):
     """A launch in Linux namespaces.
 
     Attributes:
-        rlimits: limits that guest.py sets for itself and all commands: `RLIMIT_*` → value.
+        rlimits: limits that guest.py sets for itself and all commands: number, as `resource.RLIMIT_CORE` → value.
         home_archive: tar file with what the home starts with; `None` for an empty one.
         host_uid: whom this host takes the agent for; 0 for the user that this process is.
     """
 
-    rlimits: dict[str, int] = field(default_factory=dict)
+    rlimits: dict[int, int] = field(default_factory=dict)
     home_archive: Path | None = None
     host_uid: int = 0

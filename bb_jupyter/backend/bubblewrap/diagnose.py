@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 from bb_jupyter.backend.base import Check
-from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp
+from bb_jupyter.backend.bubblewrap import bwrap, cgroup, sandbox, seccomp
 from bb_jupyter.errors import BackendUnavailable
 
 
@@ -39,8 +40,9 @@ def _sandbox() -> Check:
     closed = bwrap.closed()
     if closed:
         return Check("user namespaces", "failed", closed.reason, closed.fix)
-    complaint = bwrap.trial()
-    if complaint:
+    done = subprocess.run(sandbox.trial(), capture_output=True, text=True, errors="replace", timeout=30, check=False)
+    if done.returncode:
+        complaint = done.stderr.strip() or f"bwrap ended with {done.returncode}"
         fix = "containers need `--security-opt seccomp=unconfined` or more; virtual machines and hosts see the message"
         return Check("user namespaces", "failed", complaint.splitlines()[-1], fix)
     return Check("user namespaces", "ok", "a trial sandbox started")

@@ -71,18 +71,19 @@ def _gateway(stack: ExitStack, plan: BubblewrapBottlePlan) -> GatewayProcess | N
 def _sandbox(
     stack: ExitStack, plan: BubblewrapBottlePlan, group: cgroup.Cgroup | None, gateway: GatewayProcess | None
 ) -> BubblewrapBottle:
-    """Start bwrap with guest.py, put it into its control group, and wait until it answers."""
+    """Start bwrap with guest.py, note it, put it into its control group, and wait until it answers."""
     host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stack.enter_context(host)
     complaints = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     begun = spawn.begin(plan, guest, complaints)
     stack.callback(_end, plan, host, begun)
     started = begun.result()
-    # The kernel takes its time to move a process: guest.py starts meanwhile, and runs nothing before it is asked to.
-    if started.pid and group:
-        group.add(started.pid)
+    # All this takes its time, and guest.py starts meanwhile; it runs nothing before it is asked to.
+    if started.pid:
+        _remember(plan, started.pid, group)
+        if group:
+            group.add(started.pid)
     _wait_until_ready(host, started.process, complaints)
-    _remember(plan, started.pid, group)
     bottle = BubblewrapBottle(plan, host, started.process, gateway)
     stack.callback(bottle.close)
     return bottle

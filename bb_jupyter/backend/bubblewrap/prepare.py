@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 from bb_jupyter.backend.bubblewrap import bwrap, cgroup, seccomp, users
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
@@ -47,18 +48,18 @@ def resolve_plan(basis: PlanBasis) -> BubblewrapBottlePlan:
     )
 
 
-def plan_limits(limits: Limits) -> tuple[tuple[LimitPlan, ...], dict[str, int]]:
+def plan_limits(limits: Limits) -> tuple[tuple[LimitPlan, ...], dict[int, int]]:
     """Say what enforces each limit here, and which rlimits stand in where no control group can be made."""
     parents = cgroup.parents()
     by_group = dict.fromkeys(parents.folders, f"cgroup v{parents.version}") if parents else {}
     means = {"memory": by_group.get("memory", ""), "pids": by_group.get("pids", ""), "cpus": by_group.get("cpu", "")}
-    rlimits = {"RLIMIT_CORE": 0}
+    rlimits = {resource.RLIMIT_CORE: 0}
     if limits.memory and not means["memory"]:
-        rlimits["RLIMIT_DATA"] = limits.memory
+        rlimits[resource.RLIMIT_DATA] = limits.memory
         means["memory"] = "rlimit, each process"
     # The kernel exempts the host's root from RLIMIT_NPROC, inside a user namespace too.
     if limits.pids and not means["pids"] and os.geteuid() != 0:
-        rlimits["RLIMIT_NPROC"] = limits.pids
+        rlimits[resource.RLIMIT_NPROC] = limits.pids
         means["pids"] = "rlimit"
     plans = (
         LimitPlan("cpus", f"{limits.cpus:g}" if limits.cpus else "", means["cpus"]),

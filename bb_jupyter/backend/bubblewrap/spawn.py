@@ -1,11 +1,15 @@
 """Start bwrap and learn whom it started: to its end, whatever interrupts who waits for it.
 
-A bwrap whose `--info-fd` nobody reads dies, and what it has cloned by then waits for it for ever.
+The owner may be killed at any moment, too.  Then nothing stays: bwrap gets no SIGKILL of its own with it, for what it
+has cloned by then would wait for it for ever.  It goes on with what it holds itself (both ends of the pipe that it
+tells its child's pid to) or finds at an end, and guest.py ends as soon as it runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import IO
 
-from bb_jupyter.backend.bubblewrap import bwrap, seccomp, users
+from bb_jupyter.backend.bubblewrap import sandbox, seccomp, users
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.pipes import memory_file, pipe
 from bb_jupyter.errors import BackendUnavailable
@@ -50,7 +54,6 @@ def begin(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[byt
 
 @cache
 def _starters() -> ThreadPoolExecutor:
-    # --die-with-parent follows the thread that forks, not the process: these live as long as the process does.
     return ThreadPoolExecutor(4, thread_name_prefix="bottle-spawner")
 
 
@@ -58,20 +61,25 @@ def _start(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[by
     with ExitStack() as ours:
         with control, ExitStack() as theirs:
             info, write_info = pipe(ours, theirs)
-            filter_fd = memory_file(theirs, seccomp.program()) if seccomp.supported() else None
             # bwrap waits until our end of it is closed.
             mapped = pipe(theirs, ours)[0] if plan.host_uid else None
-            argv = bwrap.sandbox(
+            filter_fd = memory_file(theirs, seccomp.program()) if seccomp.supported() else None
+            owner = _this_process(theirs)
+            files = _files(theirs)
+            argv = sandbox.command(
                 plan.spec.name,
                 disk=plan.spec.limits.disk,
+                files=files,
                 control=control.fileno(),
+                owner=owner,
                 info=write_info,
                 seccomp=filter_fd,
                 rlimits=plan.rlimits,
                 binds=plan.agent_provision.host_paths if plan.agent_provision else (),
                 mapped=mapped,
             )
-            process = _spawn(argv, [control.fileno(), write_info, filter_fd, mapped], complaints)
+            fds = [control.fileno(), info, write_info, mapped, filter_fd, owner, *files.values()]
+            process = _spawn(argv, fds, complaints)
         pid = _first_process(info)
         if not pid or not plan.host_uid:
             return Started(process, pid)
@@ -83,6 +91,27 @@ def _start(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[by
             why = f"cannot give the agent a user of its own: {error.strerror}"
             raise BackendUnavailable(why, hint="Run Jupyter as an ordinary user.") from None
         return Started(process, pid)
+
+
+def _files(theirs: ExitStack) -> dict[str, int]:
+    """Open what the sandbox gets copies of."""
+    program, content = sandbox.guest_program()
+    files = {program: memory_file(theirs, content)}
+    for target, source in sandbox.host_files():
+        with contextlib.suppress(OSError):
+            files[target] = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+            theirs.callback(os.close, files[target])
+    return files
+
+
+def _this_process(theirs: ExitStack) -> int | None:
+    """Return a descriptor that tells when this process is dead, even where a child that it forked lives on."""
+    try:
+        fd = os.pidfd_open(os.getpid())
+    except OSError:  # Linux before 5.3
+        return None
+    theirs.callback(os.close, fd)
+    return fd
 
 
 def _spawn(argv: list[str], fds: list[int | None], complaints: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -1,0 +1,212 @@
+"""The sandbox that bwrap is told to make: its command line, and the files that it copies in.
+
+For each thing that is bound bwrap reads the whole table of mounts again: single files are copied into the sandbox's
+own root instead, which is read-only in the end.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.util import MAGIC_NUMBER
+from pathlib import Path, PurePosixPath
+
+from bb_jupyter.agent.plan import HostBind
+from bb_jupyter.backend.bubblewrap import bwrap
+from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
+
+_HERE = Path(__file__).parent
+#: Parts of the host's /etc that programs need and that hold nothing of the host's own.
+_ETC = tuple(
+    Path("/etc", name)
+    for name in (
+        "alternatives", "ca-certificates", "debian_version", "fonts", "gai.conf", "inputrc", "ld.so.cache",
+        "ld.so.conf", "ld.so.conf.d", "localtime", "magic", "mime.types", "os-release", "pki/ca-trust", "pki/tls/certs",
+        "protocols", "services", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
+    )
+)  # fmt: skip
+#: Settings for the whole machine below /usr, where administrators write tokens of package registries: npm's, pip's.
+_SETTINGS = tuple(
+    Path("/usr", name)
+    for name in (
+        "etc", "local/etc", "pip.conf", "local/pip.conf", "lib/node_modules/npm/npmrc",
+        "local/lib/node_modules/npm/npmrc",
+    )
+)  # fmt: skip
+#: Parts of an interpreter's prefix outside /usr that it needs; never etc, var or share, where secrets may lie.
+_PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "ssl")
+#: Parts of /proc that speak of the whole machine, read-only or hidden as Docker has them.  To an agent that is not root
+#: to the host only those matter that stand open to everybody, and the settings of its own network, which it may own.
+_PROC_READ_ONLY, _PROC_OF_ROOT = ("sys", "pressure"), ("bus", "fs", "irq", "sysrq-trigger", "driver", "tty")
+_PROC_HIDDEN = (
+    "acpi", "asound", "interrupts", "kallsyms", "kcore", "keys", "kmsg", "latency_stats", "mtrr", "sched_debug", "scsi",
+    "slabinfo", "timer_list", "timer_stats", "vmallocinfo",
+)  # fmt: skip
+#: Size of /dev/shm in bytes: what Docker gives by default.
+_SHM_SIZE = 64 << 20
+
+#: One thing that bwrap shall do: an option and what it takes.
+_Step = tuple[str, ...]
+
+_NAMESPACES: tuple[_Step, ...] = (("--unshare-all",), ("--unshare-user",))
+#: How the sandbox's first process is the agent: by bwrap, as the user that we are.
+_OWN_USER: tuple[_Step, ...] = (("--disable-userns",), ("--uid", str(GUEST_UID)), ("--gid", str(GUEST_UID)))
+#: What guest.py needs to become the agent, whom we map; it gives them up then.
+_BECOMING = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_CHOWN")
+
+
+def trial() -> list[str]:
+    """Return the command line of a sandbox that does nothing."""
+    usr = ("--ro-bind", "/usr", "/usr")
+    return _command(*_NAMESPACES, *_OWN_USER, usr, *_merged_usr(), ("--proc", "/proc"), ("true",))
+
+
+def command(
+    hostname: str,
+    *,
+    disk: int | None,
+    files: dict[str, int],
+    control: int,
+    owner: int | None,
+    info: int,
+    seccomp: int | None,
+    rlimits: dict[int, int],
+    binds: Iterable[HostBind] = (),
+    mapped: int | None = None,
+) -> list[str]:
+    """Return the whole command line of a bottle.
+
+    Args:
+        hostname: of the bottle.
+        disk: size in bytes of the home and of /tmp, each; `None` for the kernel's default (half of the memory).
+        files: path in the bottle → descriptor of what is copied there, read-only: `host_files` and `guest_program`.
+        control: descriptor of the guest's end of the control socket.
+        owner: descriptor of the process with which the bottle ends (a pidfd); `None` where the kernel has none.
+        info: descriptor to which bwrap writes the pid of the sandbox's PID 1, as JSON.
+        seccomp: descriptor of the compiled filter; `None` for none.
+        rlimits: what guest.py sets for itself and all commands: number → value.
+        binds: what else of this host the bottle sees, read-only.
+        mapped: descriptor at whose end bwrap goes on: by then users have been mapped, and guest.py becomes the agent;
+            `None`: bwrap maps the agent to this process's user.
+    """
+    seen = [*_programs(), *_etc(), *(_bound(bind) for bind in binds)]
+    limits = ",".join(f"{number}={value}" for number, value in rlimits.items())
+    told = (str(control), "" if owner is None else str(owner), limits, "" if mapped is None else str(GUEST_UID))
+    return _command(
+        *_NAMESPACES,
+        *_user(mapped),
+        ("--new-session", "--as-pid-1", "--clearenv", "--hostname", hostname),
+        *_ways([*(step[-1] for step in seen), *files]),
+        *seen,
+        *(("--perms", "0644", "--file", str(fd), target) for target, fd in files.items()),
+        *_proc(as_root=mapped is None and os.geteuid() == 0),
+        *_writable(disk),
+        ("--chdir", GUEST_HOME, "--info-fd", str(info)),
+        *([] if seccomp is None else [("--seccomp", str(seccomp))]),
+        ("--", str(bwrap.guest_python()), "-I", "-S", guest_program()[0], *told),
+    )
+
+
+def host_files() -> Iterator[tuple[str, str]]:
+    """Yield each file of this host that the bottle gets a copy of: its path there, its path here."""
+    for path in _ETC:
+        if path.is_file():
+            yield str(path), str(path)
+    for path in (_HERE / "etc").iterdir():
+        yield f"/etc/{path.name}", str(path)
+
+
+@cache
+def guest_program() -> tuple[str, bytes]:
+    """Return guest.py as the sandbox's interpreter starts it soonest: its path there, and the content."""
+    source = (_HERE / "guest.py").read_bytes()
+    if bwrap.guest_python() != bwrap.own_python():
+        return "/opt/bb_jupyter/guest.py", source
+    code = compile(source, "guest.py", "exec", dont_inherit=True)
+    return "/opt/bb_jupyter/guest.pyc", MAGIC_NUMBER + bytes(12) + marshal.dumps(code)  # the header of PEP 552, empty
+
+
+def _command(*steps: _Step) -> list[str]:
+    return [str(bwrap.find()[0]), *(word for step in steps for word in step)]
+
+
+def _user(mapped: int | None) -> list[_Step]:
+    if mapped is None:
+        return [*_OWN_USER, ("--cap-drop", "ALL")]
+    added = [("--cap-add", name) for name in _BECOMING]
+    return [("--userns-block-fd", str(mapped)), ("--cap-drop", "ALL"), *added]
+
+
+def _ways(targets: Iterable[str]) -> list[_Step]:
+    """Make the folders above what is put in passable for all: bwrap itself makes them its own user's alone."""
+    folders = {str(folder) for target in targets for folder in PurePosixPath(target).parents}
+    return [("--dir", folder) for folder in sorted(folders - {"/"})]
+
+
+def _programs() -> Iterator[_Step]:
+    yield "--ro-bind", "/usr", "/usr"
+    yield from _merged_usr()
+    yield from _without(path for path in _SETTINGS if path.exists())
+    python = bwrap.guest_python()
+    if not python.is_relative_to("/usr"):
+        for part in (python.parent.parent / name for name in _PREFIX_PARTS):
+            if part.is_dir():
+                yield _read_only(part)
+
+
+@cache
+def _merged_usr() -> tuple[_Step, ...]:
+    """/bin, /lib and the like as this host has them: links into /usr, or directories of their own."""
+    folders = map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"))
+    return tuple(
+        ("--symlink", str(folder.readlink()), str(folder)) if folder.is_symlink() else _read_only(folder)
+        for folder in folders
+        if folder.is_dir()
+    )
+
+
+def _etc() -> list[_Step]:
+    return [_read_only(path) for path in _ETC if path.is_dir()]
+
+
+def _bound(bind: HostBind) -> _Step:
+    return ("--symlink" if bind.link else "--ro-bind", bind.source, bind.target)
+
+
+@cache
+def _proc(*, as_root: bool) -> tuple[_Step, ...]:
+    read_only = [Path("/proc", name) for name in (*_PROC_READ_ONLY, *(_PROC_OF_ROOT if as_root else ()))]
+    hidden = [path for path in (Path("/proc", name) for name in _PROC_HIDDEN) if path.exists()]
+    return (
+        ("--proc", "/proc"),
+        *(_read_only(path) for path in read_only if path.exists()),
+        *_without(path for path in hidden if as_root or path.stat().st_mode & stat.S_IROTH),
+    )
+
+
+def _read_only(path: Path) -> _Step:
+    return "--ro-bind", str(path), str(path)
+
+
+def _without(paths: Iterable[Path]) -> Iterator[_Step]:
+    """Let files and folders be empty."""
+    for path in paths:
+        if path.is_dir():
+            yield from (("--tmpfs", str(path)), ("--remount-ro", str(path)))
+        else:
+            yield "--ro-bind", "/dev/null", str(path)
+
+
+def _writable(disk: int | None) -> Iterator[_Step]:
+    """What the agent can write to: devices, shared memory, /tmp and its home; and nothing else from then on."""
+    size = ("--size", str(disk)) if disk else ()
+    yield "--dev", "/dev"
+    yield "--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", "/dev/shm"  # noqa: S108
+    yield "--remount-ro", "/dev"
+    yield "--perms", "1777", *size, "--tmpfs", "/tmp"  # noqa: S108
+    yield "--dir", "/run", "--dir", "/var", "--symlink", "../tmp", "/var/tmp"  # noqa: S108
+    yield "--dir", "/home", "--perms", "0700", *size, "--tmpfs", GUEST_HOME
+    yield "--remount-ro", "/"
