@@ -1,5 +1,9 @@
 """Tests of machines that cannot run on this host, or that ask the cloud for more than it promises, are left out; the
 summary says how many, and why.
+
+Where a microVM boots, `make test` runs all of them.  Alone, from the checkout:
+
+    .venv/bin/python -m tests.engine run .venv/bin/pytest -k smolmachines-local tests/contract
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _why_not(item: pytest.Item) -> str:
     if _LOCAL in item.nodeid and (reason := why_no_machine_boots()):
-        return f"smolmachines-local: no microVM boots on this host: {reason}"
+        return f"smolmachines-local: no microVM boots on this host (where one does, they run by themselves): {reason}"
     test = getattr(item, "originalname", item.name)
     if _CLOUD in item.nodeid and (reason := not_promised(test, item.path.name)):
         return f"smolmachines-cloud: not promised: {reason}"

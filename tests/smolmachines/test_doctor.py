@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import Check, registry
-from bb_jupyter.backend.smolmachines import diagnose, sdk
+from bb_jupyter.backend.smolmachines import kvm, sdk
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.session import Session
@@ -40,14 +40,30 @@ def test_what_the_sdk_misses(monkeypatch: pytest.MonkeyPatch, code: str, fix: st
 
 def test_kvm_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("smol.local_availability", lambda: (False, "KVM_UNAVAILABLE", "no /dev/kvm"))
-    monkeypatch.setattr(diagnose, "_KVM", tmp_path / "kvm")
+    monkeypatch.setattr(kvm, "DEVICE", tmp_path / "kvm")
     assert "modprobe kvm_intel" in checks()["microVMs here"].fix
+
+
+def test_kvm_without_hardware(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bottle_name: str, home: Path) -> None:
+    """The SDK finds nothing wrong with it; what would take half a minute to fail is told before."""
+    monkeypatch.setattr("smol.local_availability", lambda: (True, None, None))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(kvm, "_MODULES", tmp_path)
+    for name in ("kvm", "kvm_pvm"):
+        (tmp_path / name).mkdir()
+    check = checks()["microVMs here"]
+    assert check.verdict == "warning" and "kvm_pvm" in check.detail and "nested virtualisation" in check.fix
+    plan = Session().plan(bottle_name, LaunchOptions(backend="smolmachines", image=str(tmp_path)))
+    assert "it will hardly boot" in plan.text()
+    (tmp_path / "kvm_amd").mkdir()
+    assert checks()["microVMs here"].verdict == "ok"
 
 
 def test_kvm_that_is_not_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "kvm").touch()
     monkeypatch.setattr("smol.local_availability", lambda: (False, "KVM_UNAVAILABLE", "permission denied"))
-    monkeypatch.setattr(diagnose, "_KVM", tmp_path / "kvm")
+    monkeypatch.setattr(kvm, "DEVICE", tmp_path / "kvm")
+    monkeypatch.setattr(kvm, "_MODULES", tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "kvm")
     assert checks()["microVMs here"].fix == "sudo usermod -aG kvm $USER, then log in again"
 

@@ -67,12 +67,11 @@ def test_the_gateway_is_reached_and_refuses_what_is_not_listed(bottle: HeldBottl
     assert f"X-Bottle-Denied: no-route; %bottle allow {bottle.name} other.test".encode() in answer
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "169.254.169.254", "192.0.2.2", "10.0.0.1", "8.8.8.8", "::1", "::ffff:192.0.2.1"]
-)
-def test_no_other_address_is_reached(bottle: HeldBottle, address: str) -> None:
+def test_no_other_address_is_reached(bottle: HeldBottle) -> None:
     bottle.allow("new.test")
-    assert verdict(3128, address) == REFUSED
+    for address in ("127.0.0.1", "169.254.169.254", "192.0.2.2", "10.0.0.1", "8.8.8.8", "::1", "::ffff:192.0.2.1"):
+        assert verdict(3128, address) == REFUSED, address
+    assert verdict(3128) == b"\0"
 
 
 def test_no_port_of_the_host_is_reached(bottle: HeldBottle) -> None:
@@ -86,10 +85,11 @@ def test_no_port_of_the_host_is_reached(bottle: HeldBottle) -> None:
             server.accept()
 
 
-@pytest.mark.parametrize("how", [{"token": "00" * 32}, {"magic": b"SMOLICPT\x02"}, {"magic": b"GET / HTT"}])
-def test_who_is_not_the_machine_gets_no_answer(bottle: HeldBottle, how: dict[str, object]) -> None:
+def test_who_is_not_the_machine_gets_no_answer(bottle: HeldBottle) -> None:
     bottle.allow("new.test")
-    assert verdict(3128, **how) == b""
+    wrong: list[dict[str, object]] = [{"token": "00" * 32}, {"magic": b"SMOLICPT\x02"}, {"magic": b"GET / HTT"}]
+    for how in wrong:
+        assert verdict(3128, **how) == b"", how
 
 
 def test_a_gateway_that_died_means_no_network(bottle: HeldBottle) -> None:

@@ -6,13 +6,11 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
 from bb_jupyter.backend.base import Check
-from bb_jupyter.backend.smolmachines import sdk
+from bb_jupyter.backend.smolmachines import kvm, sdk
 from bb_jupyter.errors import BottleError
 
-_KVM = Path("/dev/kvm")
 #: Oldest Linux that the SDK's engine runs on, and the oldest SDK that this backend was written for.
 _KERNEL, _SDK = (5, 4), (1, 32)
 _FIXES = {
@@ -45,20 +43,13 @@ def _here() -> Iterator[Check]:
     if platform.system() == "Linux" and _numbers(release) < _KERNEL:
         yield Check("kernel", "failed", f"Linux {release}", "microVMs on this host need Linux 5.4 or newer")
     available, code, reason = smol.local_availability()
-    if available:
+    if available and (why := kvm.without_hardware()):
+        yield Check("microVMs here", "warning", f"{why}; no microVM will boot", kvm.fix())
+    elif available:
         yield Check("microVMs here", "ok", "the SDK finds all it needs; whether one boots shows at the first launch")
     else:
         detail = " ".join(str(reason).split())
-        yield Check("microVMs here", "warning", detail, _FIXES.get(code or "") or kvm_fix())
-
-
-def kvm_fix() -> str:
-    """Return the command that gives this user KVM, as far as that can be told."""
-    if not _KVM.exists():
-        return "sudo modprobe kvm_intel || sudo modprobe kvm_amd (in a VM: switch nested virtualisation on for it)"
-    if not os.access(_KVM, os.R_OK | os.W_OK):
-        return "sudo usermod -aG kvm $USER, then log in again"
-    return "see the message; `dmesg | grep kvm` may tell more"
+        yield Check("microVMs here", "warning", detail, _FIXES.get(code or "") or kvm.fix())
 
 
 def _cloud() -> Check:

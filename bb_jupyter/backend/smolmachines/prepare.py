@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bb_jupyter.backend.docker.image import base_image, choose_dockerfile
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
-from bb_jupyter.backend.smolmachines import sdk
+from bb_jupyter.backend.smolmachines import kvm, sdk
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, machine_name
 from bb_jupyter.backend.smolmachines.cloud_network import plan_cloud_network
 from bb_jupyter.errors import UsageError
@@ -81,13 +81,15 @@ def _here(plan: SmolmachinesBottlePlan) -> SmolmachinesBottlePlan:
         raise UsageError(f"there is no image {image}", hint="Name a docker-archive, a root file system, or an image.")
     if own and dockerfile:
         raise UsageError(f"a Dockerfile cannot be built on the file {image}", hint="Name an image of a registry.")
-    kept = ("while no kernel holds it, the bottle has no network",) if spec.keep and plan.egress_plan else ()
+    warnings = ["while no kernel holds it, the bottle has no network"] if spec.keep and plan.egress_plan else []
+    if why := kvm.without_hardware():
+        warnings.append(f"{why}; it will hardly boot: `%bottle doctor` tells more")
     return replace(
         plan,
         root=f"image {f'of {dockerfile} on {image}' if dockerfile else image}, in a virtual machine on this host",
         image=str(Path(image).expanduser().absolute()) if own else image,
         dockerfile=dockerfile,
-        warnings=kept,
+        warnings=tuple(warnings),
     )
 
 
