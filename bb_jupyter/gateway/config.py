@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from bb_jupyter.errors import ManifestError, did_you_mean
@@ -81,7 +82,7 @@ class AuthConfig:
         return auth
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RouteConfig:
     """One thing that a bottle may reach.
 
@@ -112,7 +113,7 @@ class RouteConfig:
         """Whether requests must be looked into; a route without such needs is tunnelled."""
         return bool(self.auth or self.methods or self.paths or self.inspect) or self.scheme == "http"
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The route in one line, for audit events; holds no secret."""
         usual = self.port == (443 if self.scheme == "https" else 80)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
 
 from bb_jupyter.gateway.config import Limits
 from bb_jupyter.gateway.events import Events
@@ -16,30 +17,38 @@ from bb_jupyter.gateway.policy import Policy
 
 @dataclass(eq=False, slots=True)
 class Flow:
-    """One relay or request.
+    """One relay or request; leaving it as a context ends it.
 
     Attributes:
         number: unique in this gateway; joins the events of one flow.
         allowed: says whether a policy still allows it.
         abort: ends it at once.
+        counted: gets each number of bytes that passes.
+        left: called when it is over.
         up: bytes sent to the server.
         down: bytes sent to the client.
         status: HTTP status of the answer; 0 for a tunnel.
         error: why it ended, if not well.
-        counted: gets each number of bytes that passes.
         touched: when the last byte passed, monotonic seconds.
     """
 
     number: int
     allowed: Callable[[Policy], bool]
     abort: Callable[[], object]
+    counted: Callable[[int], object]
+    left: Callable[[Flow], object]
     up: int = 0
     down: int = 0
     status: int = 0
     error: str = ""
-    counted: Callable[[int], object] = int
     began: float = field(default_factory=time.monotonic)
     touched: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.left(self)
 
     def sent(self, count: int) -> None:
         """Count bytes to the server."""
@@ -81,8 +90,7 @@ class Flows:
     def __len__(self) -> int:
         return len(self._active)
 
-    @contextmanager
-    def open(self, allowed: Callable[[Policy], bool], abort: Callable[[], object], **facts: object) -> Iterator[Flow]:
+    def open(self, allowed: Callable[[Policy], bool], abort: Callable[[], object], **facts: object) -> Flow:
         """Register a flow, report that it was allowed, and report its end with byte counts.
 
         Args:
@@ -90,24 +98,24 @@ class Flows:
             abort: ends it.
             **facts: fields of both events.
         """
-        flow = Flow(next(self._numbers), allowed, abort, counted=self._count)
+        flow = Flow(next(self._numbers), allowed, abort, self._count, partial(self._left, facts))
         self._active[flow.number] = flow
         self._events.emit("egress", verdict="allowed", flow=flow.number, **facts)
-        try:
-            yield flow
-        finally:
-            del self._active[flow.number]
-            self._events.emit(
-                "egress-end",
-                flow=flow.number,
-                host=facts.get("host"),
-                port=facts.get("port"),
-                up=flow.up,
-                down=flow.down,
-                status=flow.status or None,
-                seconds=round(time.monotonic() - flow.began, 3),
-                error=flow.error or None,
-            )
+        return flow
+
+    def _left(self, facts: dict[str, object], flow: Flow) -> None:
+        del self._active[flow.number]
+        self._events.emit(
+            "egress-end",
+            flow=flow.number,
+            host=facts.get("host"),
+            port=facts.get("port"),
+            up=flow.up,
+            down=flow.down,
+            status=flow.status or None,
+            seconds=round(time.monotonic() - flow.began, 3),
+            error=flow.error or None,
+        )
 
     def limit(self, most: int, spent: Callable[[], object]) -> None:
         """Call *spent*, once, when more than *most* bytes have passed in all, those so far included."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -53,7 +54,7 @@ _CREDENTIALS: Final = frozenset(
 # Range answers would let a reflected credential be read in pieces too short to be recognised.
 _OF_WHOLE_ANSWERS: Final = frozenset({"accept-encoding", "if-range", "range", "request-range"})
 # A cookie stands for the credential that it was given for, and could not be sent back anyway.
-_NEW_CREDENTIALS: Final = ("set-cookie", "set-cookie2")
+_FROM_SERVER_WITH_AUTH: Final = _HOP_BY_HOP | {"set-cookie", "set-cookie2"}
 # Fields by which some servers let a request be another one than its first line says.
 _METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
 _PATH_OVERRIDES: Final = frozenset({"x-original-uri", "x-original-url", "x-rewrite-url"})
@@ -71,7 +72,7 @@ def refuse_overrides(headers: CIMultiDictProxy[str], route: RouteConfig) -> None
     Raises:
         Denied: rule ``method`` or ``path``.
     """
-    for name, value in headers.items():
+    for name, value in headers.items() if route.methods or route.paths else ():
         field = _plain(name)
         if route.methods and field in _METHOD_OVERRIDES and value.strip().upper() not in route.methods:
             raise Denied("method", f"{field} asks for a method that is not allowed on {route.host}")
@@ -79,11 +80,19 @@ def refuse_overrides(headers: CIMultiDictProxy[str], route: RouteConfig) -> None
             raise Denied("path", f"{field} asks for another path than the one that was judged")
 
 
-def _end_to_end(headers: CIMultiDictProxy[str], drop: Iterable[str]) -> CIMultiDict[str]:
-    """Copy headers without hop-by-hop fields, those that `Connection` names, and *drop*."""
-    named = {_plain(item.strip()) for value in headers.getall("Connection", ()) for item in value.split(",")}
-    out = _HOP_BY_HOP | named | {*drop}
-    return CIMultiDict((name, value) for name, value in headers.items() if _plain(name) not in out)
+def _end_to_end(headers: CIMultiDictProxy[str], drop: frozenset[str]) -> list[tuple[str, str]]:
+    """Return the fields without those that `Connection` names, and without *drop*."""
+    for value in headers.getall("Connection", ()):
+        drop = drop.union(_plain(item.strip()) for item in value.split(","))
+    return [item for item in headers.items() if _plain(item[0]) not in drop]
+
+
+@lru_cache(maxsize=64)
+def _kept_from_server(auth_header: str, *, masked: bool) -> frozenset[str]:
+    drop = _HOP_BY_HOP | {"host"}
+    if masked:
+        drop |= _OF_WHOLE_ANSWERS
+    return drop | _CREDENTIALS | {_plain(auth_header)} if auth_header else drop
 
 
 def to_upstream(
@@ -97,26 +106,23 @@ def to_upstream(
         masked: the answer is going to be, so it must come whole and as it is.
         websocket: leave out what the WebSocket library sets itself.
     """
-    kept = _end_to_end(headers, ("host",))
+    drop = _kept_from_server(route.auth.header if route.auth else "", masked=masked)
+    kept = _end_to_end(headers, drop)
     if websocket:
-        kept = CIMultiDict((name, value) for name, value in kept.items() if not name.lower().startswith(_WEBSOCKET))
-    own = _OF_WHOLE_ANSWERS if masked else frozenset()
-    if route.auth:
-        own |= _CREDENTIALS | {_plain(route.auth.header)}
-    kept = CIMultiDict((name, value) for name, value in kept.items() if _plain(name) not in own)
+        kept = [item for item in kept if not item[0].lower().startswith(_WEBSOCKET)]
     if masked:
-        kept["Accept-Encoding"] = "identity"
+        kept.append(("Accept-Encoding", "identity"))
     if route.auth:
-        kept[route.auth.header] = route.auth.value()
-    return kept
+        kept.append((route.auth.header, route.auth.value()))
+    return CIMultiDict(kept)
 
 
 def to_client(
-    headers: CIMultiDictProxy[str], route: RouteConfig, masker: Masker | None, *, drop: Iterable[str] = ()
+    headers: CIMultiDictProxy[str], route: RouteConfig, masker: Masker | None, *, drop: tuple[str, ...] = ()
 ) -> CIMultiDict[str]:
     """Return what is sent back to the client: masked, and without new credentials where the route has one."""
-    kept = _end_to_end(headers, (*drop, *_NEW_CREDENTIALS) if route.auth else drop)
-    joined = "\n".join(part for item in kept.items() for part in item)
-    if masker is None or not masker.finds(joined.encode("utf-8", "surrogateescape")):
-        return kept
-    return CIMultiDict((masker.mask_text(name), masker.mask_text(value)) for name, value in kept.items())
+    kept = _end_to_end(headers, (_FROM_SERVER_WITH_AUTH if route.auth else _HOP_BY_HOP).union(drop))
+    joined = "\n".join(chain.from_iterable(kept))
+    if masker is not None and masker.finds(joined.encode("utf-8", "surrogateescape")):
+        kept = [(masker.mask_text(name), masker.mask_text(value)) for name, value in kept]
+    return CIMultiDict(kept)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
-from yarl import URL
 
 from bb_jupyter.gateway.config import RouteConfig
 from bb_jupyter.gateway.denied import Denied, UpstreamFailed
@@ -77,16 +76,15 @@ async def _forward(
     more = {"mode": "intercept", "rule": route.label, "injected": True if route.auth else None}
     with rooms.flows.open(allowed, task.cancel, **facts, **more) as flow:
         facts["flow"] = flow.number  # so that a later refusal or failure is known as this one's
-        url = URL(f"{origin.scheme}://{origin.host}:{origin.port}{target}", encoded=True)
         try:
             if _is_websocket(request):
-                return await bridge(rooms, request, route, url, flow)
-            return await _exchange(rooms, request, route, url, flow)
+                return await bridge(rooms, request, route, origin, target, flow)
+            return await _exchange(rooms, request, route, origin, target, flow)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             flow.error = flow.error or describe(error)
             if request.writer.output_size > 0:
                 raise ConnectionResetError("the answer ended early") from None
-            raise UpstreamFailed(f"{origin.host}:{origin.port}: {describe(error)}") from None
+            raise UpstreamFailed(f"{origin}: {describe(error)}") from None
 
 
 def _is_websocket(request: web.BaseRequest) -> bool:
@@ -101,19 +99,19 @@ async def _body(request: web.BaseRequest, flow: Flow) -> AsyncIterator[bytes]:
 
 
 async def _exchange(
-    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, url: URL, flow: Flow
+    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, origin: Origin, target: str, flow: Flow
 ) -> web.StreamResponse:
     """Send the request, stream the answer."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # an interim answer: the real one may still be an error of ours
-    masker = rooms.masker_for(url.host or "")
+    masker = rooms.masker_for(origin.host)
     headers = to_upstream(request.headers, route, masked=masker is not None)
     if request.body_exists and request.method in _WITHOUT_BODY:
         headers["Connection"] = "close"
     async with rooms.upstreams.session(route).request(
         request.method,
-        url,
+        origin.url(target),
         headers=headers,
         data=_body(request, flow) if request.body_exists else None,
         allow_redirects=False,
@@ -121,18 +119,26 @@ async def _exchange(
     ) as answer:
         flow.status = answer.status
         if answer.status < 200:
-            raise UpstreamFailed(f"{url.host}:{url.port}: it changed the protocol, which nobody asked for")
+            raise UpstreamFailed(f"{origin}: it changed the protocol, which nobody asked for")
+        if masker is not None and not _can_be_masked(answer):
+            raise UpstreamFailed(f"{origin}: it answered in an encoding that was not asked for")
         return await _reply(request, route, answer, flow, masker)
+
+
+def _encoding(answer: aiohttp.ClientResponse) -> str:
+    return ",".join(answer.headers.getall("Content-Encoding", ())).strip().lower()
+
+
+def _can_be_masked(answer: aiohttp.ClientResponse) -> bool:
+    """Say whether a body comes as it is, or in an encoding that has been undone."""
+    return _encoding(answer) in ("", "identity", *_DECODABLE)
 
 
 async def _reply(
     request: web.BaseRequest, route: RouteConfig, answer: aiohttp.ClientResponse, flow: Flow, masker: Masker | None
 ) -> web.StreamResponse:
     """Stream a server's answer to the client, masked where its host is given a credential."""
-    encoding = ",".join(answer.headers.getall("Content-Encoding", ())).strip().lower()
-    decoded = masker is not None and encoding not in ("", "identity")
-    if decoded and encoding not in _DECODABLE:
-        raise UpstreamFailed(f"{answer.url.host}: it answered in an encoding that was not asked for")
+    decoded = masker is not None and _encoding(answer) in _DECODABLE
     drop: tuple[str, ...] = ("content-encoding", "content-length") if decoded else ()
     if "Transfer-Encoding" in answer.headers:
         drop = (*drop, "content-length")  # RFC 9112, 6.3: the length is then not what it says

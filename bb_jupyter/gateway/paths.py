@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TARGET: Final = re.compile(r"/[\x21\x22\x24-\x7e]*\Z")
+# Most paths: nothing to decode, and no segment that begins with a dot.
+_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?\Z")
 _GIT_SERVICES: Final = ("git-upload-pack", "git-receive-pack")
 
 
@@ -32,6 +34,8 @@ def canonical_path(raw: str) -> str | None:
     Returns:
         The path with its escapes decoded, or ``None`` when it is ambiguous.
     """
+    if _PLAIN.match(raw):
+        return raw
     if not raw.startswith("/") or "\\" in raw or _BAD_ESCAPE.search(raw):
         return None
     segments = [unquote_to_bytes(segment) for segment in raw[1:].split("/")]
@@ -104,12 +108,17 @@ def is_git(raw_path: str, query: str, content_type: str) -> bool:
     """Recognise git's smart HTTP (gitprotocol-http(5)) in any spelling a lenient server might accept."""
     path = raw_path
     for _ in range(3):
-        path = unquote(path, errors="replace")
-    segments = [segment.partition(";")[0] for segment in re.split(r"[/\\]+", path.lower())]
-    last = [segment for segment in segments if segment not in ("", ".")][-2:]
+        path = unquote(path, errors="replace") if "%" in path else path
+    path = path.lower()
+    last: list[str] = []
+    if "git-" in path or "refs" in path:  # else it ends in none of these
+        segments = [segment.partition(";")[0] for segment in re.split(r"[/\\]+", path)]
+        last = [segment for segment in segments if segment not in ("", ".")][-2:]
     if last[-1:] and last[-1] in _GIT_SERVICES:
         return True
     if content_type.lower().startswith(("application/x-git-upload", "application/x-git-receive")):
         return True
+    if last != ["info", "refs"]:
+        return False
     services = [value.lower() for key, value in parse_qsl(query) if key.lower() == "service"]
-    return any(value in _GIT_SERVICES for value in services) and last == ["info", "refs"]
+    return any(value in _GIT_SERVICES for value in services)

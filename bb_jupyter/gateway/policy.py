@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from bb_jupyter.gateway.config import RouteConfig
 from bb_jupyter.gateway.denied import Denied
 from bb_jupyter.gateway.names import specificity
 from bb_jupyter.gateway.paths import canonical_path, is_git, path_matches, split_target
+
+# Hosts under a wildcard are as many as the agent likes.
+_MOST_REMEMBERED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,9 @@ class Policy:
     routes: tuple[RouteConfig, ...] = ()
     generation: int = 1
     closed: str = ""
+    _decided: dict[tuple[str, int, str | None], tuple[RouteConfig, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def candidates(self, host: str, port: int, scheme: str | None = None) -> tuple[RouteConfig, ...]:
         """Return the routes that decide about a canonical host and port; empty when nothing allows it.
@@ -38,6 +45,15 @@ class Policy:
         """
         if self.closed:
             return ()
+        key = (host, port, scheme)
+        if key not in self._decided:
+            found = self._candidates(*key)
+            if not found or len(self._decided) >= _MOST_REMEMBERED:
+                return found
+            self._decided[key] = found
+        return self._decided[key]
+
+    def _candidates(self, host: str, port: int, scheme: str | None) -> tuple[RouteConfig, ...]:
         for wanted in (scheme,) if scheme else ("https", "http"):
             rated = [
                 (specificity(route.host, host), route)

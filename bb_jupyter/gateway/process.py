@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -201,6 +202,8 @@ async def run(options: argparse.Namespace) -> int:
         writer.close()
         return 2
     events.flush()
+    gc.freeze()  # what is loaded stays, so no collection need look through it again
+    gc.set_threshold(20_000, 20, 20)
     writer.write(gateway.greeting())
     sockets.serve(gateway.serve)
     jobs = [_owner(reader, gateway, events), gateway.rooms.flows.watch()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from aiohttp import web
+from yarl import URL
 
 from bb_jupyter.errors import ManifestError
 from bb_jupyter.gateway.ca import LeafAuthority
@@ -28,6 +29,13 @@ class Origin:
     def facts(self) -> dict[str, object]:
         """Return the fields of this origin in an event."""
         return {"scheme": self.scheme, "host": self.host, "port": self.port}
+
+    def url(self, target: str) -> URL:
+        """Return what a raw request target names here.  Never ask it for its `host`, which decodes punycode."""
+        return URL(f"{self.scheme}://{self}{target}", encoded=True)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 class Rooms:

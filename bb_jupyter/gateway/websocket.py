@@ -7,19 +7,18 @@ from collections.abc import Callable
 
 import aiohttp
 from aiohttp import WSMsgType, web
-from yarl import URL
 
 from bb_jupyter.gateway.config import RouteConfig
 from bb_jupyter.gateway.flows import Flow
 from bb_jupyter.gateway.headers import to_upstream
 from bb_jupyter.gateway.redact import Masker
-from bb_jupyter.gateway.rooms import Rooms
+from bb_jupyter.gateway.rooms import Origin, Rooms
 
 _Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
 
 
 async def bridge(
-    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, url: URL, flow: Flow
+    rooms: Rooms, request: web.BaseRequest, route: RouteConfig, origin: Origin, target: str, flow: Flow
 ) -> web.StreamResponse:
     """Connect the client's WebSocket with the server's.
 
@@ -31,8 +30,8 @@ async def bridge(
     ]
     limit = rooms.limits.websocket
     try:
-        server = await rooms.upstreams.session(route).ws_connect(
-            url,
+        server = await rooms.upstreams.session(route, websocket=True).ws_connect(
+            origin.url(target),
             protocols=offered,
             headers=to_upstream(request.headers, route, masked=False, websocket=True),
             max_msg_size=limit,
@@ -46,7 +45,7 @@ async def bridge(
         protocols = [server.protocol] if server.protocol else []
         client = web.WebSocketResponse(protocols=protocols, max_msg_size=limit)
         await client.prepare(request)
-        await _both_ways(client, server, rooms.masker_for(url.host or ""), flow)
+        await _both_ways(client, server, rooms.masker_for(origin.host), flow)
     return client
 
 

@@ -108,6 +108,7 @@ def routes(upstream: Upstream) -> list[RouteConfig]:
     return [
         base,
         replace(base, host="auth.test", auth=AuthConfig("bearer", TOKEN)),
+        replace(base, host="xn--bcher-kva.test", auth=AuthConfig("bearer", TOKEN)),
         replace(base, host="basic.test", auth=AuthConfig("basic", TOKEN, username="me")),
         replace(base, host="key.test", auth=AuthConfig("header", TOKEN, header="X-Api-Key")),
         replace(base, host="read.test", methods=("GET", "HEAD")),

@@ -43,8 +43,9 @@ def test_connection_header_cannot_remove_the_injected_credential(proxy: Proxy, u
     assert "X-Drop" not in headers
 
 
-def test_reflected_credential_is_masked_in_every_form(proxy: Proxy) -> None:
-    answer, body = proxy.get("auth.test", "/reflect")
+@pytest.mark.parametrize("host", ["auth.test", "xn--bcher-kva.test"])
+def test_reflected_credential_is_masked_in_every_form(proxy: Proxy, host: str) -> None:
+    answer, body = proxy.get(host, "/reflect")
     assert answer.status == 200
     assert len(body) == int(answer.headers["Content-Length"])
     assert TOKEN not in answer.headers["X-Echo"]
@@ -217,10 +218,11 @@ def test_expect_continue_and_empty_answers(proxy: Proxy) -> None:
     assert (answer.headers["Content-Length"], body) == ("1000", b"")
 
 
-def test_websocket_is_bridged_and_masked(proxy: Proxy) -> None:
+@pytest.mark.parametrize("host", ["auth.test", "xn--bcher-kva.test"])
+def test_websocket_is_bridged_and_masked(proxy: Proxy, host: str) -> None:
     key = base64.b64encode(b"0" * 16).decode()
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key}
-    with closing(proxy.https("auth.test")) as connection:
+    with closing(proxy.https(host)) as connection:
         connection.request("GET", "/ws", headers={**upgrade, "Sec-WebSocket-Protocol": "chat"})
         answer = connection.response_class(connection.sock, method="GET")
         answer.begin()
