@@ -180,4 +180,5 @@ def spent_in(outcome: Outcome) -> Spent:
 
 
 def _no_result(reasons: list[str]) -> BottleError:
-    return BottleError(f"{len(reasons)} runs gave no result: {reasons[-1]}", hint=_RESUME)
+    many = f"{len(reasons)} runs" if len(reasons) > 1 else "the run"
+    return BottleError(f"{many} gave no result: {reasons[-1]}", hint=_RESUME)

@@ -168,8 +168,10 @@ def lane(executor: object, store: Store, token: str, definition: Definition, wor
         workers: how many runs at a time; 0 to find out.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: it is none of these, or no number of workers.
     """
+    if workers < 0:
+        raise UsageError(f"cannot do {workers} runs at a time", hint="0 is for as many as fit.")
     if is_cluster(executor):
         from bb_jupyter.experiment.cluster import ClusterLane
 

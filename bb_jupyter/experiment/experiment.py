@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -11,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from bb_jupyter.errors import UsageError
+from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.experiment import record
 from bb_jupyter.experiment.budget import Meter, Spent
 from bb_jupyter.experiment.compare import Comparison, compare, needed
 from bb_jupyter.experiment.definition import Check, Definition
 from bb_jupyter.experiment.drive import Drive, OnTick, spent_in
-from bb_jupyter.experiment.executors import lane
+from bb_jupyter.experiment.executors import is_cluster, lane
 from bb_jupyter.experiment.grid import RunSpec, expand
 from bb_jupyter.experiment.job import Job, PythonCheck
 from bb_jupyter.experiment.record import RunDiff, RunRecord
@@ -115,10 +116,12 @@ class Experiment:
             This experiment; `stopped` says why it ended early, when its budget was used up.
 
         Raises:
-            UsageError: an earlier experiment of the name was another one, or an input is missing.
-            BottleError: run after run is lost.
+            UsageError: an earlier experiment of the name was another one, or an input is missing or wrong.
+            BottleError: this host cannot run it, or run after run is lost.
             KeyboardInterrupt: the user interrupted it; every run has ended, and `resume` goes on.
         """
+        if not is_cluster(executor):
+            self.plans()  # a wrong name is told before there is an experiment
         self.begin(fresh=fresh)
         return self._drive(executor, workers, on_tick, self._missing)
 
@@ -172,12 +175,14 @@ class Experiment:
 
         Args:
             reruns: those of `rerun` too.
+
+        Raises:
+            UsageError: the experiment was not begun.
         """
-        rows = self._store.rows()
-        return [self._record(row) for row in rows if reruns or not row["rerun_of"]]
+        return [self._record(row) for row in self._rows() if reruns or not row["rerun_of"]]
 
     def __getitem__(self, run: str) -> RunRecord:
-        rows = self._store.rows(run) if self._store.exists else []
+        rows = self._rows(run)
         if not rows:
             raise UsageError(f"experiment '{self.name}' has no run '{run}'")
         return self._record(rows[0])
@@ -235,7 +240,12 @@ class Experiment:
         return f"<experiment {self.name}: {counts or 'not begun'}>"
 
     def _results(self) -> list[RunRecord]:
-        return [self._record(row) for row in self._store.rows(results=True) if not row["rerun_of"]]
+        return [self._record(row) for row in self._rows(results=True) if not row["rerun_of"]]
+
+    def _rows(self, *ids: str, results: bool = False) -> list[dict[str, Any]]:
+        if not self._store.exists:
+            raise UsageError(f"experiment '{self.name}' was not begun", hint="run() begins it.")
+        return self._store.rows(*ids, results=results)
 
     def _record(self, row: Mapping[str, Any]) -> RunRecord:
         return RunRecord.of(row, self._store.run_folder(row["id"]))
@@ -244,13 +254,14 @@ class Experiment:
         """Pack the inputs and write the index, so that `resume` can do the runs; nothing runs yet.  Idempotent.
 
         Args:
-            fresh: begin anew; an earlier experiment of the name is kept under its name and the time.
+            fresh: begin anew; an earlier experiment of the name is kept under its name and the time.  One without any
+                result gives way to another one by itself.
 
         Raises:
             UsageError: an earlier experiment of the name was another one, or an input is missing.
         """
         if fresh and self._store.exists:
-            self.folder.rename(self.folder.with_name(f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
+            self._set_aside()
         inputs, tasks = self._store.inputs, self.definition.prompts
         packed = {task: pack_workspace(w, inputs) for task in tasks if (w := self.definition.workspace_of(task))}
         checks = {task: self.definition.check_of(task) for task in tasks}
@@ -271,10 +282,17 @@ class Experiment:
         }
         self._store.create(facts, expand(self.definition))
         if self._store.facts()["fingerprint"] != fingerprint:
+            if self._store.fruitless and not fresh:
+                return self.begin(fresh=True)
             raise UsageError(
                 f"experiment '{self.name}' was another one: its definition, workspace or check has changed",
                 hint="Give it another name, or begin anew: --fresh, or fresh=True.",
             )
+
+    def _set_aside(self) -> None:
+        stamp = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
+        self.folder.rename(next(path for name in names if not (path := self.folder.with_name(name)).exists()))
 
     def _missing(self, owner: str) -> Iterator[RunSpec]:
         return iter(lambda: self._store.claim(owner), None)
@@ -322,7 +340,10 @@ def load(name: str, *, check: PythonCheck | None = None, folder: str | Path | No
     Raises:
         UsageError: there is none.
     """
-    facts = Store(experiments_dir(folder) / name).facts()
+    store = Store(experiments_dir(folder) / name)
+    if not store.exists and (others := [path.parent.name for path in store.folder.parent.glob("*/index.sqlite")]):
+        raise UsageError(f"no experiment is called '{name}'", hint=did_you_mean(name, others))
+    facts = store.facts()
     return Experiment.of(_checked(facts["definition"]), check, folder)
 
 
@@ -334,13 +355,14 @@ def experiments_dir(folder: str | Path | None = None) -> Path:
 def _checked(given: Mapping[str, Any]) -> Definition:
     from pydantic import ValidationError
 
+    from bb_jupyter.manifest.explain import explained
+    from bb_jupyter.manifest.parse import Document
+
     try:
         return Definition.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        message, _, hint = str(first.get("ctx", {}).get("error") or first["msg"]).partition("\n")
-        raise UsageError(f"{where}: {message}" if where else message, hint=hint) from None
+        found = explained(Definition, Document(""), error)
+        raise UsageError(found.message, hint=found.hint) from None
 
 
 def _source(check: PythonCheck | None) -> str:

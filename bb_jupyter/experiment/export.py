@@ -46,11 +46,9 @@ def export(experiment: Experiment, target: Path) -> Path:
         Its `index.html`.
 
     Raises:
-        UsageError: there is something at *target*, or nothing to export.
+        UsageError: there is something at *target*, or the experiment was not begun.
     """
     runs = experiment.runs()
-    if not runs:
-        raise UsageError(f"experiment '{experiment.name}' was not begun")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists already", hint="Name a new folder.")
     (target / "runs").mkdir(parents=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ class _Trial:
             answer=self._answer[-_ANSWER:],
             changed=None if self._changed is None else len(self._changed),
             seconds={**self._seconds, "total": _since(self._began)},
-            usage={key: value for key, value in asdict(self._usage).items() if key != "parent"},
+            usage={key: value for key, value in vars(self._usage).items() if key != "parent"},
             egress=self._egress,
             facts=self._facts,
         )
@@ -259,6 +260,7 @@ def _facts(held: HeldBottle) -> dict[str, Any]:
     }
 
 
+@cache
 def _versions() -> dict[str, str]:
     ours = version("bb-jupyter")
     return {"bb_jupyter": ours, "python": platform.python_version(), "kernel": platform.release()}

@@ -18,7 +18,6 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +128,12 @@ class Store:
             db.execute("UPDATE runs SET state='waiting' WHERE counted=0 AND owner IS NULL AND rerun_of=''")
         return bool(dead)
 
+    @property
+    def fruitless(self) -> bool:
+        """Whether no run has a result, and nobody who lives works on one."""
+        owners = self._all("SELECT DISTINCT owner FROM runs WHERE owner IS NOT NULL OR counted=1")
+        return all(owner and not _lives(owner) for (owner,) in owners)
+
     def free(self, owner: str) -> None:
         """Let go of what *owner* claimed and did not begin."""
         with self._connected() as db, db:
@@ -189,13 +194,13 @@ class Store:
             done = db.execute(
                 "UPDATE runs SET state=?, counted=?, finished=?, owner=NULL, outcome=?"
                 " WHERE id=? AND attempt=? AND counted=0",
-                (outcome.state, outcome.counted, time.time(), json.dumps(asdict(outcome)), run, attempt),
+                (outcome.state, outcome.counted, time.time(), _json(outcome), run, attempt),
             )
             return done.rowcount == 1
 
     def lose(self, run: str, reason: str) -> None:
         """Note that a run was lost, such as with its worker; it is no result."""
-        outcome = json.dumps(asdict(Outcome.lost(reason)))
+        outcome = _json(Outcome.lost(reason))
         with self._connected() as db, db:
             change = "UPDATE runs SET state='stopped', finished=?, owner=NULL, outcome=? WHERE id=? AND counted=0"
             db.execute(change, (time.time(), outcome, run))
@@ -239,6 +244,10 @@ class Store:
 def new_owner(nonce: str) -> str:
     """Return how this process claims runs, so that others see when it is dead."""
     return json.dumps({**Owner.current().to_dict(), "nonce": nonce})
+
+
+def _json(outcome: Outcome) -> str:
+    return json.dumps(vars(outcome))  # its values are plain; `dataclasses.asdict` would copy them all
 
 
 def _lives(owner: str) -> bool:

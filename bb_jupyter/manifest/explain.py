@@ -57,16 +57,17 @@ def build(model: type[M], document: Document, given: Mapping[str, object], *, ba
     try:
         return model.model_validate({**given, **data}, context={"base": base})
     except ValidationError as error:
-        raise _first(model, document, error) from None
+        raise explained(model, document, error) from None
 
 
-def _first(model: type[BaseModel], document: Document, error: ValidationError) -> ManifestError:
+def explained(model: type[BaseModel], document: Document, error: ValidationError) -> ManifestError:
+    """Return the error that says, in the words of the manifest, what pydantic found wrong first."""
     # A missing key comes last on its line: an unknown one beside it may be the same key, misspelt.
     items = sorted((dict(item) for item in error.errors(include_url=False)), key=lambda item: item["type"] == "missing")
-    return min((_explained(model, document, item) for item in items), key=lambda one: one.line or 0)
+    return min((_one(model, document, item) for item in items), key=lambda one: one.line or 0)
 
 
-def _explained(model: type[BaseModel], document: Document, item: dict[str, Any]) -> ManifestError:
+def _one(model: type[BaseModel], document: Document, item: dict[str, Any]) -> ManifestError:
     loc: Loc = tuple(part for part in item["loc"] if part != "[key]")
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     if kind == "extra_forbidden":

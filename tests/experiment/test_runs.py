@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bb_jupyter.agent.events import Final, ToolResult
-from bb_jupyter.errors import UsageError
+from bb_jupyter.errors import ManifestError, UsageError
 from bb_jupyter.experiment import Experiment, Finished, Task, Variant, Verdict, load
 from tests.experiment.conftest import New
 
@@ -83,6 +83,8 @@ def test_a_check_that_fails_is_no_result(new: New) -> None:
     with pytest.raises(Exception, match="a bug of the author's"):
         experiment.run()
     assert [run.counted for run in experiment.runs()] == [False]
+    mended = new(check=lambda finished: True)
+    assert mended.run().runs()[0].passed, "an experiment without any result gives way"
 
 
 def test_hidden_tests_are_never_seen_by_the_agent(new: New, tmp_path: Path) -> None:
@@ -196,8 +198,26 @@ def test_output_that_is_no_text_or_without_end_is_kept_within_bounds(new: New) -
 
 
 def test_a_wrong_name_is_told_before_anything_runs(new: New) -> None:
-    with pytest.raises(Exception, match="no agent is named 'nobody'"):
-        new(agents="nobody").plans()
+    experiment = new(agents="nobody")
+    for act in (experiment.plans, experiment.run):
+        with pytest.raises(ManifestError, match="no agent is named 'nobody'"):
+            act()
+    assert not experiment.folder.exists(), "the right name is no other experiment"
+
+
+def test_what_was_not_begun_is_told(new: New, tmp_path: Path) -> None:
+    experiment = new()
+    for act in (
+        experiment.runs, experiment.compare, experiment.to_dataframe, experiment.figure,
+        lambda: experiment.export(tmp_path / "out"), lambda: experiment.rerun("0001"), lambda: experiment["0001"],
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="was not begun"):
+            act()
+    new().run()
+    with pytest.raises(UsageError, match="Did you mean 'demo'"):
+        load("dmo")
+    with pytest.raises(UsageError, match="-1 runs at a time"):
+        new().run(workers=-1)
 
 
 def test_no_secret_is_kept(new: New, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,11 +70,20 @@ def test_a_mistake_is_told_with_its_line(text: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"prompts": "x", "repeat": 3}, {"prompts": "x", "repeats": 0}, {}, {"prompts": "x", "name": "No Name"}]
+    ("given", "told"),
+    [
+        ({"prompts": "x", "repeat": 3}, "repeat: unknown key\nDid you mean 'repeats'?"),
+        ({"prompts": "x", "repeats": 0}, "repeats: must be greater than 0"),
+        ({}, "prompts: is required"),
+        ({"prompts": "x", "name": "No Name"}, "cannot name an experiment"),
+        ({"prompts": "x", "check": {"cmd": "x"}}, "check.cmd: unknown key\nDid you mean 'command'?"),
+        ({"prompts": "x", "order": "givn"}, "Did you mean 'given'?"),
+    ],
 )
-def test_in_python_a_mistake_is_a_usage_error(given: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
+def test_in_python_a_mistake_is_told_by_its_key(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as failure:
         Experiment(given.pop("name", "demo"), **given)
+    assert told in str(failure.value)
 
 
 def test_every_combination_runs_so_often() -> None:
