@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.experiment.compare import needed
+from bb_jupyter.experiment.record import RunRecord
 
 if TYPE_CHECKING:
     from bb_jupyter.experiment.experiment import Experiment
 
 _FILES = ("events.jsonl", "workspace.diff", "check.txt", "egress.jsonl")
+_PARAMS = ("agent", "prompt", "bottle", "repeat", "seed")
+_METRICS = ("score", "seconds", "input_tokens", "output_tokens", "turns", "cost", "requests", "denied")
+#: Tells which run it is; set last, so that what was cut short is logged anew.
+_TAG = "bottle.run"
+#: Longest value of a parameter that every version takes, in characters.
+_LONGEST = 500
 
 
 def log(experiment: Experiment, *, tracking_uri: str | None = None, name: str = "") -> int:
@@ -26,25 +34,30 @@ def log(experiment: Experiment, *, tracking_uri: str | None = None, name: str = 
     Raises:
         UsageError: mlflow is not installed.
     """
-    mlflow = needed("mlflow", "logging to MLflow")
-    client = mlflow.MlflowClient(tracking_uri=tracking_uri)
+    client = needed("mlflow", "logging to MLflow").MlflowClient(tracking_uri=tracking_uri)
     title = name or experiment.name
     found = client.get_experiment_by_name(title)
     where = found.experiment_id if found else client.create_experiment(title)
-    logged = {run.data.tags.get("bottle.run") for run in client.search_runs([where], max_results=50_000)}
+    logged = {run.data.tags.get(_TAG) for run in client.search_runs([where], max_results=50_000)}
     new = [run for run in experiment.runs() if run.counted and f"{experiment.name}/{run.id}" not in logged]
     for run in new:
-        row = run.row()
-        tags = {"bottle.run": f"{experiment.name}/{run.id}", "bottle.state": run.state}
-        made = client.create_run(where, run_name=run.id, tags=tags).info.run_id
-        for key in ("agent", "prompt", "bottle", "repeat", "seed", *(k for k in row if k.startswith("param_"))):
-            client.log_param(made, key, row[key])
-        client.log_metric(made, "passed", float(run.passed))
-        for key in ("score", "seconds", "input_tokens", "output_tokens", "turns", "cost", "requests", "denied"):
-            if row[key] is not None:
-                client.log_metric(made, key, float(row[key]))
-        for file in _FILES:
-            if (run.folder / file).is_file():
-                client.log_artifact(made, str(run.folder / file))
-        client.set_terminated(made)
+        _log_run(client, where, run, f"{experiment.name}/{run.id}")
     return len(new)
+
+
+def _log_run(client: Any, where: str, run: RunRecord, mark: str) -> None:  # noqa: ANN401 - MLflow's
+    entities, row = needed("mlflow.entities", "logging to MLflow"), run.row()
+    made = client.create_run(where, run_name=run.id, tags={"bottle.state": run.state}).info.run_id
+    params = [*_PARAMS, *(key for key in row if key.startswith("param_"))]
+    values = {"passed": run.passed, **{key: row[key] for key in _METRICS if row[key] is not None}}
+    now = int(time.time() * 1000)
+    client.log_batch(
+        made,
+        metrics=[entities.Metric(key, float(value), now, 0) for key, value in values.items()],
+        params=[entities.Param(key, str(row[key])[:_LONGEST]) for key in params],
+    )
+    for file in _FILES:
+        if (run.folder / file).is_file():
+            client.log_artifact(made, str(run.folder / file))
+    client.set_tag(made, _TAG, mark)
+    client.set_terminated(made)
