@@ -161,6 +161,7 @@ class GitRepoPlan:
         host_key: the server's public key, for ssh.
         username: user name, for https.
         token_ref: where the token is kept, for https.
+        ca: file with the CA that the server's certificate is checked against, for https; empty for the host's.
     """
 
     alias: str
@@ -173,6 +174,10 @@ class GitRepoPlan:
     host_key: str = ""
     username: str = ""
     token_ref: str = ""
+    ca: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.alias} ({self.url}{f', ca {self.ca}' if self.ca else ''})"
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,7 @@ class GitGatePlan:
                 host_key=repo.host_key or "",
                 username=repo.username or "",
                 token_ref=repo.token_ref or "",
+                ca=repo.ca or "",
             )
             for alias, repo in gate.repos.items()
         )
@@ -218,7 +224,7 @@ class GitGatePlan:
 
     def summary(self) -> str:
         """Return the repositories in one line, for the preflight."""
-        return ", ".join(f"{repo.alias} ({repo.url})" for repo in self.repos) or "none"
+        return ", ".join(map(str, self.repos)) or "none"
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ class GitRepo(Frozen):
         host_key: the only key that the ssh server may present, as ``type base64``.
         username: user name beside the token, for https.
         token_ref: environment variable or file in ``secrets/`` with the token, for https.
+        ca: file with the CA of a forge that has its own, for https.
         protected: refs that no push may change, such as ``main`` or ``release/*``.
         allow_force: pushes may rewrite history.
         allow_delete: pushes may delete refs.
@@ -99,6 +100,7 @@ class GitRepo(Frozen):
     host_key: Annotated[Line, AfterValidator(_host_key)] | None = None
     username: Line | None = None
     token_ref: TokenRef | None = None
+    ca: HostPath | None = None
     protected: tuple[Line, ...] = ()
     allow_force: bool = False
     allow_delete: bool = False
@@ -108,8 +110,8 @@ class GitRepo(Frozen):
     def _fits_transport(self) -> GitRepo:
         if (self.identity or self.host_key) and self.transport != "ssh":
             raise ValueError(f"identity and host_key are for ssh, and the URL is {self.transport}")
-        if (self.username or self.token_ref) and self.transport != "https":
-            raise ValueError(f"username and token_ref are for https, and the URL is {self.transport}")
+        if (self.username or self.token_ref or self.ca) and self.transport != "https":
+            raise ValueError(f"username, token_ref and ca are for https, and the URL is {self.transport}")
         return self
 
     @property

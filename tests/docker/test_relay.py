@@ -39,7 +39,8 @@ import os, sys, time
 from bb_jupyter import manifest
 from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.session import current
-manifest.define_bottle("d", f"git-gate: {{repos: {{widgets: {{url: {os.environ['BOT_BOTTLE_HOME']}}}}}}}")
+os.system("git init -q --bare $BOT_BOTTLE_HOME/up.git")
+manifest.define_bottle("d", f"git-gate: {{repos: {{widgets: {{url: {os.environ['BOT_BOTTLE_HOME']}/up.git}}}}}}")
 current().launch(sys.argv[1], LaunchOptions(backend="docker", bottle="d", keep=sys.argv[2:] == ["keep"]))
 print("up", flush=True)
 time.sleep(600)
@@ -59,7 +60,8 @@ def supervised() -> BottleManifest:
 @pytest.fixture
 def gated(tmp_path: Path) -> BottleManifest:
     """A bottle with a desk and without a gateway."""
-    return manifest.define_bottle("relayed-gate", f"git-gate: {{repos: {{widgets: {{url: {tmp_path}}}}}}}")
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "up.git"], check=True)
+    return manifest.define_bottle("relayed-gate", f"git-gate: {{repos: {{widgets: {{url: {tmp_path / 'up.git'}}}}}}}")
 
 
 def test_the_relays_container_can_do_nothing_but_relay(

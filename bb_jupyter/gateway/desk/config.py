@@ -24,6 +24,7 @@ class GitRepoConfig:
         host_key: the only key that the ssh server may present, as ``type base64``; empty for known_hosts.
         username: user name beside the token, for https.
         token_ref: where the token is kept; a held push names it, so that a later process finds the token again.
+        ca: file with the CA that the server's certificate is checked against, for https; empty for the host's.
         token: the token itself; empty for none.
     """
 
@@ -37,6 +38,7 @@ class GitRepoConfig:
     host_key: str = ""
     username: str = ""
     token_ref: str = ""
+    ca: str = ""
     token: str = field(default="", repr=False)
 
 

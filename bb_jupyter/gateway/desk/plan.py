@@ -57,6 +57,7 @@ def _repo_config(repo: GitRepoPlan, resolve_token: Callable[[str], str]) -> GitR
         host_key=repo.host_key,
         username=repo.username,
         token_ref=repo.token_ref,
+        ca=repo.ca,
         token=resolve_token(repo.token_ref) if repo.token_ref else "",
     )
 
@@ -70,7 +71,8 @@ def check_git_gate(plan: GitGatePlan, resolve_token: Callable[[str], str], *, pa
         path: the manifest, for errors.
 
     Raises:
-        ManifestError: git is missing, a credential is unset, an identity or a local repository is not there.
+        ManifestError: git is missing, a credential is unset, an identity, a CA or a local repository is not there or
+            cannot be used.
     """
     if shutil.which("git") is None:
         raise ManifestError("needs git on this host", path=path or None, key="git-gate", hint="apt install git")
@@ -80,8 +82,34 @@ def check_git_gate(plan: GitGatePlan, resolve_token: Callable[[str], str], *, pa
             _credential(repo.token_ref, resolve_token, path, f"{key}.token_ref")
         if repo.identity and not (Path(repo.identity).is_file() and os.access(repo.identity, os.R_OK)):
             raise _wrong(path, f"{key}.identity", f"there is no key file {repo.identity} that this user can read")
-        if repo.url.startswith("/") and not Path(repo.url).is_dir():
-            raise _wrong(path, f"{key}.url", f"there is no repository {repo.url}")
+        if repo.ca:
+            _check_ca(repo.ca, path, f"{key}.ca")
+        if repo.url.startswith("/"):
+            _check_local(repo.url, path, f"{key}.url")
+
+
+def _check_ca(file: str, path: str, key: str) -> None:
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except OSError:
+        raise _wrong(path, key, f"{file} is no file with a certificate (PEM) that this user can read") from None
+
+
+def _check_local(url: str, path: str, key: str) -> None:
+    from bb_jupyter.gateway.git.environment import GitFailed, environment, git
+
+    here = environment(variables={"GIT_CEILING_DIRECTORIES": str(Path(url).parent)})  # not the repository around it
+    if not Path(url).is_dir():
+        raise _wrong(path, key, f"there is no repository {url}")
+    try:
+        names = git(["rev-parse", "--show-object-format"], folder=Path(url), env=here).stdout.decode().strip()
+    except GitFailed:
+        raise _wrong(path, key, f"{url} is no git repository") from None
+    if names != "sha1":
+        hint = "`git init --object-format=sha1` makes one that it does."
+        raise ManifestError(f"the git gate knows no {names} repositories", path=path or None, key=key, hint=hint)
 
 
 def _credential(ref: str, resolve_token: Callable[[str], str], path: str, key: str) -> None:

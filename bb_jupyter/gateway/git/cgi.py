@@ -19,10 +19,11 @@ _LONGEST_HEADER: Final = 1 << 14
 _TOTAL: Final = 3600.0
 _GRACE: Final = 5.0
 """Seconds for the whole of one request, and to clean up after it was cut off."""
+_MEMORY: Final = 4 << 30
+"""Bytes of addresses of each program that serves a fetch: how much that takes is up to what upstream holds."""
 #: Bytes of a body that are read although git does not want them: a client listens only when it has sent everything.
 _UNWANTED: Final = 1 << 30
-_BOUNDED: Final = 'ulimit -v 6291456 2>/dev/null; exec "$@"'
-"""6 GiB of addresses: a pack that unpacks without end ends here."""
+_BOUNDED: Final = 'ulimit -v {} 2>/dev/null; exec "$@"'
 
 
 def variables(scope: Scope, alias: str, rest: str) -> dict[str, str]:
@@ -56,22 +57,27 @@ class Backend:
     Args:
         env: its whole environment.
         descriptors: open files that it and its hooks inherit.
+        memory: bytes of addresses that it, and each program that it starts, may use.
+        total: seconds that it may take.
     """
 
-    def __init__(self, env: Mapping[str, str], descriptors: Sequence[int] = ()) -> None:
-        self._env, self._descriptors = dict(env), descriptors
+    def __init__(
+        self, env: Mapping[str, str], descriptors: Sequence[int] = (), *, memory: int = _MEMORY, total: float = _TOTAL
+    ) -> None:
+        self._env, self._descriptors, self._total = dict(env), descriptors, total
+        self._bounded = _BOUNDED.format(memory >> 10)
 
     async def serve(self, receive: Receive, send: Send) -> None:
         """Answer one request.  When the client goes, or this is cancelled, everything that it started ends."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            "sh", "-c", _BOUNDED, "sh", "git", "http-backend", env=self._env, start_new_session=True,
+            "sh", "-c", self._bounded, "sh", "git", "http-backend", env=self._env, start_new_session=True,
             stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, pass_fds=self._descriptors,
         )  # fmt: skip
         whole = asyncio.Event()
         feeding = asyncio.create_task(self._feed(process, receive, whole))
         try:
-            async with asyncio.timeout(_TOTAL):
+            async with asyncio.timeout(self._total):
                 await self._answer(process, send, whole)
         except (TimeoutError, ConnectionError):
             return

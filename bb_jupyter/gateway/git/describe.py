@@ -36,7 +36,8 @@ def describe(folder: Path, updates: Sequence[Update], commits: Sequence[str]) ->
     Returns:
         ``commits``, ``files``, ``diff`` and ``truncated``, as `bb_jupyter.approvals` says; ``totals`` counts all.
     """
-    pairs = dict.fromkeys((_base(folder, update), update.new) for update in updates if update.new != NOTHING)
+    objects = dict.fromkeys((update.old, update.new) for update in updates if update.new != NOTHING)
+    pairs = dict.fromkeys((_base(folder, old, new), new) for old, new in objects)
     files = [file for base, new in pairs for file in _files(folder, base, new)]
     diff = "".join(_diff(folder, base, new) for base, new in pairs)
     shown = {
@@ -60,12 +61,12 @@ def _fitting(items: Iterable[T], budget: int = _JSON) -> list[T]:
     return taken
 
 
-def _base(folder: Path, update: Update) -> str:
+def _base(folder: Path, old: str, new: str) -> str:
     """Return what a ref is compared with: what upstream has there, or else where it left upstream's main branch."""
-    if update.old != NOTHING:
-        return update.old
+    if old != NOTHING:
+        return old
     with suppress(GitFailed):
-        found = _git(folder, "merge-base", "HEAD", f"{update.new}^{{commit}}", accept=(0, 1)).split()
+        found = _git(folder, "merge-base", "HEAD", f"{new}^{{commit}}", accept=(0, 1)).split()
         if found:
             return found[0].decode("ascii")
     return _EMPTY_TREE

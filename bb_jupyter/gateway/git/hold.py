@@ -72,7 +72,7 @@ def _ref(update: Update) -> dict[str, str]:
 def _place(mirror: Mirror) -> dict[str, str]:
     """Return where it goes, and where its credential is kept (never the credential)."""
     repo = mirror.repo
-    fields = ("alias", "url", "identity", "host_key", "username", "token_ref")
+    fields = ("alias", "url", "identity", "host_key", "username", "token_ref", "ca")
     return {name: getattr(repo, name) for name in fields}
 
 

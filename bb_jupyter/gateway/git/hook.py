@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway.git.describe import describe
+from bb_jupyter.gateway.git.environment import GitFailed
 from bb_jupyter.gateway.git.findings import Scan, hidden
 from bb_jupyter.gateway.git.incoming import Incoming
 from bb_jupyter.gateway.git.rules import NOTHING, Rules, Update, judge
@@ -33,6 +34,7 @@ GATE_FD: Final = "BB_GATE_FD"
 _MOST_NOTES: Final = 100
 _MUCH: Final = 8 << 20
 _TAKE_OUT: Final = "Take it out of every commit that you push (git commit --amend, git rebase), then push again."
+_LESS: Final = "Push less at a time: fewer commits, fewer or smaller files."
 
 
 class Gate:
@@ -87,11 +89,17 @@ def pre_receive(gate: Gate, lines: IO[bytes]) -> int:
     updates = [Update.parse(line) for line in lines]
     verdict = check(updates, task)
     said = {"content": verdict.content, "reasons": verdict.reasons, "updates": [vars(update) for update in updates]}
-    gate.ask("checked", **said)
+    gate.ask("checked", **said, size=_arrived())
     if verdict.reasons:
         say("REFUSED: nothing of this push was kept, upstream has not changed.")
         say(*(f"  {line}" for line in verdict.reasons), *([verdict.advice] if verdict.advice else []))
     return 1 if verdict.reasons else 0
+
+
+def _arrived() -> int:
+    """Return how many bytes the push brought, whether it needs them or not; one that only deletes brings nothing."""
+    quarantine = os.environ.get("GIT_QUARANTINE_PATH")
+    return sum(file.stat().st_size for file in Path(quarantine).rglob("*") if file.is_file()) if quarantine else 0
 
 
 def check(updates: list[Update], task: dict[str, Any]) -> Verdict:
@@ -112,6 +120,8 @@ def check(updates: list[Update], task: dict[str, Any]) -> Verdict:
             say(f"Checking {incoming.size >> 20} MiB, this takes a moment.")
         scan = Scan(incoming, Scanner(task["secrets"]))
         scan.run(updates)
+    except GitFailed as error:
+        return Verdict(reasons=(f"this is more than can be checked ({error.message})",), advice=_LESS)
     except BottleError as error:
         return Verdict(reasons=(str(error),))
     if scan.refused:

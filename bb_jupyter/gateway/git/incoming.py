@@ -15,7 +15,8 @@ from bb_jupyter.gateway.git.environment import GitFailed, git, receiving
 
 MOST_OBJECTS: Final = 200_000
 """Objects in one push: more than that nobody can look at."""
-_MOST_CHANGES: Final = 1_000_000
+_MOST_CHANGES: Final = 200_000
+"""Changes of paths by its commits, so too; a tree that holds another many times makes many of few objects."""
 _EXPANSION: Final = 10
 """How many times the size of its pack a push may have unpacked."""
 _FOLDER: Final = "040000"
@@ -97,11 +98,11 @@ class Incoming:
         """
         command = ["diff-tree", "--stdin", "-r", "-t", "-m", "--root", "-z", "--no-renames"]
         with _Process(command, self.folder, "".join(f"{sha}\n" for sha in self.commits).encode()) as output:
-            fields, commit = _split(output), ""
-            for count, item in enumerate(fields):
-                if count > _MOST_CHANGES:
-                    raise TooBig(f"more than {_MOST_CHANGES} changes in one push")
+            fields, commit, count = _split(output), "", 0
+            for item in fields:
                 if item.startswith(b":"):
+                    if (count := count + 1) > _MOST_CHANGES:
+                        raise TooBig(f"more than {_MOST_CHANGES} changes in one push")
                     before, after, old, new, _ = item[1:].decode("ascii").split(" ")
                     yield Change(commit, next(fields), old, new, _FOLDER in (before, after))
                 else:

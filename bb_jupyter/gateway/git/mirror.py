@@ -30,6 +30,7 @@ DENIED: Final = "refs/tags/denied/"
 UPSTREAM: Final = ("refs/heads/", "refs/tags/")
 """What is mirrored and may be pushed."""
 
+_SHA1: Final = 40
 #: Seconds: to ask an upstream what it has, to fetch it, to wait for another process that uses the mirror.
 _ASK, _FETCH, _LOCK = 45.0, 1800.0, 120.0
 
@@ -126,6 +127,10 @@ class Mirror:
         patterns = ("HEAD", *(f"{prefix}*" for prefix in UPSTREAM))
         answer = git(["ls-remote", "--symref", "--", self.repo.url, *patterns], folder=self.path, env=env, timeout=_ASK)
         head, refs = parse_refs(answer.stdout)
+        if any(len(sha) != _SHA1 for sha in refs.values()):
+            raise BottleError(
+                f"upstream of '{self.repo.alias}' cannot be used: the git gate knows no sha256 repositories"
+            )
         if refs != self.refs():
             specs = (f"+{prefix}*:{prefix}*" for prefix in UPSTREAM)
             command = ["fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head"]
@@ -164,6 +169,15 @@ class Mirror:
         arguments = ["tag", "--annotate", "--force", "--cleanup=verbatim", "--file=-", name, sha]
         with contextlib.suppress(GitFailed):
             git(arguments, folder=self.path, env=environment(variables=who), stdin=message.encode("utf-8", "replace"))
+
+    def tidy(self) -> None:
+        """Throw away what pushes brought and nobody waits for.  Not while a push arrives: it may build on that.
+
+        Raises:
+            BottleError: the disk is full, or it takes too long.
+        """
+        with self.lock():
+            git(["repack", "-a", "-d", "--quiet"], folder=self.path, timeout=_FETCH)
 
     def _update(self, lines: Iterable[str]) -> None:
         if text := "".join(lines):

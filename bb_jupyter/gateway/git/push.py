@@ -31,6 +31,9 @@ class Push:
         queue: the bottle's.
         secrets: what no push may carry.
         emit: tells the owner and the audit log.
+
+    Attributes:
+        kept: bytes that it left in the mirror.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Push:
         self._secrets = [*secrets]
         self._content: dict[str, Any] | None = None
         self._updates: list[dict[str, str]] = []
+        self.kept = 0
 
     async def talk(self, ours: socket.socket) -> None:
         """Answer until the hooks are gone."""
@@ -85,6 +89,8 @@ class Push:
         self._content, self._updates = message["content"], message["updates"]
         if reasons := message["reasons"]:
             self._tell("refused", reason="; ".join(reasons))
+        else:
+            self.kept = int(message["size"])
         return {}
 
     def _hold(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def chosen_refs(proposal: Proposal, refs: Collection[str] | None) -> list[dict[s
 def _repo(
     content: Mapping[str, Any], repos: Iterable[GitRepoConfig], resolve: Callable[[str], str] | None
 ) -> GitRepoConfig:
-    fields = {name: content[name] for name in ("alias", "url", "identity", "host_key", "username", "token_ref")}
+    names = ("alias", "url", "identity", "host_key", "username", "token_ref", "ca")
+    fields = {name: content.get(name, "") for name in names}
     wanted = GitRepoConfig(**fields)
     for repo in repos:
         if all(getattr(repo, name) == value for name, value in fields.items()):

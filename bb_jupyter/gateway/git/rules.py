@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,9 @@ from bb_jupyter.gateway.git.words import plain, short
 
 NOTHING: Final = "0" * 40
 """The object name that stands for none (gitprotocol-pack(5))."""
+MOST_REFS: Final = 200
+"""Refs in one push: each is looked at by programs of its own."""
+_MOST_REASONS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ def judge(updates: Sequence[Update], rules: Rules, refs: Mapping[str, str], fold
     Returns:
         A line for each reason; empty when all is allowed.
     """
-    return [f"{plain(update.name)}: {why}" for update in updates for why in _reasons(update, rules, refs, folder)][:20]
+    if len(updates) > MOST_REFS:
+        return [f"more than {MOST_REFS} branches and tags in one push: push fewer at a time"]
+    reasons = (f"{plain(update.name)}: {why}" for update in updates for why in _reasons(update, rules, refs, folder))
+    return [*islice(reasons, _MOST_REASONS)]
 
 
 def _reasons(update: Update, rules: Rules, refs: Mapping[str, str], folder: Path) -> Iterator[str]:

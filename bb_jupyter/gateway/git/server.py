@@ -30,6 +30,9 @@ _PATH: Final = re.compile(
 _SERVICE: Final = re.compile(rb"service=(git-(?:upload|receive)-pack)")
 #: Requests of one bottle that run git at a time; more wait.
 _MOST_AT_ONCE: Final = 8
+#: Seconds that a push may take, bytes of addresses for each program that looks at it beside what it may bring, and how
+#: often the most that one may bring is left in the mirror before that is tidied.
+_PUSH, _PUSH_MEMORY, _UNTIDY = 1200.0, 1 << 30, 4
 _KEY_LINE: Final = 40
 """Lines of a private key that are shorter say nothing."""
 
@@ -53,11 +56,16 @@ class Repository:
     Args:
         slug: the bottle's.
         config: the upstream.
+
+    Attributes:
+        pushing: held by the push that arrives; one at a time, so that a bottle takes this host's memory once.
     """
 
     def __init__(self, slug: str, config: GitRepoConfig) -> None:
         self.mirror = Mirror(slug, config)
         self.notices = Notices(slug, self.mirror)
+        self.pushing = asyncio.Lock()
+        self._left = 0
         self._lock = asyncio.Lock()
         self._begun = 0
         self._failure: BottleError | OSError | None = None
@@ -76,6 +84,20 @@ class Repository:
                 await self._refresh()
             if self._failure is not None:
                 raise self._failure
+
+    async def make_room(self) -> None:
+        """Tidy the mirror, if pushes left too much in it; only the one that holds `pushing` may.
+
+        Raises:
+            BottleError: it cannot be done.
+        """
+        if self._left > _UNTIDY * self.mirror.size_limit:
+            await asyncio.to_thread(self.mirror.tidy)
+            self._left = 0
+
+    def take(self, size: int) -> None:
+        """Take notice of what a push left in the mirror, in bytes."""
+        self._left += size
 
     async def _refresh(self) -> None:
         self._failure = None
@@ -115,8 +137,11 @@ class GitGate:
         if scope["method"] != "POST":
             return await text(send, 405, "POST it")
         request = variables(scope, match["alias"], match["rest"])
+        if match["rest"] == "git-receive-pack":
+            async with repo.pushing, self._room:
+                return await self._push(repo, request, receive, send)
         async with self._room:
-            await (self._push if match["rest"] == "git-receive-pack" else self._fetch)(repo, request, receive, send)
+            await self._fetch(repo, request, receive, send)
 
     async def _advertise(self, repo: Repository, scope: Scope, receive: Receive, send: Send) -> None:
         """Say what there is, as of now."""
@@ -157,6 +182,10 @@ class GitGate:
         return settings, {"BB_GATE_NOTICE": words, "BB_GATE_TOLD": keys}
 
     async def _push(self, repo: Repository, request: dict[str, str], receive: Receive, send: Send) -> None:
+        try:
+            await repo.make_room()
+        except BottleError:
+            return await text(send, 507, "the git gate has no room on its host for another push: tell your human")
         ours, theirs = socket.socketpair()
         push = Push(repo.mirror, repo.notices, self._desk.queue, self._secrets, self._desk.emit)
         with theirs:
@@ -167,10 +196,12 @@ class GitGate:
                 "receive.maxInputSize": str(repo.mirror.size_limit),
             }
             env = self._environment(settings, **request, **hook_variables(), **{GATE_FD: str(theirs.fileno())})
+            memory = _PUSH_MEMORY + 8 * repo.mirror.size_limit
             try:
-                await Backend(env, [theirs.fileno()]).serve(receive, send)
+                await Backend(env, [theirs.fileno()], memory=memory, total=_PUSH).serve(receive, send)
             finally:
                 talking.cancel()
+                repo.take(push.kept)
 
     def _environment(self, settings: dict[str, str], **variables: str) -> dict[str, str]:
         project = {"GIT_PROJECT_ROOT": str(self._folder), "GIT_HTTP_EXPORT_ALL": "1"}

@@ -46,6 +46,8 @@ def reaching(repo: GitRepoConfig) -> Iterator[dict[str, str]]:
     """
     settings = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": str(_STALL), "http.sslVerify": "true"}
     variables = {"GIT_ALLOW_PROTOCOL": protocol(repo.url)}
+    if repo.ca:
+        variables["GIT_SSL_CAINFO"] = repo.ca
     if repo.token:
         place = urlsplit(repo.url)
         # Only this server is told, not one that it redirects to.

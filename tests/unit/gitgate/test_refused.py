@@ -227,9 +227,11 @@ def test_what_is_small_packed_and_huge_unpacked_is_refused(gate: Gate, clone: Cl
 
 
 def test_a_flood_is_refused_and_what_waits_stays(gate: Gate, clone: Clone) -> None:
-    for number in range(17):
-        commit(clone.folder, f"file{number}")
-        done = clone.git("push", "origin", f"HEAD:branch{number}")
+    for number in range(15):
+        gate.desk.queue.propose("question", {"question": f"{number}?"})
+    commit(clone.folder)
+    clone.push("origin", "HEAD:first")
+    done = clone.git("push", "origin", "HEAD:second")
     assert done.returncode == 1
     assert "not held" in done.stderr
     assert "wait for the human already" in done.stderr

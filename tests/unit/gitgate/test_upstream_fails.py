@@ -11,7 +11,7 @@ import pytest
 from bb_jupyter.approvals import status
 from bb_jupyter.gateway.desk.deciding import approve
 from tests.unit.gitgate.conftest import Clone, Gate, config, make_upstream
-from tests.unit.gitgate.upstreams import TOKEN, TOKEN_REF, Sshd, Upstream, commit, git
+from tests.unit.gitgate.upstreams import TOKEN, TOKEN_REF, Https, Sshd, Upstream, commit, git
 
 
 def test_a_fetch_and_a_push_fail_with_the_reason(gate: Gate, clone: Clone, upstream: Upstream) -> None:
@@ -159,6 +159,30 @@ def test_a_server_with_another_certificate_is_not_trusted(
     monkeypatch.delenv("GIT_SSL_CAINFO")
     gate = gates(config(upstream))
     with pytest.raises(AssertionError, match="certificate"):
+        Clone(tmp_path / "clone", f"{gate.url}/widgets.git")
+
+
+def test_a_forge_with_a_ca_of_its_own(
+    https: Https, gates: Callable[..., Gate], request: pytest.FixtureRequest, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    upstream = make_upstream("https", request, tmp_path, monkeypatch)
+    monkeypatch.delenv("GIT_SSL_CAINFO")
+    gate = gates(config(upstream, ca=str(https.ca_file)))
+    clone = Clone(tmp_path / "clone", f"{gate.url}/widgets.git")
+    sha = commit(clone.folder)
+    clone.push()
+    gate.close()
+    outcome = approve(1).outcome  # by a process that knows of the forge what the proposal says
+    assert outcome is not None and outcome.ok, outcome
+    assert upstream.refs() == {"refs/heads/main": sha}
+
+
+def test_a_sha256_repository_is_refused_in_words(gates: Callable[..., Gate], tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "-b", "main", "--object-format=sha256", "work")
+    commit(tmp_path / "work")
+    gate = gates(config(Upstream(tmp_path / "work", str(tmp_path / "work"))))
+    with pytest.raises(AssertionError, match="the git gate knows no sha256 repositories"):
         Clone(tmp_path / "clone", f"{gate.url}/widgets.git")
 
 

@@ -318,8 +318,9 @@ def test_what_git_might_run_or_leak_is_no_upstream(url: str) -> None:
     ("text", "words"),
     [
         ("identity: x", "url: is required"),
+        ("url: /srv/w.git, ca: x", "username, token_ref and ca are for https, and the URL is local"),
         ("url: /srv/w.git, identity: x", "identity and host_key are for ssh, and the URL is local"),
-        ("url: 'git@a.b:w', token_ref: T", "username and token_ref are for https, and the URL is ssh"),
+        ("url: 'git@a.b:w', token_ref: T", "username, token_ref and ca are for https, and the URL is ssh"),
         ("url: 'git@a.b:w', host_key: AAAA", "is not a public host key"),
         ("url: /srv/w.git, max_push: lots", "not a size: 'lots'"),
     ],
