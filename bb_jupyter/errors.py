@@ -47,7 +47,11 @@ class ManifestError(BottleError):
     ) -> None:
         place = ":".join(str(part) for part in (path, line) if part is not None)
         super().__init__(": ".join(part for part in (place, key, message) if part), hint=hint)
-        self.path, self.line, self.key = path, line, key
+        self.path, self.line, self.key, self._what = path, line, key, message
+
+    def at(self, path: Path | str, line: int) -> ManifestError:
+        """Return the same error for a place that is known by now."""
+        return ManifestError(self._what, path=path, line=line, key=self.key, hint=self.hint)
 
 
 class UsageError(BottleError):

@@ -48,7 +48,7 @@ def host_of(url: str, variable: str) -> tuple[str, int | None]:
         host, port = "", None
     if parts.scheme != "https" or not host:
         hint = "Write https://HOST[:PORT][/PATH], or declare a route for it yourself."
-        raise ManifestError(f"{variable} is not an https address", hint=hint)
+        raise ManifestError("is not an https address", key=f"env.{variable}", hint=hint)
     return host, port
 
 

@@ -109,6 +109,18 @@ def resolve_token(ref: str) -> str:
     return manifest.resolve_token(ref)
 
 
+def check_token(ref: str, *, path: str, key: str) -> None:
+    """Make sure that a credential is there which *key* of the manifest *path* names.
+
+    Raises:
+        ManifestError: it is not; with path and key.
+    """
+    try:
+        resolve_token(ref)
+    except ManifestError as error:
+        raise ManifestError(error.message, path=path or None, key=key, hint=error.hint) from None
+
+
 def _provider_name(agent: AgentManifest, bottle: BottleManifest) -> str:
     ref = bottle.agent_provider
     name = agent.provider or ref.template
@@ -135,9 +147,10 @@ def _check_trust(agent: AgentManifest, bottle: BottleManifest, entry: ProviderEn
             hint="Write a route with auth for the host that wants it.",
         )
     if len(given) > 1:
-        raise ManifestError(
-            "auth_token and forward_host_credentials are two ways to the same", path=bottle.path or None
-        )
+        what = "auth_token and forward_host_credentials are two ways to the same"
+        raise ManifestError(what, path=bottle.path or None, key="agent_provider.forward_host_credentials")
+    if ref.auth_token:
+        check_token(ref.auth_token, path=bottle.path, key="agent_provider.auth_token")
     if provider.needs_credential:
         _check_repository(agent, bottle, entry.name)
 
@@ -148,6 +161,7 @@ def _check_repository(agent: AgentManifest, bottle: BottleManifest, provider: st
         raise ManifestError(
             f"a repository's agent gets no network and no credential by itself, and '{provider}' needs them",
             path=agent.path or None,
+            key="provider",
             hint=f"Name a bottle of your own that has 'agent_provider: {{template: {provider}}}': --bottle NAME.",
         )
 
@@ -189,6 +203,6 @@ def _skill(agent: AgentManifest, name: str, project: Path) -> Skill:
     raise ManifestError(
         f"there is no skill '{name}'",
         path=agent.path or None,
-        key="skills",
+        key=f"skills[{agent.skills.index(name)}]",
         hint=f"It is a folder with a SKILL.md: {own}",
     )

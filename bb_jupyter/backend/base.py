@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from bb_jupyter import manifest
 from bb_jupyter.agent import steps
 from bb_jupyter.agent.plan import AgentProvisionPlan
-from bb_jupyter.agent.planning import plan_agent, resolve_token
+from bb_jupyter.agent.planning import check_token, plan_agent, resolve_token
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.copying import plan_copies
@@ -108,7 +109,8 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         validate_name("bottle", spec.name)
         for name in spec.env:
             _check_variable(name)
-        return self._resolve_plan(self._basis(spec, slug, stage_dir))
+        with manifest.located(spec.manifest, spec.agent, spec.project):
+            return self._resolve_plan(self._basis(spec, slug, stage_dir))
 
     def _basis(self, spec: BottleSpec, slug: str, stage_dir: Path) -> PlanBasis:
         agent = None
@@ -232,6 +234,10 @@ def _plan_egress(spec: BottleSpec, agent: AgentProvisionPlan | None, git_gate: G
     """
     provided = agent.routes if agent else ()
     plan = egress_plan(spec.manifest.egress.routes, provider=provided, allowed=spec.routes, git_gate=git_gate)
+    for route in plan.routes:
+        if route.token_ref:
+            key = f"egress.routes[{route.host}].auth.token_ref"
+            check_token(route.token_ref, path=spec.manifest.path, key=key)
     route_configs(plan, resolve_token)
     return plan if plan.routes or spec.manifest.supervise else None
 

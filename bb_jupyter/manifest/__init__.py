@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bb_jupyter.manifest.git_gate import GitGate, GitRepo, GitUser
     from bb_jupyter.manifest.limits import Limits
     from bb_jupyter.manifest.names import validate_name
+    from bb_jupyter.manifest.places import located
     from bb_jupyter.manifest.secrets import resolve_token
     from bb_jupyter.manifest.sources import Entry, Origin, check_repository
     from bb_jupyter.manifest.units import about_size, format_duration, format_size, parse_duration, parse_size
@@ -44,6 +45,7 @@ __all__ = [
     "list_bottles",
     "load_agent",
     "load_bottle",
+    "located",
     "parse_bottle",
     "parse_duration",
     "parse_size",
@@ -60,6 +62,7 @@ _HOME_OF = {
     "git_gate": ("GitGate", "GitRepo", "GitUser"),
     "limits": ("Limits",),
     "names": ("validate_name",),
+    "places": ("located",),
     "secrets": ("resolve_token",),
     "sources": ("Entry", "Origin", "check_repository"),
     "units": ("about_size", "format_duration", "format_size", "parse_duration", "parse_size"),

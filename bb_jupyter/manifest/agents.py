@@ -67,6 +67,16 @@ def list_agents(project: Path | None = None) -> list[Entry[AgentManifest]]:
     return entries + [_entry(name, folder / f"{name}.md", "repository", root) for name in theirs]
 
 
+def document_of(agent: AgentManifest, project: Path) -> list[Document]:
+    """Return what an agent is written in; nothing for one that stands for a provider.
+
+    Raises:
+        ManifestError: it has become wrong meanwhile.
+    """
+    beneath = project.absolute() if agent.origin == "repository" else None
+    return [parse(read_text(Path(agent.path), beneath=beneath), agent.path)] if agent.path.endswith(".md") else []
+
+
 def _entry(name: str, file: Path, origin: Origin, project: Path) -> Entry[AgentManifest]:
     try:
         return Entry(name, origin, str(file), manifest=load_agent(name, project=project))

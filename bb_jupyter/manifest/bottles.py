@@ -108,6 +108,18 @@ def load_bottle(name: str, *, project: Path | None = None) -> BottleManifest:
     return _resolved(layer, (name,))
 
 
+def documents(name: str) -> Iterator[Document]:
+    """Yield what a bottle is written in, and then what it extends; what is laid over the others comes first.
+
+    Raises:
+        ManifestError: one of them has become wrong meanwhile.
+    """
+    if layer := _find(name):
+        yield layer.document
+        for parent in reversed(layer.manifest.extends):
+            yield from documents(parent)
+
+
 def list_bottles() -> list[Entry[BottleManifest]]:
     """List the bottles of this kernel and of the user's folder, broken ones with their error."""
     return [_entry(name) for name in sorted(_known())]

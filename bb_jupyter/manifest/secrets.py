@@ -34,7 +34,7 @@ def resolve_token(ref: str) -> Secret:
     if value is not None:
         return _checked(value, variable)
     if not os.path.lexists(file):
-        raise ManifestError(f"token_ref '{ref}': there is neither {variable} nor the file {file}", hint=_HINT)
+        raise ManifestError(f"there is neither the {variable} nor the file {file}", hint=_HINT)
     value = Secret(read_text(file).strip("\r\n"))
     return _checked(value, f"file {file}")
 

@@ -68,7 +68,7 @@ def test_codex_is_a_bearer_and_follows_a_base_url(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("url", ["http://models.example.org", "models.example.org", "https://", "https://x:99999"])
 def test_a_base_url_that_carries_no_credential_safely_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with pytest.raises(ManifestError, match="OPENAI_BASE_URL is not an https address"):
+    with pytest.raises(ManifestError, match="OPENAI_BASE_URL: is not an https address"):
         plan("codex", env={"OPENAI_BASE_URL": url})
 
 

@@ -198,7 +198,7 @@ def test_a_token_that_cannot_be_sent_is_refused_without_showing_it(at_home: Writ
 
 
 def test_an_unset_or_empty_token_is_named(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    with pytest.raises(ManifestError, match=r"neither environment variable NOT_SET nor the file .*/secrets/NOT_SET"):
+    with pytest.raises(ManifestError, match=r"the environment variable NOT_SET nor the file .*/secrets/NOT_SET"):
         resolve_token("NOT_SET")
     monkeypatch.setenv("SET_EMPTY", "")
     with pytest.raises(ManifestError, match="the environment variable SET_EMPTY is empty"):
