@@ -52,14 +52,19 @@ class AuditLog:
     def _open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
-    def append(self, events: Iterable[Mapping[str, Any]]) -> None:
+    def append(self, events: Iterable[Mapping[str, Any]], lines: Iterable[bytes] | None = None) -> None:
         """Write events in one piece, to the disk if one of them is a decision.
+
+        Args:
+            events: what happened.
+            lines: the same as JSON, where somebody wrote it already.
 
         Raises:
             OSError: the disk is full or not writable.
         """
         batch = [*events]
-        data = b"".join(json.dumps(event, separators=(",", ":")).encode() + b"\n" for event in batch)
+        written = (json.dumps(event, separators=(",", ":")).encode() for event in batch) if lines is None else lines
+        data = b"".join(line + b"\n" for line in written)
         with self._lock:
             if os.fstat(self._descriptor).st_size + len(data) > self._rotate_bytes:
                 self._rotate()

@@ -4,61 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final
 
 from bb_jupyter.errors import BackendUnavailable, BottleGone, ManifestError
 from bb_jupyter.gateway.audit import AuditLog
 from bb_jupyter.gateway.config import GatewayConfig, RouteConfig, routes_to_json
 from bb_jupyter.gateway.host_process import GatewayProcess
+from bb_jupyter.gateway.owner import Channel, Event, Owner, PipeChannel
 
-Event = dict[str, Any]
-_CHUNK: Final = 1 << 16
+__all__ = ["Event", "GatewayClient", "PipeChannel"]
+
 #: Seconds that a gateway may take to start on a busy machine.
 _START: Final = 15.0
+#: Events for this end alone; `ready` says again what `ca` does.
+_SILENT: Final = ("ca", "synced")
 
 
-class Channel(Protocol):
-    """A duplex byte stream to a gateway."""
-
-    def read(self) -> bytes:
-        """Return some bytes, or ``b""`` at the end."""
-
-    def write(self, data: bytes) -> None:
-        """Send all bytes; raises OSError when the other end is gone."""
-
-    def close(self) -> None:
-        """Close it, which a gateway takes as its owner's end; idempotent."""
-
-
-class PipeChannel:
-    """The pipes of a child process."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        if process.stdin is None or process.stdout is None:
-            raise ValueError("the process needs pipes for standard input and output")
-        self._in, self._out = process.stdin, process.stdout
-
-    def read(self) -> bytes:
-        """See `Channel`."""
-        return os.read(self._out.fileno(), _CHUNK)
-
-    def write(self, data: bytes) -> None:
-        """See `Channel`."""
-        self._in.write(data)
-        self._in.flush()
-
-    def close(self) -> None:
-        """See `Channel`."""
-        with contextlib.suppress(OSError):
-            self._in.close()
-
-
-class GatewayClient:
+class GatewayClient(Owner):
     """Steers one gateway and records what it reports.
 
     A reader thread takes events off the channel as they come, writes them to the audit log, then hands them to
@@ -79,16 +45,12 @@ class GatewayClient:
         on_event: Callable[[Event], None] | None = None,
         process: subprocess.Popen[bytes] | None = None,
     ) -> None:
-        self._channel, self._audit, self._on_event, self._process = channel, audit, on_event, process
-        self._changed = threading.Condition()
+        super().__init__("gateway", channel, audit=audit, on_event=on_event, process=process)
         self._answers: dict[int, Event] = {}
         self._listening: set[str] = set()
-        self._ready: Event | None = None
-        self._ca_pem, self._generation = "", 0
-        self._error, self._stopping, self._ended = "", False, False
+        self._ca_pem, self._generation, self._error = "", 0, ""
         self._asked = self._synced = self._passed = 0
         self._policy_lock = threading.Lock()
-        self._reader = threading.Thread(target=self._read, name="bottle-gateway", daemon=True)
 
     @classmethod
     def spawn(
@@ -146,8 +108,7 @@ class GatewayClient:
         self._reader.start()
         if config is not None:
             self._generation = config.generation
-            with contextlib.suppress(OSError):  # if it is dead, the reader says so
-                self._send(config.to_json())
+            self._tell(**config.to_json())
 
     def wait_ready(self, timeout: float = _START) -> None:
         """Wait until the gateway is ready.
@@ -171,13 +132,6 @@ class GatewayClient:
             raise BackendUnavailable(f"the bottle's gateway {state}", hint="%bottle doctor checks what it needs")
         if not condition():
             raise ManifestError(f"the gateway refused its configuration: {self._error}")
-
-    def _wait(self, condition: Callable[[], object], timeout: float) -> bool:
-        with self._changed:
-            return bool(self._changed.wait_for(lambda: condition() or self._ended, timeout)) and bool(condition())
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        self._channel.write(json.dumps(message).encode() + b"\n")
 
     @property
     def ca_pem(self) -> str:
@@ -225,7 +179,7 @@ class GatewayClient:
         with self._policy_lock:
             number = self.generation + 1
             try:
-                self._send({"op": "policy", "generation": number, "routes": routes_to_json(routes)})
+                self._send(op="policy", generation=number, routes=routes_to_json(routes))
             except (OSError, ValueError):
                 raise self._gone() from None
             if not self._wait(lambda: number in self._answers, timeout):
@@ -248,7 +202,7 @@ class GatewayClient:
             self._asked += 1
             number = self._asked
         with contextlib.suppress(OSError, ValueError):
-            self._send({"op": "sync", "number": number})
+            self._send(op="sync", number=number)
             self._wait(lambda: self._synced >= number, timeout if self._ready else max(timeout, _START))
         return self._passed
 
@@ -260,71 +214,28 @@ class GatewayClient:
         """Let nothing pass any more; *reason* is told to whoever tries."""
         self._tell(op="shut", reason=reason)
 
-    def _tell(self, **message: object) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a gateway that is gone lets nothing pass either
-            self._send(message)
-
     def record(self, event: str, **fields: object) -> None:
         """Write what the host itself did into the audit log, with the time and the policy's generation."""
-        if self._audit is not None:
-            with contextlib.suppress(OSError):
-                about = {"event": event, "time": round(time.time(), 3), "generation": self.generation}
-                self._audit.append([{**about, **fields}])
+        about = {"event": event, "time": round(time.time(), 3), "generation": self.generation}
+        self._write_down([{**about, **fields}])
 
     def _gone(self) -> BottleGone:
         return BottleGone("the bottle's gateway is gone, and with it the bottle's network", hint="start a fresh bottle")
 
-    def stop(self, *, timeout: float = 5.0) -> None:
-        """End the gateway and wait for it; idempotent."""
-        self._stopping = True
-        with contextlib.suppress(OSError, ValueError):
-            self._send({"op": "stop"})
-        if self._reader.ident is not None and threading.current_thread() is not self._reader:
-            self._reader.join(timeout if self.alive else 0.1)
-        self.detach()
-        if self._process is not None:
-            if self._ready is None:
-                self._process.kill()  # it has let nothing pass yet that it could tell of
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+    def _of_death(self) -> Event:
+        return {"generation": self.generation}
 
-    def detach(self) -> None:
-        """Let go of the channel; a gateway with ``keep`` lives on."""
-        self._stopping = True
-        self._channel.close()
-
-    def _read(self) -> None:
-        """Take events until the channel ends."""
-        rest = b""
-        with contextlib.suppress(OSError, ValueError):
-            while data := self._channel.read():
-                *lines, rest = (rest + data).split(b"\n")
-                self._take([event for line in lines if (event := _parse(line)) is not None])
-        if not self._stopping:
-            self._take([{"event": "gateway-died", "time": round(time.time(), 3), "generation": self.generation}])
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _take(self, events: list[Event]) -> None:
-        """Record a batch, then act on it."""
-        synced = [event for event in events if event.get("event") == "synced"]
-        events = [event for event in events if event.get("event") != "synced"]
-        told = [event for event in events if event.get("event") != "ca"]  # `ready` says it again
-        if self._audit is not None and told:
-            with contextlib.suppress(OSError):
-                self._audit.append({k: v for k, v in event.items() if k != "ca_pem"} for event in told)
+    def _take(self, events: list[Event], lines: list[bytes]) -> None:
+        """Write a batch down, then act on it."""
+        told = [(event, line) for event, line in zip(events, lines, strict=True) if event.get("event") not in _SILENT]
+        self._write_down([event for event, _ in told], [_to_keep(event, line) for event, line in told])
         with self._changed:
             for event in events:
                 self._note(event)
             self._changed.notify_all()
-        if self._on_event is not None:
-            for event in told:
-                self._on_event(event)
-        if synced:
+        for event, _ in told:
+            self._on_event(event)
+        if synced := [event for event in events if event.get("event") == "synced"]:
             with self._changed:
                 self._synced = max(self._synced, *(int(event.get("number") or 0) for event in synced))
                 self._passed = max(self._passed, *(int(event.get("passed") or 0) for event in synced))
@@ -347,9 +258,6 @@ class GatewayClient:
                 self._generation = int(event["generation"])
 
 
-def _parse(line: bytes) -> Event | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
+def _to_keep(event: Event, line: bytes) -> bytes:
+    """Return an event's line for the log, without the certificate that `ready` brings."""
+    return json.dumps({k: v for k, v in event.items() if k != "ca_pem"}).encode() if "ca_pem" in event else line

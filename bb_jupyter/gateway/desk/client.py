@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from bb_jupyter.errors import BackendUnavailable, BottleError
 from bb_jupyter.gateway.audit import AuditLog
-from bb_jupyter.gateway.client import Channel, Event, PipeChannel
 from bb_jupyter.gateway.desk.config import DeskConfig
-from bb_jupyter.gateway.lines import short
+from bb_jupyter.gateway.owner import Channel, Event, Owner, PipeChannel, SocketChannel
 
 #: Variables of this process that a desk needs: to find programs and the user's folder, and to reach upstreams as this
 #: user does (ssh's agent, proxies, CAs).
@@ -27,47 +21,11 @@ _PASSED_ON: Final = (
     "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "ALL_PROXY",
     "all_proxy", "NO_PROXY", "no_proxy",
 )  # fmt: skip
-_CHUNK: Final = 1 << 16
-#: Seconds that a desk may take to start on a machine that has much else to do, and to end.
+#: Seconds that a desk may take to start on a machine that has much else to do.
 _START: Final = 60.0
-_END: Final = 8.0
 
 
-class SocketChannel:
-    """A control connection to a desk that is kept.
-
-    Args:
-        path: its control socket.
-
-    Raises:
-        OSError: nothing listens there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            with short(path) as address:
-                self._socket.connect(address)
-        except OSError:
-            self._socket.close()
-            raise
-
-    def read(self) -> bytes:
-        """See `Channel`."""
-        return self._socket.recv(_CHUNK)
-
-    def write(self, data: bytes) -> None:
-        """See `Channel`."""
-        self._socket.sendall(data)
-
-    def close(self) -> None:
-        """See `Channel`."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the reader thread
-        self._socket.close()
-
-
-class DeskClient:
+class DeskClient(Owner):
     """Steers one desk.
 
     A reader thread takes events off the channel as they come and hands them to *on_event*, which must be quick and may
@@ -88,14 +46,9 @@ class DeskClient:
         audit: AuditLog,
         process: subprocess.Popen[bytes] | None = None,
     ) -> None:
-        self._channel, self._on_event, self._audit, self._process = channel, on_event, audit, process
-        self._changed = threading.Condition()
-        self._writing = threading.Lock()
+        super().__init__("desk", channel, audit=audit, on_event=on_event, process=process)
         self._listening: set[str] = set()
-        self._ready: Event | None = None
         self._error: BottleError | None = None
-        self._stopping = self._ended = False
-        self._reader = threading.Thread(target=self._read, name="bottle-desk", daemon=True)
 
     @classmethod
     def spawn(
@@ -135,7 +88,7 @@ class DeskClient:
         client = cls(PipeChannel(process), on_event, audit=audit, process=process)
         try:
             client._reader.start()
-            client._send(config.to_json())
+            client._tell(**config.to_json())
         except BaseException:
             process.kill()
             raise
@@ -153,11 +106,6 @@ class DeskClient:
         return client
 
     @property
-    def alive(self) -> bool:
-        """Whether the desk is there."""
-        return self._ready is not None and not self._ended
-
-    @property
     def pid(self) -> int:
         """Its process id; 0 when it has not told."""
         return self._process.pid if self._process else int((self._ready or {}).get("pid", 0))
@@ -168,17 +116,15 @@ class DeskClient:
         Raises:
             BackendUnavailable: it ended, refused its configuration, or was not ready in time.
         """
-        self._wait(lambda: self._ready is not None, timeout)
+        self._wait_start(lambda: self._ready is not None, timeout)
 
     def wait_serving(self, *rooms: str, timeout: float = _START) -> None:
         """Wait until *rooms* can be connected to in the bottle, and answer when they have started; see `wait_ready`."""
-        self._wait(lambda: self._ready is not None and {*rooms} <= self._listening, timeout)
+        self._wait_start(lambda: self._ready is not None and {*rooms} <= self._listening, timeout)
 
-    def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: condition() or self._error or self._ended, timeout)
-            if condition():
-                return
+    def _wait_start(self, condition: Callable[[], bool], timeout: float) -> None:
+        if self._wait(lambda: condition() or self._error, timeout) and condition():
+            return
         if self._error is not None:
             raise self._error
         state = "ended" if self._ended else f"did not start within {timeout:g} s"
@@ -192,7 +138,7 @@ class DeskClient:
 
     def serve(self) -> None:
         """Tell it that its relay can be reached."""
-        self._send({"op": "serve"})
+        self._tell(op="serve")
 
     def applied(self, number: int, **answer: object) -> None:
         """Answer what the desk asked for by an ``apply`` event.
@@ -201,67 +147,23 @@ class DeskClient:
             number: its ``id``.
             answer: ``generation``, or ``error``.
         """
-        self._send({"op": "applied", "id": number, **answer})
+        self._tell(op="applied", id=number, **answer)
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        with self._writing, contextlib.suppress(OSError, ValueError):  # if it is dead, the reader says so
-            self._channel.write(json.dumps(message).encode() + b"\n")
+    def _of_death(self) -> Event:
+        return {"error": self._error.message} if self._error else {}
 
-    def begin_stop(self) -> None:
-        """Tell it to end; does not wait.  Idempotent."""
-        self._stopping = True
-        self._send({"op": "stop"})
+    def _take(self, events: list[Event], lines: list[bytes]) -> None:
+        for event in events:
+            with self._changed:
+                self._note(event)
+                self._changed.notify_all()
+            self._on_event(event)
 
-    def stop(self, *, timeout: float = _END) -> None:
-        """End it and wait until it is gone; idempotent."""
-        self.begin_stop()
-        if threading.current_thread() is not self._reader:
-            self._reader.join(timeout)
-        self.detach()
-        if self._process is not None:
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-    def detach(self) -> None:
-        """Let go of it; one that is kept lives on."""
-        self._stopping = True
-        self._channel.close()
-
-    def _read(self) -> None:
-        rest = b""
-        with contextlib.suppress(OSError, ValueError):
-            while data := self._channel.read():
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self._take(line)
-        if not self._stopping:
-            died = {"event": "desk-died", "time": round(time.time(), 3)}
-            if self._error is not None:
-                died["error"] = self._error.message
-            with contextlib.suppress(OSError):
-                self._audit.append([died])
-            self._on_event(died)
-        self._audit.close()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _take(self, line: bytes) -> None:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(event, dict):
-            return
-        with self._changed:
-            if event.get("event") == "desk-ready":
-                self._ready = event
-            elif event.get("event") == "listening":
-                self._listening.add(str(event.get("name")))
-            elif event.get("event") == "error":
-                self._error = BackendUnavailable(f"the bottle's desk: {event.get('error')}")
-            self._changed.notify_all()
-        self._on_event(event)
+    def _note(self, event: Event) -> None:
+        kind = event.get("event")
+        if kind == "desk-ready":
+            self._ready = event
+        elif kind == "listening":
+            self._listening.add(str(event.get("name")))
+        elif kind == "error":
+            self._error = BackendUnavailable(f"the bottle's desk: {event.get('error')}")

@@ -89,9 +89,9 @@ def test_invalid_policy_changes_nothing(start: Callable[..., Proxy], routes: lis
         assert TOKEN not in str(caught.value)
     assert gateway.client.generation == 1
     assert gateway.get("any.test", "/echo")[0].status == 200
-    gateway.client._send({"op": "policy", "generation": 1, "routes": []})
+    gateway.client._tell(op="policy", generation=1, routes=[])
     assert "not newer" in gateway.event(event="policy", requested=1)["error"]
-    gateway.client._send({"op": "nonsense"})
+    gateway.client._tell(op="nonsense")
     assert gateway.event(event="error")
     assert gateway.get("any.test", "/echo")[0].status == 200
 
