@@ -10,6 +10,9 @@ const TITLES = {
   "copy-out": content => `offers the file ${content.path}`,
 };
 
+// Milliseconds in which a card that slid under a pointer at rest takes no click: it was meant for what was there before.
+const STILL = 700;
+
 /** Return what a proposal is about, in a few words.  @param {Approval} approval */
 export function title(approval) {
   const words = TITLES[approval.kind]?.(approval.content) ?? `asks for ${approval.kind}`;
@@ -25,6 +28,8 @@ export class Card {
   constructor(approval, decide) {
     this.approval = approval;
     this.decide = decide;
+    this.over = false;
+    this.sending = false;
     const head = newId();
     this.status = h("div", { class: "bb-status", role: "status" });
     this.when = h("div", { class: "bb-faint" }, this.age());
@@ -34,10 +39,18 @@ export class Card {
     this.refs = [];
     this.answer = "";
     this.actions = h("div", { class: "bb-bar", role: "group", "aria-label": "Decide" }, this.why, ...this.buttons());
-    this.element = h("article", { class: "bb-card", "aria-labelledby": head, tabindex: "-1" },
+    this.element = h("article", { class: "bb-card", "aria-labelledby": head, tabindex: "-1",
+      onpointerenter: event => this.entered(/** @type {PointerEvent} */ (event)) },
       h("h4", { id: head }, `${approval.id}. ${approval.kind === "question" ? `${approval.bottle} asks` : title(approval)}`),
       this.when,
       ...this.content(), this.actions, this.status);
+  }
+
+  /** Take no click for a moment where the card came to the pointer, not the pointer to the card.  @param {PointerEvent} event */
+  entered({ pointerType, movementX, movementY }) {
+    if (pointerType !== "mouse" || movementX || movementY) return;
+    this.element.classList.add("bb-still");
+    setTimeout(() => this.element.classList.remove("bb-still"), STILL);
   }
 
   /** Say what changes with time alone. */
@@ -77,7 +90,9 @@ export class Card {
 
   /** @param {string} verdict @param {string} answer */
   async send(verdict, answer) {
+    if (this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
     this.enable(false);
+    this.sending = true;
     say(this.status, "…");
     const refs = this.refs.filter(box => box.checked).map(box => box.value);
     try {
@@ -87,6 +102,8 @@ export class Card {
     } catch (error) {
       say(this.status, error instanceof Error ? error.message : String(error));
       this.enable(true);
+    } finally {
+      this.sending = false;
     }
   }
 
@@ -100,12 +117,20 @@ export class Card {
     this.approval = approval;
     const { state, why, answer, outcome } = approval;
     if (state !== "pending") {
-      say(this.status, [state, answer && `: ${answer}`, why && `(${why})`, outcome?.text].filter(Boolean).join(" "));
-      this.actions.remove();
-    } else if (outcome) {
+      this.element.style.minHeight = `${this.element.getBoundingClientRect().height}px`;
+      say(this.status, [answer ? `${state}: ${answer}` : state, why && `(${why})`, outcome?.text].filter(Boolean).join(" "));
+    } else if (outcome && !this.sending) {
       say(this.status, outcome.text);
       this.enable(true);
     }
+    this.actions.hidden = state !== "pending";
+  }
+
+  /** Go, unless the keyboard is here.  @returns {boolean} whether it went */
+  leave() {
+    if (this.element.querySelector(":focus-visible") || this.element.matches(":focus-visible")) return false;
+    this.element.remove();
+    return true;
   }
 
   /** @returns {Node[]} */

@@ -13,7 +13,14 @@ const TICK = 5_000;
 // Rows whose name can be searched for.
 const MANY = 8;
 
-/** The bottles of the machine's user and what they ask: the content of the panel and of the dashboard. */
+const BUSY = "The kernel is busy, and this page reaches nothing else: what you ask is done when its cell ends. " +
+  "At once, in a terminal: bb-jupyter approvals, then bb-jupyter approve or deny.";
+
+/**
+ * The bottles of the machine's user and what they ask: the content of the panel and of the dashboard.
+ *
+ * Nothing moves under a pointer: what is gone keeps its place until the pointer has left, what is new comes last.
+ */
 export class Board {
   /**
    * @param {Client} client
@@ -33,11 +40,14 @@ export class Board {
     this.note = h("div", { class: "bb-faint", role: "status" }, "Looking …");
     this.filter = h("input", { type: "search", placeholder: "Search bottles", "aria-label": "Search bottles", hidden: true,
       oninput: () => this.choose(), onkeydown: event => event.stopPropagation() });
-    this.element = h("div", { class: "bb-board" }, this.askedBox,
+    this.busy = h("div", { class: "bb-alert", role: "status" });
+    this.element = h("div", { class: "bb-board", onpointerleave: () => this.sweep(),
+      onfocusout: () => setTimeout(() => this.sweep()) }, this.busy, this.askedBox,
       h("section", { "aria-label": "Bottles" }, h("h3", {}, "Bottles"), this.filter, this.note, this.list));
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.soon = undefined;
     this.stopHearing = client.onChange(changed => void this.changed(changed));
+    client.onWait?.(waits => say(this.busy, waits ? BUSY : ""));
     this.timers = [setInterval(() => void this.load(), SELDOM), setInterval(() => this.tick(), TICK)];
     void this.load();
   }
@@ -68,12 +78,8 @@ export class Board {
 
   /** @param {Bottle[]} bottles */
   showBottles(bottles) {
-    for (const [slug, row] of this.rows) {
-      if (!bottles.some(bottle => bottle.slug === slug)) {
-        row.dispose();
-        this.rows.delete(slug);
-      }
-    }
+    const live = new Set(bottles.map(bottle => bottle.slug));
+    for (const [slug, row] of this.rows) row.end(!live.has(slug));
     for (const bottle of bottles) {
       const row = this.rows.get(bottle.slug);
       if (row) row.update(bottle);
@@ -82,6 +88,7 @@ export class Board {
     say(this.note, bottles.length ? "" : "No bottle is running. %%bottle NAME in a cell starts one.");
     this.filter.hidden = bottles.length < MANY;
     this.choose();
+    this.sweep();
     this.options.onBottles?.(bottles);
   }
 
@@ -109,19 +116,28 @@ export class Board {
 
   /** @param {Approval[]} approvals */
   showApprovals(approvals) {
-    for (const [token, card] of this.cards) {
-      if (!approvals.some(approval => approval.token === token)) {
-        card.element.remove();
-        this.cards.delete(token);
-      }
-    }
-    for (const approval of approvals) {
-      const card = this.cards.get(approval.token);
-      if (card) card.settle(approval);
-      else this.ask(approval);
-    }
-    this.askedBox.hidden = !approvals.length;
+    const waiting = new Set(approvals.map(approval => approval.token));
+    for (const [token, card] of this.cards) card.over = !waiting.has(token);
+    for (const approval of approvals) (this.cards.get(approval.token) ?? this.ask(approval)).settle(approval);
+    this.sweep();
+    for (const card of this.cards.values()) if (card.over) void this.tellEnd(card);
     this.options.onPending?.(approvals);
+  }
+
+  /** Say what became of a card that was decided elsewhere and is still looked at.  @param {Card} card */
+  async tellEnd(card) {
+    if (card.approval.state !== "pending" || card.sending) return;
+    card.settle({ ...card.approval, state: "withdrawn" });
+    card.settle(await this.client.ask("GET", `approvals/${card.approval.id}`).catch(() => card.approval));
+  }
+
+  /** Remove what is gone, unless somebody is at it. */
+  sweep() {
+    if (this.element.matches(":hover")) return;
+    for (const found of [this.cards, this.rows]) {
+      for (const [key, part] of found) if (part.over && part.leave()) found.delete(key);
+    }
+    this.askedBox.hidden = !this.cards.size;
   }
 
   /** @param {Approval} approval */
@@ -129,6 +145,7 @@ export class Board {
     const card = new Card(approval, body => this.client.ask("POST", `approvals/${approval.id}`, body));
     this.cards.set(approval.token, card);
     this.asked.append(card.element);
+    return card;
   }
 
   tick() {

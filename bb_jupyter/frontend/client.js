@@ -12,7 +12,8 @@
  * @typedef {{bottles?: string[], approvals?: string[], output?: string[], egress?: string[]}} Changed
  * @typedef {{status: number, body: any}} Answer
  * @typedef {{ask: (method: string, path: string, body?: object) => Promise<any>,
- *   onChange: (hear: (changed: Changed) => void) => () => void}} Client
+ *   onChange: (hear: (changed: Changed) => void) => () => void, onWait?: (hear: (waits: boolean) => void) => void}} Client
+ *   `onWait`: tells whether questions wait for a busy kernel
  */
 
 /** What the other side refused, in its words. */

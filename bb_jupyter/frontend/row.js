@@ -17,6 +17,7 @@ export class Row {
     this.bottle = bottle;
     this.client = client;
     this.open = open;
+    this.over = false;
     const body = newId();
     this.name = h("b");
     this.facts = h("span", { class: "bb-faint" });
@@ -52,12 +53,21 @@ export class Row {
   /** Say what changes with time alone. */
   tick() {
     const { agent, backend, created, state, held, cpu, memory } = this.bottle;
+    if (this.over) return say(this.facts, "ended");
     const facts = [agent, backend, duration(Date.now() / 1000 - created)];
-    if (cpu !== null) facts.push(`${Math.round(cpu * 100)} % CPU`);
-    if (memory !== null) facts.push(size(memory));
+    facts.push(cpu === null ? "CPU –" : `${Math.round(cpu * 100)} % CPU`, memory === null ? "memory –" : size(memory));
     if (state !== "running") facts.push(state);
     if (!held) facts.push("no kernel holds it");
     say(this.facts, facts.filter(Boolean).join(" · "));
+  }
+
+  /** Take that the bottle has ended.  @param {boolean} yes */
+  end(yes) {
+    if (yes === this.over) return;
+    this.over = yes;
+    this.dot.classList.toggle("bb-bad", yes);
+    this.stopper?.toggleAttribute("disabled", yes);
+    this.tick();
   }
 
   toggle() {
@@ -204,6 +214,13 @@ export class Row {
   /** @param {string} method @param {string} what @param {object} [body] */
   ask(method, what, body) {
     return this.client.ask(method, `bottles/${this.bottle.slug}/${what}`, body);
+  }
+
+  /** Go, unless the keyboard is here.  @returns {boolean} whether it went */
+  leave() {
+    if (this.element.querySelector(":focus-visible") || this.element.matches(":focus-visible")) return false;
+    this.dispose();
+    return true;
   }
 
   dispose() {

@@ -8,6 +8,9 @@ import { rest, server, unwrap } from "./client.js";
  *   Model
  */
 
+// Milliseconds after which a question to the kernel waits for its cell.
+const LATE = 1500;
+
 /** Asks the page's server where that sees the same bottles as the kernel: a busy kernel does not matter then. */
 class WidgetClient {
   /** @param {Model} model */
@@ -18,6 +21,8 @@ class WidgetClient {
     this.waiting = new Map();
     /** @type {Set<(changed: Changed) => void>} */
     this.hearers = new Set();
+    /** @type {(waits: boolean) => void} */
+    this.tellWaiting = () => {};
     /** @type {Map<string, any>} what the kernel told without being asked */
     this.pushed = new Map();
     this.at = this.findServer();
@@ -43,6 +48,7 @@ class WidgetClient {
     const number = this.number++;
     const answer = new Promise(resolve => this.waiting.set(number, resolve));
     this.model.send({ number, method, path, body: body ?? {} });
+    setTimeout(() => this.waiting.has(number) && this.tellWaiting(true), LATE);
     return unwrap(/** @type {import("./client.js").Answer} */ (await answer));
   }
 
@@ -58,6 +64,7 @@ class WidgetClient {
     if (number !== undefined) {
       this.waiting.get(number)?.({ status, body });
       this.waiting.delete(number);
+      if (!this.waiting.size) this.tellWaiting(false);
     }
     for (const [path, value] of Object.entries(pushed)) this.pushed.set(path, value);
     if (changed) for (const hear of this.hearers) hear(changed);
@@ -67,6 +74,11 @@ class WidgetClient {
   onChange(hear) {
     this.hearers.add(hear);
     return () => void this.hearers.delete(hear);
+  }
+
+  /** @param {(waits: boolean) => void} hear */
+  onWait(hear) {
+    this.tellWaiting = hear;
   }
 
   dispose() {

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 #: What JupyterLab's panel draws (`labextension/src/drawn.ts`).
 MIME = "application/vnd.bb-jupyter.approval+json"
-_ELSEWHERE = "this cell goes on when it is decided, in the Bottles panel or in any other notebook"
+_ELSEWHERE = (
+    "this cell goes on when it is decided: in the Bottles panel, in any other notebook, or in a terminal, "
+    "where bb-jupyter stands for %bottle"
+)
 _HELD = "the agent goes on meanwhile; the push is held until it is decided, by any notebook, even after the bottle"
 
 
@@ -81,6 +84,10 @@ class Cards:
             self._reports.append(f"{self._name} {said}: {one_line(str(event.get('text')))}")
         elif event.get("event") == "desk-died":
             self._reports.append(f"{self._name}: its desk died: it can ask for nothing and push nothing")
+        elif event.get("event") == "desk-restarted":
+            self._reports.append(f"{self._name}: a new desk has taken over, with all that waits")
+        elif event.get("event") == "desk-given-up":
+            self._reports.append(f"{self._name}: its desk died again and again; there is no new one")
 
     def _show(self, proposal: Proposal) -> None:
         when = _HELD if proposal.kind == "push" else _ELSEWHERE

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import CDPSession, sync_playwright
+from playwright.sync_api import sync_playwright
 
 from tests.bench.measure import Row
 from tests.browser.conftest import CHROMIUM, FLAGS
-from tests.browser.lab import Lab, Notebook, Server
+from tests.browser.lab import Lab, Notebook, Server, cpu_seconds
 
 _LINES, _BOTTLES, _BUSY, _SECONDS = 100, 100, 5, 15.0
 #: Prints the time of each line in milliseconds.
@@ -38,6 +39,8 @@ for execution, _ in runs:
     threading.Thread(target=execution.wait, daemon=True).start()
 print("all are up")
 """
+#: What the server does not see, the page asks the kernel for: as where there is no Jupyter server at all.
+_OWN_HOME = "import os, tempfile; os.environ['BOT_BOTTLE_HOME'] = tempfile.mkdtemp(prefix='bb-', dir='/tmp')"
 
 
 def seen() -> Iterator[Row]:
@@ -45,15 +48,17 @@ def seen() -> Iterator[Row]:
     with _lab() as lab:
         yield _line_to_pixels(lab)
         yield _hundred(lab)
+    with _lab(panel=False) as lab:
+        yield _hundred_asked_of_the_kernel(lab)
     size = sum(file.stat().st_size for file in _BUNDLE.glob("*.js")) / 1000
     yield Row("panel: bundle", "-", "small", unit="kB", ours=[size])
 
 
 @contextmanager
-def _lab() -> Iterator[Lab]:
+def _lab(*, panel: bool = True) -> Iterator[Lab]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True))
-        server = Server(Path(folder), {})
+        server = Server(Path(folder), {}, panel=panel)
         stack.callback(server.close)
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -87,15 +92,35 @@ def _hundred(lab: Lab) -> Row:
     notebook.run(1)
     lab.show_panel().locator(".bb-row").nth(_BOTTLES - 1).wait_for()
     row = Row(f"panel: {_BOTTLES} bottles, CPU of the page", "-", "smooth", unit="%")
-    session = lab.page.context.new_cdp_session(lab.page)
-    session.send("Performance.enable")
-    before = (_page_seconds(session), lab.server.cpu_seconds(), time.monotonic())
-    time.sleep(_SECONDS)
-    passed = time.monotonic() - before[2]
-    row.ours = [100 * (_page_seconds(session) - before[0]) / passed]
-    row.facts["CPU of the server %"] = 100 * (lab.server.cpu_seconds() - before[1]) / passed
+    page = _page(lab)
+    [row.ours, server] = _percent(page, lab.server.cpu_seconds)
+    row.facts["CPU of the server %"] = server[0]
     row.facts["one look at all, ms"] = _look(lab)
     return row
+
+
+def _hundred_asked_of_the_kernel(lab: Lab) -> Row:
+    """Processor time of a kernel that alone tells a dashboard of all this, beyond that of holding the bottles."""
+    cells = (f"{_OWN_HOME}; print(os.getpid())", "%load_ext bb_jupyter", _FILL, "%bottle dashboard")
+    notebook = lab.open(lab.server.add(*cells))
+    pid = int(notebook.run(0).inner_text())
+    notebook.run(1)
+    notebook.run(2)
+    page, kernel = _page(lab), partial(cpu_seconds, pid)
+    [_, before] = _percent(page, kernel)
+    notebook.run(3).locator(".bb-row").nth(_BOTTLES - 1).wait_for()
+    [seen, after] = _percent(page, kernel)
+    row = Row(f"dashboard: {_BOTTLES} bottles, CPU of its kernel", "-", "smooth", unit="%", ours=[after[0] - before[0]])
+    row.facts |= {"CPU of the kernel without it %": before[0], "CPU of the page %": seen[0]}
+    return row
+
+
+def _percent(*used: Callable[[], float]) -> list[list[float]]:
+    """Return which part of a processor each took meanwhile; each tells the seconds that it has used so far."""
+    start, before = time.monotonic(), [each() for each in used]
+    time.sleep(_SECONDS)
+    passed = time.monotonic() - start
+    return [[100 * (each() - then) / passed] for each, then in zip(used, before, strict=True)]
 
 
 def _look(lab: Lab) -> float:
@@ -110,7 +135,13 @@ def _look(lab: Lab) -> float:
     return found
 
 
-def _page_seconds(session: CDPSession) -> float:
-    """Return how long the page's main thread has been at work (CDP Performance.getMetrics, TaskDuration)."""
-    metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
-    return float(metrics["TaskDuration"])
+def _page(lab: Lab) -> Callable[[], float]:
+    """Return what tells how long the page's main thread has been at work (CDP Performance.getMetrics, TaskDuration)."""
+    session = lab.page.context.new_cdp_session(lab.page)
+    session.send("Performance.enable")
+
+    def seconds() -> float:
+        metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+        return float(metrics["TaskDuration"])
+
+    return seconds

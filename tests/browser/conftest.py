@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.lab import Lab, Server
 
@@ -79,10 +79,16 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One browser session for the tests of a file: what JupyterLab consists of is loaded and compiled once."""
+    with browser.new_context(viewport={"width": 1280, "height": 860}) as made:
+        yield made
+
+
 @pytest.fixture
-def new_lab(server: Server, browser: Browser, request: pytest.FixtureRequest) -> Iterator[NewLab]:
-    """Open tabs of one browser session, at the usual server or another."""
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
+def new_lab(server: Server, context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[NewLab]:
+    """Open tabs, at the usual server or another."""
     labs: list[Lab] = []
 
     def new(at: Server = server) -> Lab:
@@ -95,7 +101,7 @@ def new_lab(server: Server, browser: Browser, request: pytest.FixtureRequest) ->
             page.screenshot(path=PICTURES / f"{request.node.name}-failed-{number}.png")
     for lab in labs:
         lab.shut_down()
-    context.close()
+        lab.page.close()
 
 
 _REPORT = pytest.StashKey[pytest.TestReport]()

@@ -27,6 +27,8 @@ _CONFIG = {
     },
     "ServerApp": {"allow_root": True, "open_browser": False, "ip": "127.0.0.1", "port": 0},
 }
+#: A front end that does without subshells, as most but JupyterLab do: a busy kernel hears its comms after the cell.
+_NO_SUBSHELLS = {"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
 _OFF = {"@jupyterlab/apputils-extension:announcements": True, "@jupyterlab/extensionmanager-extension": True}
 
 
@@ -36,7 +38,7 @@ class Server:
     Args:
         folder: an empty one.
         environment: variables beside this process's.
-        panel: with our extension of JupyterLab.
+        panel: with our extension of JupyterLab; without it there are no subshells either, as elsewhere.
         command: what comes before `jupyter`, to run it as somebody else.
     """
 
@@ -50,6 +52,8 @@ class Server:
             made.mkdir()
         (config / "jupyter_server_config.json").write_text(json.dumps(_CONFIG))
         (config / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": off}))
+        overrides = {} if panel else _NO_SUBSHELLS
+        (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(overrides))
         places = {"CONFIG": config, "DATA": folder / "data", "RUNTIME": folder / "runtime"}
         self._process = subprocess.Popen(
             [*command, sys.executable, "-m", "jupyter", "lab", f"--IdentityProvider.token={self.token}"],
@@ -97,9 +101,8 @@ class Server:
         return name
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that the server itself has used (proc(5), fields 14 and 15 of stat)."""
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the processor time that the server itself has used."""
+        return cpu_seconds(self._process.pid)
 
     def close(self) -> None:
         """End it and its kernels."""
@@ -109,6 +112,12 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process itself has used (proc(5), fields 14 and 15 of stat)."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Lab:
@@ -145,6 +154,10 @@ class Lab:
     def shut_down(self) -> None:
         """End the kernels, with their bottles."""
         self.page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+
+    def look_away(self) -> None:
+        """Move the pointer to where nothing is; under it nothing of ours goes."""
+        self.page.mouse.move(0, 0)
 
     def show_panel(self) -> Locator:
         """Open the sidebar."""

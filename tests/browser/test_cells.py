@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def test_two_tabs_show_the_same_bottles(new_lab: NewLab, bottle_name: str) -> No
     assert other.name != notebook.name
     rows[1].get_by_role("button", name="Stop").click()
     rows[1].get_by_role("button", name="Really stop?").click()
+    second.look_away()
     for row in rows:
         expect(row).to_have_count(0)
 
@@ -130,6 +132,7 @@ def test_a_kept_docker_bottle_survives_a_restart_of_its_kernel(
     notebook.run(0)
     expect(notebook.run(1)).to_contain_text("in docker")
     expect(row).to_contain_text("docker")
+    expect(row).to_contain_text(re.compile(r"\d % CPU · [\d.]+ [kM]B"))
     lab.page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.restart()")
     notebook.ready()
     expect(row).to_contain_text("no kernel holds it")

@@ -8,6 +8,7 @@ from tests.browser.conftest import NewLab, Picture
 from tests.browser.lab import Lab, Server
 
 _SHOW = "%bottle dashboard"
+_BUSY = "print('at work'); import time; time.sleep(600)"
 _OWN_HOME = "import os, tempfile; os.environ['BOT_BOTTLE_HOME'] = tempfile.mkdtemp(prefix='bb-', dir='/tmp')"
 
 
@@ -56,15 +57,16 @@ def test_widget_asks_the_server_while_its_kernel_is_busy(
     row.get_by_role("button", name="Stop").click()
     row.get_by_role("button", name="Really stop?").click()
     notebook.done(2)
+    lab.look_away()
     expect(row).to_have_count(0)
 
 
 def test_widget_asks_its_kernel_where_the_server_sees_other_bottles(
-    new_lab: NewLab, server_without_panel: Server, bottle_name: str
+    new_lab: NewLab, server_without_panel: Server, bottle_name: str, picture: Picture
 ) -> None:
     lab = new_lab(server_without_panel)
     notebook = lab.open(
-        lab.server.add(_OWN_HOME, "%load_ext bb_jupyter", _SHOW, f"%%bottle {bottle_name}\necho from afar")
+        lab.server.add(_OWN_HOME, "%load_ext bb_jupyter", _SHOW, f"%%bottle {bottle_name}\necho from afar", _BUSY)
     )
     notebook.run(0)
     notebook.run(1)
@@ -77,8 +79,15 @@ def test_widget_asks_its_kernel_where_the_server_sees_other_bottles(
     row.get_by_placeholder("Host").fill("not a host")
     row.get_by_role("button", name="Allow host").click()
     expect(row.locator(".bb-status")).to_contain_text("not a host")
+    notebook.start(4)
+    expect(notebook.outputs(4)).to_contain_text("at work")
     row.get_by_role("button", name="Stop").click()
     row.get_by_role("button", name="Really stop?").click()
+    expect(board).to_contain_text("The kernel is busy")
+    expect(board).to_contain_text("in a terminal: bb-jupyter approvals")
+    picture(lab.page)
+    lab.page.get_by_role("button", name="Interrupt the kernel").first.click()
+    expect(board).not_to_contain_text("The kernel is busy")
     expect(row).to_have_count(0)
 
 

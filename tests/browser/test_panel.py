@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from bb_jupyter.approvals import Presence, Queue, status
+from bb_jupyter.notebook import cards
 from tests.browser.conftest import NewLab, Picture
 from tests.browser.lab import Lab, Server
 
@@ -64,6 +65,8 @@ def test_panel_shows_a_bottle_while_its_kernel_is_busy(lab: Lab, bottle_name: st
     picture(lab.page)
     row.get_by_role("button", name="Stop").click()
     row.get_by_role("button", name="Really stop?").click()
+    expect(row).to_contain_text("ended")
+    lab.look_away()
     expect(row).to_have_count(0)
     notebook.done(1)
 
@@ -83,6 +86,8 @@ def test_a_held_push_is_shown_exactly_and_denied_without_any_kernel(lab: Lab, qu
     picture(lab.page)
     card.get_by_label("Reason").fill("no keys, please")
     card.get_by_role("button", name="Deny").click()
+    expect(card.get_by_role("status")).to_have_text("denied (no keys, please)")
+    lab.look_away()
     expect(card).to_have_count(0)
     found = status(proposal.id)
     assert found.state == "denied" and found.decision and found.decision.why == "no keys, please"
@@ -102,6 +107,54 @@ def test_a_proposal_that_was_replaced_is_not_decided_by_the_old_card(lab: Lab, q
     expect(card.locator(".bb-status")).to_contain_text("withdrawn already")
 
 
+def test_nothing_slides_under_the_pointer_in_the_panel(lab: Lab, queue: Queue) -> None:
+    lab.start()
+    panel = lab.show_panel()
+    first, _ = (queue.propose("question", {"question": f"Go {way}?", "choices": ["yes"]}) for way in ("left", "right"))
+    shown = panel.locator(".bb-card")
+    expect(shown).to_have_count(2)
+    shown.nth(1).get_by_role("button", name="yes").hover()
+    before = shown.nth(1).bounding_box()
+    queue.withdraw(first.id, "changed")
+    expect(shown.nth(0).get_by_role("status")).to_contain_text("withdrawn")
+    expect(shown.nth(0).get_by_role("button")).to_have_count(0)
+    assert shown.nth(1).bounding_box() == before
+    lab.look_away()
+    expect(shown).to_have_count(1)
+    expect(shown).to_contain_text("Go right?")
+
+
+_WHAT_A_CLICK_HITS = """([x, y]) => {
+    const card = document.querySelectorAll('.jp-OutputArea .bb-card')[1];
+    window.bbHit = () => document.elementFromPoint(x, y).tagName;
+    card.addEventListener('pointerenter', () => { window.bbFirst = window.bbHit(); });
+}"""
+
+
+def test_a_card_that_slides_under_a_resting_pointer_takes_no_click_at_first(lab: Lab, queue: Queue) -> None:
+    """In a cell, one line replaces a card that was decided elsewhere, and the next card moves up."""
+    ids = [queue.propose("question", {"question": f"Go {way}?", "choices": ["yes"]}).id for way in ("left", "right")]
+    card = f"{{{cards.MIME!r}: {{'id': %d}}, 'text/plain': 'asks'}}, raw=True"
+    show = "\n".join(f"shown{n} = display({card % n}, display_id=True)" for n in ids)
+    over, again = f"shown{ids[0]}.update({{'text/plain': 'gone'}}, raw=True)", f"shown{ids[0]}.update({card % ids[0]})"
+    notebook = lab.open(lab.server.add(show, over, again))
+    shown = notebook.run(0).locator(".bb-card")
+    expect(shown).to_have_count(2)
+    notebook.run(1)
+    expect(shown).to_have_count(1)
+    there = shown.get_by_role("button", name="yes").bounding_box()
+    assert there
+    notebook.run(2)
+    expect(shown).to_have_count(2)
+    at = [there["x"] + there["width"] / 2, there["y"] + there["height"] / 2]
+    lab.page.mouse.move(*at)
+    lab.page.evaluate(_WHAT_A_CLICK_HITS, at)
+    notebook.run(1)
+    lab.page.wait_for_function("window.bbFirst")
+    assert lab.page.evaluate("window.bbFirst") == "ARTICLE"
+    lab.page.wait_for_function("window.bbHit() === 'BUTTON'")
+
+
 def test_the_keyboard_is_enough(lab: Lab, queue: Queue) -> None:
     lab.open(lab.server.add("1"))  # a launcher would take the focus whenever it has come up
     panel = lab.show_panel()
@@ -115,6 +168,9 @@ def test_the_keyboard_is_enough(lab: Lab, queue: Queue) -> None:
     lab.page.keyboard.press("Tab")
     expect(panel.get_by_role("button", name="Answer")).to_be_focused()
     lab.page.keyboard.press("Enter")
+    expect(panel.locator(".bb-card")).to_contain_text("approved: Yes, dd and x")
+    expect(panel.locator(".bb-card")).to_be_focused()
+    lab.page.keyboard.press("Tab")
     expect(panel.locator(".bb-card")).to_have_count(0)
     decision = status(proposal.id).decision
     assert decision and decision.answer == {"text": "Yes, dd and x are no shortcuts here"}

@@ -62,6 +62,8 @@ def test_a_host_is_approved_in_the_panel_while_the_cell_runs(
     picture(lab.page)
     assert notebook.running(2)
     card.get_by_role("button", name="Approve").click()
+    expect(card.get_by_role("status")).to_contain_text("approved")
+    lab.look_away()
     notebook.done(2)
     expect(card).to_have_count(0)
     _check_nothing_is_lost(notebook)
