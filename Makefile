@@ -2,11 +2,14 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ENGINE := $(BIN)/python -m tests.engine run
-WORKERS ?= 2
+# Tests wait more than they compute.
+WORKERS ?= $(shell expr 2 '*' $$(nproc))
+PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -p no:cacheprovider
+COVERAGE := --cov --cov-report=term:skip-covered
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint panel bench lab clean
+.PHONY: help demo test coverage lint panel bench lab clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -17,7 +20,10 @@ demo: $(VENV)/.demo ## the quickstart notebook, executed here in the terminal on
 
 test: lint ## every test, on a real Docker engine (BB_SKIP_DOCKER=1: without)
 	@sh tests/tools/packages.sh
-	$(ENGINE) $(BIN)/pytest -n $(WORKERS) --dist loadfile -p no:cacheprovider --cov --cov-report=term:skip-covered $(NBVAL) tests notebooks
+	$(ENGINE) $(BIN)/$(PYTEST) $(COVERAGE) $(NBVAL) tests notebooks
+
+coverage: export BB_COVERAGE := subprocess
+coverage: test ## the same tests, and what they cover in kernels, gateways and desks, too
 
 lint: $(VENV)/.test ## ruff, mypy, the direction of imports; the panel's TypeScript: types, eslint, its unit tests
 	$(BIN)/ruff check

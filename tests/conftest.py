@@ -28,6 +28,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(reporting, "bb-smolmachines")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let folders take turns, a file each: browsers, kernels and engines wait at the same time, and none is last."""
+    files: dict[Path, dict[Path, int]] = {}
+    for item in items:
+        folder = files.setdefault(item.path.parent, {})
+        folder.setdefault(item.path, len(folder))
+    items.sort(key=lambda item: files[item.path.parent][item.path])
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give a file to one worker, but let its docker half go to another worker than the rest."""
