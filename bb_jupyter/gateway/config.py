@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
 from bb_jupyter.errors import ManifestError, did_you_mean
@@ -225,6 +226,7 @@ class GatewayConfig:
         trust_pem: CA bundle of the host for upstream certificates; empty uses the system's.
         limits: bounds.
         keep: live on when standard input ends (control then comes by the control socket).
+        own: addresses of the machine that a gateway in a container runs on, which must not be dialled.
     """
 
     slug: str
@@ -235,6 +237,7 @@ class GatewayConfig:
     trust_pem: str = ""
     limits: Limits = DEFAULT_LIMITS
     keep: bool = False
+    own: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: object) -> GatewayConfig:
@@ -252,6 +255,7 @@ class GatewayConfig:
             _check(all(isinstance(pem, str) for pem in pair.values()), "gateway.ca", "must be PEM texts")
             values["ca"] = CertificateAuthority(**pair)
         values["name"] = str(values.get("name") or values["slug"])
+        values["own"] = _addresses(values.get("own", ()))
         config = cls(**values)
         _check(type(config.generation) is int, "gateway.generation", "must be a whole number")
         _check(isinstance(config.trust_pem, str), "gateway.trust_pem", "must be PEM text")
@@ -261,6 +265,14 @@ class GatewayConfig:
     def to_json(self) -> dict[str, Any]:
         """Return the object to send, **with the secrets**."""
         return asdict(self)
+
+
+def _addresses(data: object) -> tuple[str, ...]:
+    """Bring addresses into the form of `ipaddress`."""
+    try:
+        return tuple(str(ip_address(text)) for text in data if isinstance(text, str))  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise ManifestError("must be a list of IP addresses", key="gateway.own") from None
 
 
 def routes_from_json(data: object) -> tuple[RouteConfig, ...]:

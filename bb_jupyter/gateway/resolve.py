@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import ip_address
 
 from bb_jupyter.gateway.addresses import is_own, is_public, parse_resolve
@@ -26,7 +26,9 @@ async def _lookup(host: str, port: int, limit: float) -> Sequence[Address]:
     return [(family, str(where[0]), port) for family, _, _, _, where in infos]
 
 
-async def resolve(host: str, port: int, override: str | None, *, limit: float = 10.0) -> Sequence[Address]:
+async def resolve(
+    host: str, port: int, override: str | None, *, limit: float = 10.0, own: Collection[str] = ()
+) -> Sequence[Address]:
     """Return the addresses to dial for a canonical host name.
 
     Args:
@@ -34,6 +36,7 @@ async def resolve(host: str, port: int, override: str | None, *, limit: float = 
         port: port that policy has allowed.
         override: the route's ``resolve``, taken as it is; ``None`` asks DNS.
         limit: seconds to wait for DNS.
+        own: addresses that are refused as this machine's own are.
 
     Returns:
         At least one ``(family, address, port)``.
@@ -50,7 +53,7 @@ async def resolve(host: str, port: int, override: str | None, *, limit: float = 
     if not found:
         raise UpstreamFailed(f"{host}: the name has no address")
     for _, text, _ in found:
-        if "%" in text or not is_public(ip_address(text)) or is_own(ip_address(text)):
+        if "%" in text or not is_public(at := ip_address(text)) or is_own(at) or str(at) in own:
             hint = "only a route with `resolve:` in a trusted manifest may name a private address"
             raise Denied("address", f"{host} resolves to {text}, which is private or this machine's own", hint=hint)
     return found

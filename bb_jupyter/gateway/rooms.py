@@ -53,7 +53,7 @@ class Rooms:
     def __init__(self, config: GatewayConfig, events: Events, ca: LeafAuthority) -> None:
         self.name, self.limits, self.events = config.name, config.limits, events
         self.flows = Flows(events, config.limits)
-        self.upstreams = Upstreams(config.trust_pem, config.limits)
+        self.upstreams = Upstreams(config.trust_pem, config.limits, config.own)
         self.policy = Policy(generation=0)
         self.masker = Masker(())
         self.ca = ca

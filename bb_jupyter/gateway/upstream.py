@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Collection
 from typing import Final
 
 import aiohttp
@@ -25,13 +26,13 @@ _IN_WORDS: Final[dict[type[BaseException], str]] = {
 class _CheckedResolver(AbstractResolver):
     """Gives aiohttp the addresses that were checked; it dials exactly those."""
 
-    def __init__(self, override: str | None, limit: float) -> None:
-        self._override, self._limit = override, limit
+    def __init__(self, override: str | None, limit: float, own: Collection[str]) -> None:
+        self._override, self._limit, self._own = override, limit, own
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await resolve(host, port, self._override, limit=self._limit)
+        found = await resolve(host, port, self._override, limit=self._limit, own=self._own)
         return [
             ResolveResult(hostname=host, host=address, port=number, family=kind, proto=socket.IPPROTO_TCP, flags=0)
             for kind, address, number in found
@@ -47,10 +48,11 @@ class Upstreams:
     Args:
         trust_pem: the host's CA bundle; empty uses the system's.
         limits: times and sizes.
+        own: addresses that nobody may dial without a route's `resolve`.
     """
 
-    def __init__(self, trust_pem: str, limits: Limits) -> None:
-        self._trust_pem, self._limits = trust_pem, limits
+    def __init__(self, trust_pem: str, limits: Limits, own: Collection[str] = ()) -> None:
+        self._trust_pem, self._limits, self._own = trust_pem, limits, frozenset(own)
         self._sessions: dict[tuple[str | None, str | None, bool], aiohttp.ClientSession] = {}
         # aiohttp's ws_connect always follows redirects, which would leave the judged host.
         self._no_redirects = aiohttp.TraceConfig()
@@ -100,7 +102,7 @@ class Upstreams:
 
     def _connector(self, route: RouteConfig) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(
-            resolver=_CheckedResolver(route.resolve, self._limits.connect),
+            resolver=_CheckedResolver(route.resolve, self._limits.connect, self._own),
             ssl=self._context(route.ca_pem),
             use_dns_cache=False,
             limit=0,
@@ -117,7 +119,7 @@ class Upstreams:
             Denied: the name resolves to an address that is not public.
             UpstreamFailed: it cannot be reached.
         """
-        found = await resolve(host, port, route.resolve, limit=self._limits.connect)
+        found = await resolve(host, port, route.resolve, limit=self._limits.connect, own=self._own)
         infos = [
             (
                 family,

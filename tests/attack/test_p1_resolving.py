@@ -9,17 +9,19 @@ import asyncio
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 import aiohttp.connector
 import pytest
 
+from bb_jupyter.backend.docker.gateways import Gateways
 from bb_jupyter.gateway import resolve, upstream
 from bb_jupyter.gateway.addresses import is_own
-from bb_jupyter.gateway.config import DEFAULT_LIMITS, RouteConfig
+from bb_jupyter.gateway.config import DEFAULT_LIMITS, GatewayConfig, RouteConfig
 from bb_jupyter.gateway.denied import Denied, UpstreamFailed
-from bb_jupyter.selftest.addresses import of_this_host
+from bb_jupyter.gateway.own import of_this_host
 
 PUBLIC, OTHER_PUBLIC = "93.184.215.14", "2606:4700::6810:84e5"
 ROUTE = RouteConfig("ok.test")
@@ -111,6 +113,27 @@ def test_a_name_that_means_this_machines_public_address_is_not_dialled(
     with pytest.raises(Denied, match="this machine's own"):
         asyncio.run(way())
     assert dialled == []
+
+
+@pytest.mark.parametrize("own", [PUBLIC, OTHER_PUBLIC])
+def test_an_address_of_the_machine_around_the_gateways_container_is_not_dialled(
+    resolver: Answers, dialled: list[str], own: str
+) -> None:
+    config = GatewayConfig.from_json({"slug": "x", "own": ["127.0.0.1", own.upper()]})
+    resolver([own])
+    with pytest.raises(Denied, match="this machine's own"):
+        asyncio.run(upstream.Upstreams("", DEFAULT_LIMITS, config.own).dial(ROUTE, "ok.test", 443))
+    assert dialled == []
+
+
+def test_a_gateway_in_a_container_is_told_the_addresses_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://198.51.100.7:2375")
+    told: list[GatewayConfig] = []
+    prepared: Any = SimpleNamespace(open=lambda config, on_event: told.append(config))
+    gateways = Gateways(cast("Any", SimpleNamespace(base_url="http://198.51.100.7:2375")), cast("Any", None))
+    gateways._all, gateways._prepared = [prepared], prepared
+    gateways.open(GatewayConfig("x"), print)
+    assert {"198.51.100.7", *of_this_host()} == {*told[0].own}
 
 
 def test_a_machine_knows_its_of_this_host() -> None:

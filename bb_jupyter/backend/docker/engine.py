@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -74,6 +75,17 @@ def address(asked: docker.APIClient) -> dict[str, Any]:
     url = urlsplit(asked.base_url)
     secured = {"tls": {"ca": asked.verify or False, "cert": asked.cert or ()}} if url.scheme == "https" else {}
     return {"host": url.hostname, "port": url.port, **secured}
+
+
+def addresses(asked: docker.APIClient) -> tuple[str, ...]:
+    """Return where the machine of an engine elsewhere is reached from here; nothing for one behind a Unix socket."""
+    url = urlsplit(asked.base_url)
+    if endpoint.find().socket_path is not None or not url.hostname:
+        return ()
+    with contextlib.suppress(OSError):
+        found = socket.getaddrinfo(url.hostname, url.port, type=socket.SOCK_STREAM)
+        return tuple({str(where[0]).partition("%")[0] for *_, where in found})
+    return ()
 
 
 def path(asked: docker.APIClient, container: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import docker
 
 from bb_jupyter.backend.base import no_progress
-from bb_jupyter.backend.docker import gateway_image, labels
+from bb_jupyter.backend.docker import engine, gateway_image, labels
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.enumerate import containers
 from bb_jupyter.backend.docker.gateway import Gateway, control
@@ -52,6 +52,7 @@ class Gateways:
             BuildFailed: its image cannot be built.
             ManifestError: it refused the configuration.
         """
+        from bb_jupyter.gateway.own import of_this_host
         from bb_jupyter.gateway.plan import host_trust_pem
 
         if self._prepared is None:
@@ -61,7 +62,10 @@ class Gateways:
         for other in self._all[:-1]:
             other.begin_removal()
         try:
-            return gateway.open(replace(config, trust_pem=host_trust_pem()), on_event)
+            return gateway.open(
+                replace(config, trust_pem=host_trust_pem(), own=(*of_this_host(), *engine.addresses(self._client))),
+                on_event,
+            )
         except BaseException:
             gateway.begin_removal()
             raise

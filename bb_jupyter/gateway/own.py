@@ -1,14 +1,17 @@
-"""The addresses by which a program inside a bottle might try to reach this host."""
+"""The addresses of this host: where a bottle might look for it, and what a gateway elsewhere must not dial."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
-import struct
 from pathlib import Path
+from typing import Final
 
-_SIOCGIFADDR = 0x8915  # <linux/sockios.h>; netdevice(7)
-_IF_INET6 = Path("/proc/net/if_inet6")
+# Linux lists what the kernel takes for its own: every address of every interface, in any network namespace's view.
+_FIB_TRIE: Final = Path("/proc/net/fib_trie")
+_LOCAL_V4: Final = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
+_IF_INET6: Final = Path("/proc/net/if_inet6")
 
 
 def of_this_host() -> tuple[str, ...]:
@@ -19,17 +22,9 @@ def of_this_host() -> tuple[str, ...]:
 
 
 def _of_interfaces() -> set[str]:
-    try:
-        import fcntl
-    except ImportError:  # no Unix
-        return set()
-    found = set()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):  # an interface without an address
-                answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-                found.add(socket.inet_ntoa(answer[20:24]))
-    return found
+    with contextlib.suppress(OSError):
+        return {*_LOCAL_V4.findall(_FIB_TRIE.read_text())}
+    return set()
 
 
 def _of_interfaces_v6() -> set[str]:
