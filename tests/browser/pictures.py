@@ -32,7 +32,7 @@ _COLOURS, _FRAMES = 128, 22
 def take(folder: Path) -> None:
     """Take all of them into *folder*."""
     with TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True) as place, sync_playwright() as playwright:
-        server = Server(Path(place), {})
+        server = Server(Path(place), {"BOT_BOTTLE_BACKEND": "", "DOCKER_HOST": ""})  # nothing is configured yet
         try:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             lab = Lab(server, browser.new_page(viewport={"width": 1000, "height": 640}))
@@ -54,7 +54,6 @@ def _streaming(lab: Lab, folder: Path) -> None:
         time.sleep(0.15)
     notebook.done(1)
     frames.append(_shot(lab.page))
-    _save(frames[-1], folder / "cell.png")
     small = [frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=_COLOURS).convert("RGB") for frame in frames]
     lengths = [200] * (len(small) - 1) + [3000]
     small[0].save(
@@ -77,17 +76,14 @@ def _asking(lab: Lab, folder: Path) -> None:
     expect(lab.page.locator("#bb-jupyter-panel .bb-card")).to_be_visible()
     card.scroll_into_view_if_needed()
     lab.page.add_style_tag(content="[class*='oast'], [class*='jp-Notification'] { visibility: hidden !important }")
-    _save(_shot(lab.page), folder / "panel.png")
+    few = _shot(lab.page).convert("P", palette=Image.Palette.ADAPTIVE, colors=_COLOURS)
+    few.save(folder / "panel.png", optimize=True)
     card.get_by_role("button", name="Deny").click()
     notebook.done(3)
 
 
 def _shot(page: Page) -> Image.Image:
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=_COLOURS).save(path, optimize=True)
 
 
 if __name__ == "__main__":
