@@ -93,6 +93,7 @@ def git_config(plan: GuestPlan, gate: GitGatePlan) -> str:
     if gate.user_name and gate.user_email:
         lines += ["[user]", f"\tname = {_quoted(gate.user_name)}", f"\temail = {_quoted(gate.user_email)}"]
     lines += [f"[http {_quoted(base)}]", "\tproxy ="]
+    lines += ["[lfs]", "\tfetchexclude = *"]  # what lies outside of the repository is left as pointers, not an error
     for repo in gate.repos:
         lines.append(f"[url {_quoted(f'{base}{repo.alias}.git')}]")
         lines += [f"\tinsteadOf = {_quoted(url)}" for url in spellings(repo.url, repo.username)]

@@ -10,8 +10,10 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from bb_jupyter.gateway.desk.client import DeskClient
     from bb_jupyter.gateway.desk.config import DeskConfig
 
-#: What `ls` says of a bottle whose desk died: its repositories and its human are out of reach.
-NO_DESK = "no desk"
+#: What `ls` says of a bottle whose desk died (its repositories and its human are out of reach), while a new one starts.
+NO_DESK, RESTARTS = "no desk", "desk restarts"
 #: Starts a bottle's desk: takes its configuration and what to call with each event.
 StartDesk = Callable[["DeskConfig", Callable[["Event"], None]], "DeskClient"]
 #: Seconds that a desk without an owner gets to end by itself.
 _END = 8.0
+#: How often a desk that died is started anew within some seconds, and the pause before each time.
+_MOST_RESTARTS, _WINDOW, _PAUSES = 3, 600.0, (0.0, 2.0, 10.0)
 
 
 def has_desk(plan: BottlePlan) -> bool:
@@ -61,7 +65,8 @@ class BottleDesk:
         bottle: whose it is.
 
     Attributes:
-        events: what to call with each event of the desk, on a thread of its own.
+        events: what to call with each event of the desk, on a thread of its own.  One that dies is started anew, with
+            what waits there for the human: ``desk-died``, then ``desk-restarted`` or ``desk-given-up``.
     """
 
     def __init__(self, plan: BottlePlan, start: StartDesk, bottle: Bottle) -> None:
@@ -69,6 +74,10 @@ class BottleDesk:
         self._lock = threading.Lock()
         self._one_by_one = threading.Lock()
         self._client: DeskClient | None = None
+        self._serves = self._lost = False
+        self._over = threading.Event()
+        self._turn = 0
+        self._restarts: deque[float] = deque(maxlen=_MOST_RESTARTS)
         self.events: list[Callable[[Event], None]] = []
 
     @property
@@ -85,10 +94,16 @@ class BottleDesk:
             BackendUnavailable: it cannot start.
             ManifestError: a credential is unset.
         """
-        if not has_desk(self._plan):
-            return
+        if has_desk(self._plan):
+            self._begin()
+
+    def _begin(self) -> int:
         with self._lock:
-            self._client = self._start(self._config(), self._on_event)
+            if self._over.is_set():
+                return self._turn
+            self._turn += 1
+            self._lost = False
+            self._client = self._start(self._config(), partial(self._on_event, self._turn))
             details: dict[str, Any] = {"desk_state": "", "desk": _process(self._client.pid)}
             if self._plan.spec.keep:
                 details |= {
@@ -96,6 +111,7 @@ class BottleDesk:
                     "supervise": _plain(self._plan.supervise_plan),
                 }
             state.add_details(self._plan.slug, **details)
+            return self._turn
 
     def open(self) -> None:
         """Wait until the bottle reaches it.
@@ -105,6 +121,7 @@ class BottleDesk:
         """
         if self._client is not None:
             self._client.wait_serving(*rooms(self._plan))
+            self._serves = True
 
     def adopt(self, *, reached: bool = True) -> None:
         """Take over a desk that outlived its owner, or start a new one.
@@ -120,34 +137,104 @@ class BottleDesk:
             return
         slug = self._plan.slug
         if reached:
-            self._client = DeskClient.connect(control_socket(slug), slug, self._on_event)
+            self._client = DeskClient.connect(control_socket(slug), slug, partial(self._on_event, self._turn))
         if self._client is not None:
             with contextlib.suppress(BottleError):
-                return self._client.wait_ready()
-        for record in state.records():
-            if record.slug == slug:
-                end_left(record)
+                self._client.wait_ready()
+                self._serves = True
+                return
         try:
-            self.begin()
+            self._start_anew()
             self.open()
         except BottleError:
             self.close()
-            state.add_details(slug, desk_state=NO_DESK)
+            self._note(NO_DESK)
+
+    def _start_anew(self) -> int:
+        """Begin to start one in place of a dead one; return its turn.
+
+        Raises:
+            BottleError: it cannot be started.
+        """
+        with self._lock:
+            dead, self._client = self._client, None
+        if dead is not None:
+            dead.stop()
+        for record in state.records():
+            if record.slug == self._plan.slug:
+                _kill(record)
+        return self._begin()
+
+    def _claim(self, turn: int) -> bool:
+        """Return whether the caller, and nobody else, sees to the death of the desk that was started in a turn."""
+        with self._lock:
+            mine = turn == self._turn and self._serves and not self._over.is_set()
+            self._turn += mine
+        return mine
+
+    def _restart(self) -> None:
+        """Start a new one, on a thread of its own, unless too many have died lately."""
+        while not self._over.wait(_PAUSES[len(self._restarts) % _MOST_RESTARTS]):
+            now = time.monotonic()
+            if len(self._restarts) == _MOST_RESTARTS and now - self._restarts[0] < _WINDOW:
+                self._note(NO_DESK)
+                return self._announce("desk-given-up")
+            self._restarts.append(now)
+            self._note(RESTARTS)
+            try:
+                if not self._bottle.alive:
+                    return self._note(NO_DESK)
+                turn = self._start_anew()
+            except Exception:  # noqa: S112 - whatever it is: the next one starts, or nobody does and that is told
+                continue
+            try:
+                self.open()
+            except BottleError:
+                if self._claim(turn):
+                    continue
+                return
+            if not self._over.is_set():
+                self._announce("desk-restarted")
+            return
+
+    def _note(self, text: str) -> None:
+        """Write down what `ls` says of it."""
+        self._lost = bool(text)
+        with contextlib.suppress(OSError):
+            state.add_details(self._plan.slug, desk_state=text)
+
+    def _announce(self, kind: str) -> None:
+        """Tell what no desk can tell."""
+        from bb_jupyter.gateway.audit import AuditLog
+
+        event = {"event": kind, "time": round(time.time(), 3)}
+        with contextlib.suppress(OSError), contextlib.closing(AuditLog(self._plan.slug)) as log:
+            log.append([event])
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        for hear in [*self.events]:
+            hear(event)
 
     def begin_close(self) -> None:
         """Tell it to end; does not wait.  Idempotent."""
+        self._over.set()
         if self._client is not None:
             self._client.begin_stop()
 
     def close(self) -> None:
         """End it.  Idempotent."""
+        self._over.set()
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
             client.stop()
+        if self._lost:
+            _clean_up(self._plan.slug, self._plan.spec.name)
 
     def release(self) -> None:
         """Let go of one that outlives this process.  Idempotent."""
+        self._over.set()
         if self._client is not None:
             self._client.detach()
 
@@ -160,16 +247,18 @@ class BottleDesk:
             slug=plan.slug, name=plan.spec.name, keep=plan.spec.keep, resolve_token=resolve_token,
         )  # fmt: skip
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, turn: int, event: Event) -> None:
         kind = event.get("event")
         if kind == "desk-died":
-            with contextlib.suppress(OSError):
-                state.add_details(self._plan.slug, desk_state=NO_DESK)
+            self._note(NO_DESK)
+            if self._claim(turn):
+                threading.Thread(target=self._restart, name="bottle-desk-restart", daemon=True).start()
+        elif kind == "desk-stopped" and not event.get("failed"):
+            self._serves = False  # somebody else has ended it, as one who stops the bottle does: let it be
         elif kind in ("apply", "stage") and (client := self._client) is not None:
             # Not on this thread: it takes the gateway's time, or the bottle's, and more events come meanwhile.
             threading.Thread(target=self._oblige, args=(client, event), name="bottle-desk-owner", daemon=True).start()
-        for hear in [*self.events]:
-            hear(event)
+        self._tell(event)
 
     def _oblige(self, client: DeskClient, event: Event) -> None:
         """Do what the desk asks for, and tell it."""
@@ -202,17 +291,31 @@ def left(record: state.BottleRecord) -> int:
     return pid if same and isinstance(pid, int) and start_time and process_start_time(pid) == start_time else 0
 
 
-def end_left(record: state.BottleRecord) -> None:
-    """End the desk that a record names and all that it started; remove what it left but held pushes.  Idempotent."""
-    deadline, number = time.monotonic() + _END, signal.SIGTERM
+def _kill(record: state.BottleRecord, *, at_once: bool = True) -> None:
+    """End the desk that a record names and all that it started.
+
+    Args:
+        record: the bottle's.
+        at_once: it cannot take leave, so that what waits for the human waits on.
+    """
+    deadline = time.monotonic() + (0.0 if at_once else _END)
     while pid := left(record):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number) if number == signal.SIGTERM else os.killpg(pid, number)
-        number = signal.SIGKILL if time.monotonic() > deadline else signal.SIGTERM
+            os.killpg(pid, signal.SIGKILL) if time.monotonic() >= deadline else os.kill(pid, signal.SIGTERM)
         time.sleep(0.05)
-    if record.details.get("desk"):
-        from bb_jupyter.approvals import Queue
-        from bb_jupyter.gateway.git import remove_mirrors
 
-        remove_mirrors(record.slug)
-        Queue(record.slug, record.name).end()
+
+def end_left(record: state.BottleRecord) -> None:
+    """End the desk that a record names and all that it started; remove what it left but held pushes.  Idempotent."""
+    _kill(record, at_once=False)
+    if record.details.get("desk"):
+        _clean_up(record.slug, record.name)
+
+
+def _clean_up(slug: str, name: str) -> None:
+    """Do what a desk that died would have done at its end."""
+    from bb_jupyter.approvals import Queue
+    from bb_jupyter.gateway.git import remove_mirrors
+
+    remove_mirrors(slug)
+    Queue(slug, name).end()

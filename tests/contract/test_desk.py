@@ -191,11 +191,30 @@ def test_a_client_that_does_not_read_holds_nobody_up(supervised: HeldBottle) -> 
     assert peak_memory(desk_pid(supervised)) < _FLAT
 
 
-def test_a_killed_desk_is_told_and_its_ports_refuse(supervised: HeldBottle, session: Session) -> None:
+def test_a_desk_that_dies_is_started_anew_with_what_waits(supervised: HeldBottle, session: Session) -> None:
     heard: list[Event] = []
     supervised.bottle.desk.events.append(heard.append)
-    os.kill(desk_pid(supervised), signal.SIGKILL)
-    until(lambda: "desk-died" in [event["event"] for event in heard])
+    question = approvals.Queue(supervised.plan.slug, supervised.name).propose("question", {"question": "?"})
+    first = desk_pid(supervised)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: "desk-restarted" in [event["event"] for event in heard])
+    assert out(supervised, f"{CURL} {SUPERVISE}/a") == f"supervise {supervised.name} GET /a 0\n"
+    assert desk_pid(supervised) != first
+    assert [proposal.id for proposal in approvals.pending()] == [question.id]
+    assert [each.state for each in session.active() if each.name == supervised.name] == ["running"]
+    assert {"desk-died", "desk-restarted"} <= {event["event"] for event in audit.read(supervised.name)}
+
+
+def test_a_desk_that_dies_again_and_again_is_given_up(
+    supervised: HeldBottle, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bb_jupyter.backend.desk._PAUSES", (0.0, 0.0, 0.0))
+    heard: list[Event] = []
+    supervised.bottle.desk.events.append(heard.append)
+    for restarts in range(4):
+        until(lambda: [event["event"] for event in heard].count("desk-restarted") == restarts)  # noqa: B023 - at once
+        os.kill(desk_pid(supervised), signal.SIGKILL)
+    until(lambda: "desk-given-up" in [event["event"] for event in heard])
     assert supervised.bottle.desk.state == "lost"
     until(lambda: [each.state for each in session.active() if each.name == supervised.name] == ["no desk"])
     assert "desk-died" in [event["event"] for event in audit.read(supervised.name)]
@@ -289,6 +308,7 @@ def test_a_killed_kernel_leaves_nothing_that_cleanup_does_not_find(
     mirror, question = home / "git" / record.slug / "x.git", approvals.Queue(record.slug, bottle_name)
     mirror.mkdir(parents=True)
     number = question.propose("question", {"question": "?"}).id
+    child.send_signal(signal.SIGSTOP)  # so that it starts no other desk
     os.kill(record.details["desk"]["pid"], signal.SIGKILL)  # so that it cannot take leave
     child.kill()
     child.wait()
@@ -303,6 +323,8 @@ def test_a_killed_kernel_leaves_nothing_that_cleanup_does_not_find(
     ("gate", "key"),
     [
         ("{url: /nowhere/at/all}", "git-gate.repos.widgets.url"),
+        ("{url: /usr}", "git-gate.repos.widgets.url"),
+        ("{url: 'https://h.test/x.git', ca: /etc/passwd}", "git-gate.repos.widgets.ca"),
         ("{url: 'https://h.test/x.git', username: u, token_ref: NO_SUCH_TOKEN}", "git-gate.repos.widgets.token_ref"),
         ("{url: 'ssh://git@h.test/x.git', identity: /nowhere/key}", "git-gate.repos.widgets.identity"),
     ],

@@ -125,13 +125,16 @@ def test_the_desk_does_not_care_about_the_gateway(
     assert out(bottle, _PLAIN)
 
 
-def test_a_relay_that_is_killed_ends_its_desk(
+def test_a_relay_that_is_killed_gets_a_new_one_with_a_new_desk(
     launch: Launch, supervised: BottleManifest, api: docker.APIClient, backend: DockerBackend
 ) -> None:
     bottle = launch(manifest=supervised)
+    heard: list[Event] = []
+    bottle.desk.events.append(heard.append)
     api.kill(containers_of(api, bottle.slug)["relay"]["Id"])
-    until(lambda: bottle.desk.state == "lost")
-    until(lambda: [agent.state for agent in backend.enumerate_active()] == ["no desk"])
+    until(lambda: "desk-restarted" in [event["event"] for event in heard])
+    assert out(bottle, _PLAIN) == f"supervise {bottle.name} GET /a 0\n"
+    assert [agent.state for agent in backend.enumerate_active()] == ["running"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -236,7 +239,7 @@ def test_a_kept_bottles_desk_outlives_its_kernel_and_tells_who_attaches(
     assert _exec(api, kept.slug, f"{CURL} {GIT}/emit") == f"git-gate {kept.name} GET /emit 0\n"
     heard: list[Event] = []
     real = BottleDesk._on_event
-    monkeypatch.setattr(BottleDesk, "_on_event", lambda self, event: (heard.append(event), real(self, event)))
+    monkeypatch.setattr(BottleDesk, "_on_event", lambda self, turn, event: (heard.append(event), real(self, turn, event)))
     session = Session()
     held = session.attach(kept.name)
     assert held.bottle.desk.state == "open"

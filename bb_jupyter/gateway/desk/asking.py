@@ -13,10 +13,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from bb_jupyter.approvals import Decision, Proposal, Queue, Status, get, status
+from bb_jupyter.approvals import Decision, Proposal, Queue, Status, all_proposals, get, status
 from bb_jupyter.approvals.proposal import Kind
 from bb_jupyter.errors import BottleError, UnknownProposal
 from bb_jupyter.gateway.desk import staging
+from bb_jupyter.gateway.desk.words import without_paths
 
 if TYPE_CHECKING:
     from bb_jupyter.manifest import Route
@@ -59,6 +60,16 @@ class Asking:
         self._waiting: dict[int, int] = {}
         # One file at a time: what is on its way is on this host's disk, and no request that counts as one yet.
         self._staging = asyncio.Lock()
+
+    def resume(self) -> None:
+        """See to what waited, or was approved and not done, when an earlier desk of the bottle died.
+
+        Who asked has lost its connection; it asks once more, and meets the same proposal, or reads the decision.
+        """
+        effects: dict[str, Effect] = {"egress": self._allow, "question": _answer, "copy-out": self._copied}
+        for proposal, standing in all_proposals(self._desk.slug):
+            if proposal.kind in effects and not standing.settled:
+                self._jobs[proposal.id] = asyncio.create_task(self._settle(proposal, effects[proposal.kind]))
 
     async def host(self, route: Route, reason: str) -> str:
         """Ask for a route; return what the agent is told.
@@ -227,7 +238,7 @@ def _for_agent(kind: Kind, ok: bool, text: str) -> str:
     """Return what came of an approval as the agent is told it: where its file went on this host is not its business."""
     if kind == "copy-out":
         return "They have the file." if ok else "But it could not be copied."
-    return text
+    return text if ok and kind != "push" else without_paths(text)
 
 
 def line(proposal: Proposal, standing: Status) -> str:

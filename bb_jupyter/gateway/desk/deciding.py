@@ -17,6 +17,8 @@ from bb_jupyter.errors import BottleError, UsageError, did_you_mean
 from bb_jupyter.gateway.audit import AuditLog
 from bb_jupyter.gateway.desk import staging
 
+#: Seconds in which a bottle's owner starts a new desk in place of one that died.
+_RETURNS: Final = 5.0
 #: Seconds until what was approved is done, by kind: a push goes through the network, an answer is only fetched.
 _PATIENCE: Final = {"push": 300.0, "egress": 90.0, "question": 5.0}
 _POLL: Final = 0.1
@@ -82,6 +84,10 @@ def deny(id_: int, *, why: str, token: str | None = None) -> Status:
     proposal = get(id_)
     decide(id_, token=proposal.token if token is None else token, verdict="denied", why=why)
     _audit(proposal, "denied", why)
+    if proposal.kind == "push":
+        from bb_jupyter.gateway.git import remove_unattended
+
+        remove_unattended(proposal.slug)
     return status(id_)
 
 
@@ -127,9 +133,12 @@ def _is_unfinished_push(proposal: Proposal) -> bool:
 
 
 def _check_attended(proposal: Proposal) -> None:
-    if proposal.kind != "push" and not attended(proposal.slug):
-        withdraw(proposal, "the bottle is gone")
-        raise UsageError(f"the bottle of proposal {proposal.id} is gone", hint="Nobody waits for the answer any more.")
+    end = time.monotonic() + _RETURNS
+    while proposal.kind != "push" and not attended(proposal.slug):
+        if time.monotonic() > end:
+            withdraw(proposal, "the bottle is gone")
+            raise UsageError(f"the bottle of proposal {proposal.id} is gone", hint="Nobody waits for the answer now.")
+        time.sleep(_POLL)
 
 
 def _target(proposal: Proposal, to: str | os.PathLike[str] | None) -> Path:

@@ -133,6 +133,9 @@ class Process:
         config: what the host sent.
         events: where everything is reported.
 
+    Attributes:
+        failed: it ends because something broke, not because it was told to.
+
     Raises:
         BottleError: the bottle has a desk already.
     """
@@ -145,6 +148,7 @@ class Process:
             raise BottleError("the bottle has a desk already") from None
         self.desk = Desk(config, events)
         self.rooms = _rooms(config, self.desk)
+        self.failed = False
         self.stopped, self.served, self._reached = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._sockets: dict[str, socket.socket] = {}
         self._listeners: list[Listener] = []
@@ -179,6 +183,7 @@ class Process:
                 self._listeners.append(listener)
 
     def _fail(self, why: str) -> None:
+        self.failed = True
         self._events.emit("error", error=why)
         self.stopped.set()
 
@@ -214,12 +219,16 @@ class Process:
             self._events.emit("error", error="a control message that is not understood")
 
     async def close(self) -> None:
-        """Stop listening, end the rooms, and take back what nobody can answer any more; held pushes stay."""
+        """Stop listening, end the rooms, and take back what nobody can answer any more; held pushes stay.
+
+        What failed may be started anew by its owner: all that waits for the human waits for that.
+        """
         for listener in self._listeners:
             listener.close()
         await asyncio.gather(*(room.stop() for room in self.rooms.values()))
-        with contextlib.suppress(OSError):
-            self.desk.queue.end()
+        if not self.failed:
+            with contextlib.suppress(OSError):
+                self.desk.queue.end()
         self._presence.close()
 
 
@@ -270,7 +279,7 @@ async def run(options: argparse.Namespace) -> int:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await process.close()
-    events.emit("desk-stopped")
+    events.emit("desk-stopped", failed=process.failed)
     events.flush()
     writer.transport.set_write_buffer_limits(0)
     await events.ready()

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from bb_jupyter.gateway.desk.asking import Asking
 from bb_jupyter.gateway.desk.config import SuperviseConfig
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ def app(config: SuperviseConfig, desk: DeskLike) -> Later:
         desk: the bottle's desk.
     """
 
+    asking = Asking(desk, config.timeout)
+
     def make() -> Starlette:
         from bb_jupyter.gateway.desk.supervise_tools import server_app
 
-        return server_app(config, desk)
+        return server_app(asking, desk)
 
-    return Later(make)
+    return Later(make, asking.resume)
 
 
 class Later:
@@ -47,10 +50,11 @@ class Later:
 
     Args:
         make: returns the application.
+        begin: called when it begins to serve.
     """
 
-    def __init__(self, make: Callable[[], Starlette]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[], Starlette], begin: Callable[[], None]) -> None:
+        self._make, self._begin = make, begin
         self._made = asyncio.Event()
         self._app: Starlette | None = None
 
@@ -66,6 +70,7 @@ class Later:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
+        self._begin()
         try:
             made = await asyncio.to_thread(self._make)
             async with made.router.lifespan_context(made):

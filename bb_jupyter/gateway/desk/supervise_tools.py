@@ -20,7 +20,6 @@ from bb_jupyter.approvals import all_proposals
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway import GATE_ADDRESS, PORTS
 from bb_jupyter.gateway.desk.asking import Asking, DeskLike, line
-from bb_jupyter.gateway.desk.config import SuperviseConfig
 from bb_jupyter.manifest import Route
 
 #: Seconds between two signs of life of a call that waits.
@@ -40,18 +39,18 @@ _INSTRUCTIONS: Final = (
 Reason = Annotated[str, Field(min_length=1, max_length=2000, description="why you need it, for the human to judge")]
 
 
-def server_app(config: SuperviseConfig, desk: DeskLike) -> Starlette:
+def server_app(asking: Asking, desk: DeskLike) -> Starlette:
     """Return the ASGI application of the MCP server, at ``/``, for requests to ``supervise`` alone.
 
     Args:
-        config: how long to wait.
+        asking: asks the human.
         desk: the bottle's desk.
     """
     logging.getLogger("mcp").setLevel(logging.ERROR)
     server = MCPServer(
-        "supervise", instructions=_INSTRUCTIONS.format(timeout=config.timeout), log_level="ERROR", subscriptions=False
+        "supervise", instructions=_INSTRUCTIONS.format(timeout=asking.timeout), log_level="ERROR", subscriptions=False
     )
-    _add_tools(server, Tools(Asking(desk, config.timeout), desk))
+    _add_tools(server, Tools(asking, desk))
     port = PORTS["supervise"]
     hosts = [f"supervise:{port}", "supervise", f"{GATE_ADDRESS}:{port}"]
     security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts])

@@ -17,17 +17,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.git.mirror import Mirror, remove_mirrors
+    from bb_jupyter.gateway.git.mirror import Mirror, remove_mirrors, remove_unattended
     from bb_jupyter.gateway.git.releasing import release
     from bb_jupyter.gateway.git.server import app
     from bb_jupyter.gateway.git.urls import spellings
 
-__all__ = ["Mirror", "app", "release", "remove_mirrors", "spellings"]
+__all__ = ["Mirror", "app", "release", "remove_mirrors", "remove_unattended", "spellings"]
 
 _HOME_OF = {
     "app": "server",
     "Mirror": "mirror",
     "remove_mirrors": "mirror",
+    "remove_unattended": "mirror",
     "release": "releasing",
     "spellings": "urls",
 }

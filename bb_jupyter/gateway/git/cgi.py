@@ -43,10 +43,10 @@ def variables(scope: Scope, alias: str, rest: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if value and "\0" not in value}
 
 
-async def text(send: Send, status: int, message: str) -> None:
-    """Answer in words; git shows them as ``remote:`` lines, whatever the status."""
+async def text(send: Send, status: int, message: str, kind: str = "text/plain; charset=utf-8") -> None:
+    """Answer in words; git shows plain ones as ``remote:`` lines, whatever the status."""
     body = message.encode() + b"\n"
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

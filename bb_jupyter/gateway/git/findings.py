@@ -16,6 +16,9 @@ from bb_jupyter.gateway.git.words import plain, short
 #: Most bytes of text that are looked at for what may be a secret, and the largest file.
 _DOUBT_BUDGET, _DOUBT_LARGEST = 4 << 20, 256 << 10
 _MOST: Final = 50
+_LFS, _POINTER = b"version https://git-lfs.github.com/spec/", 1024
+"""How a file begins, and less than how many bytes it has, that stands for another one, which is kept elsewhere (Git LFS
+specification, "The Pointer")."""
 #: Names that are looked at in one go: a hundred thousand one by one take a minute.
 _TOGETHER: Final = 500
 
@@ -65,6 +68,7 @@ class Scan:
         refused: secrets for certain.
         notes: what a human should have a look at.
         paths: every file that any commit changes.
+        pointers: how many files are kept elsewhere, by Git LFS.
     """
 
     def __init__(self, incoming: Incoming, scanner: Scanner) -> None:
@@ -75,6 +79,7 @@ class Scan:
         self.refused: dict[Finding, None] = {}
         self.notes: dict[Finding, None] = {}
         self.paths: set[bytes] = set()
+        self.pointers = 0
 
     def run(self, updates: Iterable[Update]) -> None:
         """Look at all of it, or until there is enough to refuse it."""
@@ -130,6 +135,9 @@ class Scan:
             line = lines + part.count(b"\n", 0, item.at) + 1
             place = (path, line, where) if kind == "blob" else ("", 0, f"{kind} {short(sha)}")
             self.refused[Finding(item.rule, *place)] = None
+        if kind == "blob" and file and len(part) < _POINTER and part.startswith(_LFS):
+            self.pointers += 1
+            self.notes[Finding("Git LFS pointer: what it stands for is not in this push", path, 1, where)] = None
         if kind == "blob" and file and not found:
             self._doubt(file, path, where, part)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.errors import BottleError
+from bb_jupyter.gateway.desk.words import without_paths
 from bb_jupyter.gateway.git.describe import summary
 from bb_jupyter.gateway.git.environment import GitFailed
 from bb_jupyter.gateway.git.mirror import Mirror
@@ -54,7 +55,7 @@ def hold(mirror: Mirror, queue: Queue, content: Mapping[str, Any], updates: Sequ
         fold = "\n".join(["push", mirror.repo.alias, *sorted(names)])
         proposal = queue.propose("push", {**_place(mirror), "refs": refs, **content}, fold_key=fold)
     except (BottleError, OSError) as error:
-        return Held(None, [f"Not held: {error}"], "not held, see above")
+        return Held(None, [f"Not held: {without_paths(str(error))}"], "not held, see above")
     try:
         mirror.hold(proposal.id, {update.name: update.new for update in updates if update.new != NOTHING})
     except GitFailed:

@@ -126,6 +126,8 @@ def check(updates: list[Update], task: dict[str, Any]) -> Verdict:
         return Verdict(reasons=(str(error),))
     if scan.refused:
         return Verdict(reasons=tuple(f"secret in {finding}" for finding in scan.refused), advice=_TAKE_OUT)
+    if scan.pointers:
+        say(f"{scan.pointers} of its files are Git LFS pointers: what they stand for is not pushed; tell your human.")
     content = describe(folder, updates, incoming.commits)
     shown = {file["path"] for file in content["files"]}
     notes = [*scan.replaced(tips, shown), *scan.notes, *hidden(scan.paths, shown)][:_MOST_NOTES]

@@ -17,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from bb_jupyter.approvals import all_proposals, attended
+from bb_jupyter.approvals import Presence, all_proposals
+from bb_jupyter.approvals.files import slugs
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.gateway.desk.config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import GitFailed, environment, git
@@ -56,12 +57,22 @@ def remove_mirrors(slug: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def remove_unattended(slug: str) -> None:
+    """Do so if the bottle's desk does not live, nor begins to meanwhile.
+
+    Args:
+        slug: the bottle's.
+    """
+    with contextlib.suppress(OSError), contextlib.closing(Presence(slug)):
+        remove_mirrors(slug)
+
+
 def sweep() -> None:
     """Remove the mirrors of bottles that ended without a word, but for those that held pushes need."""
+    known = {*slugs()}
     for folder in mirrors_dir("").glob("*"):
         with contextlib.suppress(UsageError):  # not one of ours
-            if not attended(folder.name):
-                remove_mirrors(folder.name)
+            (remove_unattended if folder.name in known else remove_mirrors)(folder.name)
 
 
 class Mirror:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.approvals import all_proposals, changes
+from bb_jupyter.gateway.desk.words import without_paths
 from bb_jupyter.gateway.git.mirror import DENIED, Mirror
 from bb_jupyter.gateway.git.rules import NOTHING
 from bb_jupyter.gateway.git.words import plain
@@ -88,7 +89,7 @@ def _notices(proposal: Proposal, status: Status) -> Iterator[Notice]:
         yield Notice(key, f"Denied: {what}{why}", (proposal.id, new) if new else None)
     elif outcome is not None and not outcome.ok:
         after = "It is held still" if outcome.held else "It is not held any more"
-        yield Notice(key, f"Approved, but not upstream: {what}: {plain(outcome.text, 500)}. {after}.")
+        yield Notice(key, f"Approved, but not upstream: {what}: {without_paths(plain(outcome.text, 500))}. {after}.")
     elif status.state == "approved" and (chosen := decision.answer.get("refs")):
         left = [ref["name"] for ref in proposal.content["refs"] if ref["name"] not in chosen]
         if left:

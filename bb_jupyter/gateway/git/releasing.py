@@ -11,7 +11,7 @@ from bb_jupyter.approvals import Outcome, Proposal, Queue, attended, get, status
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.gateway.desk.config import GitRepoConfig
 from bb_jupyter.gateway.git.environment import GitFailed, git
-from bb_jupyter.gateway.git.mirror import Mirror, remove_mirrors
+from bb_jupyter.gateway.git.mirror import Mirror, remove_unattended
 from bb_jupyter.gateway.git.rules import NOTHING
 from bb_jupyter.gateway.git.transport import reaching
 from bb_jupyter.gateway.git.words import explain, plain, short
@@ -65,7 +65,7 @@ def _release(proposal: Proposal, mirror: Mirror, queue: Queue) -> Outcome:
         with suppress(BottleError):
             mirror.refresh()
     else:
-        remove_mirrors(proposal.slug)  # the bottle has ended, and this was what it waited for
+        remove_unattended(proposal.slug)  # the bottle has ended, and this was what it waited for
     return outcome
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway.desk.config import GitGateConfig, GitRepoConfig
+from bb_jupyter.gateway.desk.words import without_paths
 from bb_jupyter.gateway.git.cgi import Backend, Receive, Scope, Send, text, variables
 from bb_jupyter.gateway.git.environment import environment
 from bb_jupyter.gateway.git.hook import GATE_FD
@@ -28,6 +30,10 @@ _PATH: Final = re.compile(
     r"/+(?P<alias>[A-Za-z0-9][A-Za-z0-9._-]*?)(?:\.git)?/+(?P<rest>info/refs|git-(?:upload|receive)-pack)"
 )
 _SERVICE: Final = re.compile(rb"service=(git-(?:upload|receive)-pack)")
+_LFS: Final = json.dumps(
+    {"message": "the git gate carries no LFS objects: tell your human. git push --no-verify pushes the pointers alone"}
+)
+"""What a server says that has no such thing (Git LFS API, "Response Errors")."""
 #: Requests of one bottle that run git at a time; more wait.
 _MOST_AT_ONCE: Final = 8
 #: Seconds that a push may take, bytes of addresses for each program that looks at it beside what it may bring, and how
@@ -127,11 +133,13 @@ class GitGate:
         """Answer one request, or the server's lifespan."""
         if scope["type"] == "lifespan":
             return await self._live(receive, send)
+        if "/info/lfs/" in scope["path"]:
+            return await text(send, 501, _LFS, "application/vnd.git-lfs+json")
         match = _PATH.fullmatch(scope["path"])
         repo = self._repos.get(match["alias"]) if match else None
         if not match or repo is None:
             known = ", ".join(sorted(self._repos))
-            return await text(send, 404, f"the git gate has no such repository or service (no LFS); it has: {known}")
+            return await text(send, 404, f"the git gate has no such repository or service; it has: {known}")
         if match["rest"] == "info/refs":
             return await self._advertise(repo, scope, receive, send)
         if scope["method"] != "POST":
@@ -168,7 +176,7 @@ class GitGate:
         except (BottleError, OSError) as error:
             why = plain(str(error), 600)
             self._desk.emit(action, alias=alias, verdict="failed", reason=why)
-            return f"{why}\nNothing was transferred. This is not yours to repair: tell your human."
+            return f"{without_paths(why)}\nNothing was transferred. This is not yours to repair: tell your human."
         self._desk.emit(action, alias=alias, verdict="allowed")
         return ""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections import Counter
 
+from bb_jupyter import approvals
 from bb_jupyter.backend.bottle import ActiveAgent
 from bb_jupyter.backend.owner import Owner
 from bb_jupyter.manifest import format_duration
@@ -15,10 +17,12 @@ from bb_jupyter.session import current
 
 def _run(args: Namespace) -> None:
     head = ("name", "backend", "agent", "bottle", "state", "up", "owner", "kept")
-    show_table(head, [_row(agent) for agent in current().active()], empty="no bottle is running")
+    waiting = Counter(proposal.slug for proposal in approvals.pending())
+    rows = [_row(agent, waiting[agent.slug]) for agent in current().active()]
+    show_table(head, rows, empty="no bottle is running")
 
 
-def _row(agent: ActiveAgent) -> list[str]:
+def _row(agent: ActiveAgent, waiting: int) -> list[str]:
     uptime = format_duration(max(0, int(time.time() - agent.created)))
     owner = _owner(agent)
     return [
@@ -26,11 +30,15 @@ def _row(agent: ActiveAgent) -> list[str]:
         agent.backend,
         agent.agent,
         agent.bottle,
-        agent.state,
+        agent.state + _waits(waiting),
         uptime,
         owner,
         "yes" if agent.keep else "",
     ]
+
+
+def _waits(count: int) -> str:
+    return f", {count} request{' waits' if count == 1 else 's wait'} for you" if count else ""
 
 
 def _owner(agent: ActiveAgent) -> str:

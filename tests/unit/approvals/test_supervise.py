@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,25 @@ async def test_a_client_that_goes_away_takes_its_request_along(desk: FakeDesk) -
             await asyncio.sleep(0.02)
         decision = status(number).decision
         assert decision and decision.verdict == "withdrawn"
+
+
+async def test_what_a_dead_desk_left_is_seen_to_by_the_next(desk: FakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    route = {"host": "a.example", "route": "a.example", "manifest": {"host": "a.example"}}
+    done = desk.queue.propose("egress", route)
+    decide(done.id, token=done.token, verdict="approved")
+    waits = desk.queue.propose("question", {"question": "Same?", "choices": []}, expires=time.time() + 60)
+    asked_again: list[Proposal] = []
+    propose = desk.queue.propose
+    monkeypatch.setattr(desk.queue, "propose", lambda *a, **more: asked_again.append(propose(*a, **more)) or waits)
+    async with served(desk) as port, agent(port) as client:
+        job = asyncio.create_task(call(client, "ask", question="Same?"))
+        while status(done.id).outcome is None or not asked_again:
+            await asyncio.sleep(0.02)
+        assert asked_again == [waits]
+        assert [event["id"] for event in desk.told("apply")] == [done.id]
+        standing = await approved(waits.id, answer="yes")
+        assert standing.outcome and standing.outcome.ok
+        assert (await job)[0] == "The human answered: yes"
 
 
 async def test_an_agent_floods_nobody(desk: FakeDesk) -> None:

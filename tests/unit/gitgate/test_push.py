@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
 
 from bb_jupyter.approvals import status
 from bb_jupyter.gateway.desk.deciding import approve, deny
@@ -191,7 +196,23 @@ def test_shallow_and_partial_clones_work(gate: Gate, upstream: Upstream, tmp_pat
     assert [len(held.content["commits"]) for held in gate.pending()] == [1, 1]
 
 
+def test_lfs_pointers_are_pushed_and_the_human_is_told_what_is_missing(gate: Gate, clone: Clone) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
+    commit(clone.folder, "data.bin", pointer)
+    assert "remote: 1 of its files are Git LFS pointers" in clone.push()
+    (finding,) = gate.pending()[0].content["findings"]
+    assert (finding["path"], finding["rule"][:15]) == ("data.bin", "Git LFS pointer")
+
+
+def test_who_asks_for_lfs_objects_is_answered_in_its_own_format(gate: Gate) -> None:
+    request = Request(f"{gate.url}/widgets.git/info/lfs/objects/batch", b"{}")
+    with pytest.raises(HTTPError) as caught, urlopen(request, timeout=60):
+        pass
+    assert caught.value.code == 501
+    assert "carries no LFS objects" in json.loads(caught.value.read())["message"]
+
+
 def test_an_unknown_repository_is_named_with_those_there_are(gate: Gate, clone: Clone) -> None:
     done = clone.git("ls-remote", f"{gate.url}/gadgets.git")
     assert done.returncode != 0
-    assert "remote: the git gate has no such repository or service (no LFS); it has: widgets" in done.stderr
+    assert "remote: the git gate has no such repository or service; it has: widgets" in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.approvals import status
-from bb_jupyter.gateway.desk.deciding import approve
+from bb_jupyter.gateway.desk.deciding import approve, deny
 from tests.unit.gitgate.conftest import Clone, Gate, config, make_upstream
 from tests.unit.gitgate.upstreams import TOKEN, TOKEN_REF, Https, Sshd, Upstream, commit, git
 
@@ -184,6 +184,15 @@ def test_a_sha256_repository_is_refused_in_words(gates: Callable[..., Gate], tmp
     gate = gates(config(Upstream(tmp_path / "work", str(tmp_path / "work"))))
     with pytest.raises(AssertionError, match="the git gate knows no sha256 repositories"):
         Clone(tmp_path / "clone", f"{gate.url}/widgets.git")
+
+
+def test_what_is_denied_after_its_bottles_end_leaves_nothing(gate: Gate, clone: Clone, home: Path) -> None:
+    commit(clone.folder)
+    clone.push()
+    gate.close()
+    assert (home / "git" / gate.slug).exists()
+    deny(1, why="too late")
+    assert not (home / "git" / gate.slug).exists()
 
 
 @pytest.mark.parametrize("kind", ["path", "ssh", "https"])
