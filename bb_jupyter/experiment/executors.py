@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -145,8 +146,34 @@ class HereWatch:
         return ""
 
 
+#: Whether this process is the copy of one that had threads, which it has not; set as it is forked.
+_half = False
+
+
+def _forking() -> None:
+    global _half
+    _half = threading.active_count() > 1
+
+
+def _forked_not() -> None:
+    global _half
+    _half = False
+
+
+os.register_at_fork(before=_forking, after_in_parent=_forked_not)
+
+
 def run_here(folder: Path, job: Job) -> Outcome:
-    """Do a run on the host that has the record, and write it there."""
+    """Do a run on the host that has the record, and write it there.
+
+    Raises:
+        UsageError: this process was forked by one with threads, such as a kernel: what they held is held for ever.
+    """
+    if _half:
+        raise UsageError(
+            "runs cannot be done in processes that a kernel has forked",
+            hint="ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), or no executor: threads do.",
+        )
     store, watch = Store(folder), HereWatch(folder, job)
     if reason := watch.cancelled():
         store.unclaim(job.spec.id)

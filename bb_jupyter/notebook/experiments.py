@@ -32,6 +32,8 @@ INTERVAL = 0.5
 _EVENTS, _REMEMBERED = 60, 10.0
 #: How many files are named that a workspace does not take along.
 _NAMED = 5
+#: Variables that every notebook has.
+_NOT_THE_USERS = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
 _EXAMPLES = """\
 The cell holds YAML: agents x prompts x bottles x parameters, each so often as `repeats` says.
 
@@ -253,7 +255,7 @@ def _check(name: str, names: Mapping[str, object]) -> Any:  # noqa: ANN401 - a f
 
 def _variable(option: str, name: str, names: Mapping[str, object]) -> object:
     if name not in names:
-        public = [known for known in names if not known.startswith("_")]
+        public = [known for known in names if not known.startswith("_") and known not in _NOT_THE_USERS]
         raise UsageError(f"{option}: there is no variable '{name}'", hint=did_you_mean(name, public))
     return names[name]
 

@@ -40,6 +40,17 @@ def test_processes(new: New, bottle_name: str) -> None:
     assert all(run.answer == "hello you\n" and run.events for run in done.runs())
 
 
+def test_processes_that_a_kernel_forked_are_refused(new: New) -> None:
+    """They would wait for ever for what the kernel's threads held; Python forks on Linux unless it is told."""
+    with ThreadPoolExecutor(1) as threads, ProcessPoolExecutor(2, get_context("fork")) as pool:
+        assert threads.submit(int).result() == 0, "there are threads, as in every kernel"
+        experiment = new(repeats=2)
+        with pytest.raises(BottleError, match=r"a kernel has forked(\n|.)*get_context\('spawn'\)"):
+            experiment.run(pool)
+    experiment.resume()
+    assert {run.state for run in experiment.runs()} == {"passed"}
+
+
 def test_a_process_that_dies_takes_no_result_with_it(new: New, home: Path) -> None:
     killed: list[int] = []
 
