@@ -52,9 +52,9 @@ export class Row {
 
   /** Say what changes with time alone. */
   tick() {
-    const { agent, backend, created, state, held, cpu, memory } = this.bottle;
+    const { agent, bottle, backend, created, state, held, cpu, memory } = this.bottle;
     if (this.over) return say(this.facts, "ended");
-    const facts = [agent, backend, duration(Date.now() / 1000 - created)];
+    const facts = [[agent, bottle].filter(Boolean).join(" in "), backend, duration(Date.now() / 1000 - created)];
     facts.push(cpu === null ? "CPU –" : `${Math.round(cpu * 100)} % CPU`, memory === null ? "memory –" : size(memory));
     if (state !== "running") facts.push(state);
     if (!held) facts.push("no kernel holds it");
@@ -186,6 +186,7 @@ export class Row {
     if (!this.sure || !this.stopper) {
       this.sure = true;
       if (this.stopper) say(this.stopper, "Really stop?");
+      if (this.status) say(this.status, "Once more removes the bottle and all that is in it.");
       setTimeout(() => {
         this.sure = false;
         if (this.stopper) say(this.stopper, "Stop");
