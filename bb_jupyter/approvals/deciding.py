@@ -35,12 +35,12 @@ def decide(
         UsageError: the verdict is none, or the words are too long.
     """
     if verdict not in ("approved", "denied"):
-        raise UsageError("a proposal is approved or denied")
+        raise UsageError("a request is approved or denied")
     if len(why) > _LONGEST or len(str(answer or "")) > _LONGEST:
         raise UsageError(f"these are too many words: at most {_LONGEST} characters")
     proposal = get(id_)
     if not proposal.matches(token):
-        raise TokenMismatch(f"proposal {id_} is not what you were shown", hint="Look at it again, then decide.")
+        raise TokenMismatch(f"request {id_} is not what you were shown", hint="Look at it again, then decide.")
     if proposal.overdue:
         expire(proposal)
     return _write(proposal, verdict, why, answer or {})
@@ -88,4 +88,4 @@ def _write(proposal: Proposal, verdict: Verdict, why: str, answer: Mapping[str, 
 
 def _already(proposal: Proposal, state: str) -> AlreadyDecided:
     hint = "Nothing was done; the agent may ask again." if state == "expired" else "A decision stands as it is."
-    return AlreadyDecided(f"proposal {proposal.id} is {state} already", hint=hint)
+    return AlreadyDecided(f"request {proposal.id} is {state} already", hint=hint)

@@ -54,7 +54,7 @@ class Proposal:
     token: str = ""
 
     def __repr__(self) -> str:
-        return f"<proposal {self.id}: {self.kind} of {self.bottle!r}; `%bottle approvals {self.id}` shows it>"
+        return f"<request {self.id}: {self.kind} of {self.bottle!r}; `%bottle approvals {self.id}` shows it>"
 
     def sealed(self) -> Self:
         """Return it with its token."""

@@ -80,9 +80,9 @@ class Queue:
         try:
             said = canonical(content)
         except (TypeError, ValueError):
-            raise UsageError("a proposal's content is plain JSON") from None
+            raise UsageError("a request's content is plain JSON") from None
         if len(said) > LARGEST_CONTENT:
-            raise UsageError(f"a proposal may hold {LARGEST_CONTENT} bytes, this one has {len(said)}")
+            raise UsageError(f"a request may hold {LARGEST_CONTENT} bytes, this one has {len(said)}")
         fold = hashlib.sha256(fold_key.encode("utf-8", "replace") or said).hexdigest()
         self._folder.create()
         with _counter() as counter:
@@ -180,7 +180,7 @@ class Queue:
         proposal = self._own(id_)
         status = status_of(proposal)
         if status.decision is None or status.state == "pending":
-            raise UsageError(f"proposal {id_} is not decided")
+            raise UsageError(f"request {id_} is not decided")
         outcome = Outcome(id_, status.round, ok, text, held and not ok, detail or {}, round(time.time(), 3))
         try:
             self._folder.write(outcome_file(id_, status.round), asdict(outcome))
@@ -213,7 +213,7 @@ class Queue:
         """Return one of its own; what other bottles ask for is told to nobody here, not even by number."""
         proposal = load(self._folder, id_)
         if proposal is None:
-            raise UnknownProposal(f"there is no proposal {id_} of this bottle")
+            raise UnknownProposal(f"there is no request {id_} of this bottle")
         return proposal
 
 

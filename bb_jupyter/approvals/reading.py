@@ -74,7 +74,7 @@ def get(id_: int) -> Proposal:
             return proposal
     waiting = [str(proposal.id) for proposal in pending()]
     hint = did_you_mean(str(id_), waiting) if waiting else "Nothing waits for a decision."
-    raise UnknownProposal(f"there is no proposal {id_}", hint=hint)
+    raise UnknownProposal(f"there is no request {id_}", hint=hint)
 
 
 def status(id_: int) -> Status:

@@ -76,11 +76,11 @@ def _approved(slug: str, number: int) -> RoutePlan:
 
     proposal = get(number)
     if (proposal.slug, proposal.kind, status(number).state) != (slug, "egress", "approved"):
-        raise UsageError(f"proposal {number} is no host that was approved for this bottle")
+        raise UsageError(f"request {number} is no host that was approved for this bottle")
     try:
         route = Route.model_validate(proposal.content.get("manifest"))
     except ValidationError:
-        raise UsageError(f"proposal {number} holds no route") from None
+        raise UsageError(f"request {number} holds no route") from None
     if route.auth or route.resolve or route.ca:
-        raise UsageError(f"proposal {number} holds what no agent may ask for")
+        raise UsageError(f"request {number} holds what no agent may ask for")
     return RoutePlan.from_route(route, "allowed")

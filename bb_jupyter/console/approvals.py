@@ -48,7 +48,7 @@ def decide(id_: int, *, verdict: str, token: str, why: str, answer: str, refs: o
     from bb_jupyter.gateway.desk.deciding import approve, deny
 
     if not re.fullmatch(r"[0-9a-f]{64}", token):
-        raise UsageError("token: the proposal's is wanted")
+        raise UsageError("token: the request's is wanted")
     if verdict == "approved":
         approve(id_, why=why, refs=_refs(refs), answer=answer or None, token=token)
     elif verdict == "denied":

@@ -80,7 +80,7 @@ def test_a_push_of_a_new_branch_is_answered_and_reaches_nobody(gated: Gated) -> 
     before = gated.upstream.refs()
     done = gated.push("echo x >new && git add new && git commit -qm new", "origin", "HEAD:topic")
     assert done.returncode == 0, done
-    assert b"remote: Held for review: proposal " in done.stdout
+    assert b"remote: Held for review: request " in done.stdout
     assert [c["subject"] for c in pending()[0].content["commits"]] == ["new"]  # exactly the incoming
     assert gated.upstream.refs() == before
 

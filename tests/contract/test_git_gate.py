@@ -71,7 +71,7 @@ def test_the_upstreams_own_url_works(
     said = sh(held, f"cd clone0 && date >file && git commit -qam mine && git push {upstream.url} HEAD:main")
     assert said.returncode == 0, said
     (proposal,) = pending()
-    assert f"remote: Held for review: proposal {proposal.id}".encode() in said.stderr
+    assert f"remote: Held for review: request {proposal.id}".encode() in said.stderr
     assert said.duration < 60
     outcome = approve(proposal.id).outcome
     assert outcome is not None
@@ -93,7 +93,7 @@ def test_a_denial_is_read_at_the_next_fetch(bottle: HeldBottle, upstream: Upstre
     before = upstream.refs()
     out(bottle, f"{_CHANGE} && git push -q")
     deny(pending()[0].id, why="not like this")
-    assert "remote: Denied: proposal 1 (refs/heads/main): not like this" in out(bottle, "git -C work fetch 2>&1")
+    assert "remote: Denied: request 1 (refs/heads/main): not like this" in out(bottle, "git -C work fetch 2>&1")
     assert upstream.refs() == before
 
 

@@ -55,7 +55,7 @@ def test_a_cell_says_what_is_asked_and_how_to_decide_and_goes_on_when_another_no
     assert f"1. {bottle_name} asks: Which colour? — approved: blue (it is nicer)" in cell.stderr
     assert second.run("%bottle approvals").stdout == "nothing waits for a decision\n"
     again = second.run("%bottle deny 1 --why no")
-    assert again.error.startswith("AlreadyDecided: proposal 1 is approved already")
+    assert again.error.startswith("AlreadyDecided: request 1 is approved already")
 
 
 def test_a_denial_and_its_reason_reach_the_agent_and_the_cell(
@@ -215,7 +215,7 @@ def test_numbers_and_bottles_complete_and_mistakes_are_two_lines(
         assert "1" in second.complete(line)["matches"]
     assert "gone" in second.complete("%bottle approvals ")["matches"]
     for line, words in {
-        "%bottle approve 2": "there is no proposal 2",
+        "%bottle approve 2": "there is no request 2",
         "%bottle approve x": "not a number",
         "%bottle approve 1 --ref mian": "Did you mean 'main'?",
         "%bottle approve 1 --answer x": "is no question",

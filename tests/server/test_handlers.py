@@ -63,7 +63,7 @@ def test_what_is_no_number_is_no_proposal(call: Call) -> None:
     for number in ("0", "-1", "1e3", "01", "9999999999999", "x", "1%2f..%2f2", "1%0a"):
         assert call(f"approvals/{number}").status == 404, number
     unknown = call("approvals/7")
-    assert unknown.status == 404 and "no proposal 7" in unknown.json["message"]
+    assert unknown.status == 404 and "no request 7" in unknown.json["message"]
 
 
 def test_numbers_are_checked(call: Call) -> None:

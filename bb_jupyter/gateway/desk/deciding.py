@@ -99,7 +99,7 @@ def _said(proposal: Proposal, refs: Sequence[str] | None, answer: str | None, to
     """
     for given, kind, option in ((refs, "push", "refs"), (answer, "question", "answer"), (to, "copy-out", "to")):
         if given is not None and proposal.kind != kind:
-            raise UsageError(f"{option}: proposal {proposal.id} is no {kind} but a request of kind '{proposal.kind}'")
+            raise UsageError(f"{option}: request {proposal.id} is no {kind} but of kind '{proposal.kind}'")
     if proposal.kind == "question":
         return {"text": _answer(proposal, answer)}
     return {"refs": _refs(proposal, refs)} if refs is not None else {}
@@ -108,9 +108,9 @@ def _said(proposal: Proposal, refs: Sequence[str] | None, answer: str | None, to
 def _answer(proposal: Proposal, answer: str | None) -> str:
     choices = [str(choice) for choice in proposal.content.get("choices") or ()]
     if answer is None or not answer.strip():
-        raise UsageError(f"proposal {proposal.id} is a question: say the answer", hint="`--answer TEXT`, or answer=…")
+        raise UsageError(f"request {proposal.id} is a question: say the answer", hint="`--answer TEXT`, or answer=…")
     if choices and answer not in choices:
-        raise UsageError(f"this is none of the choices of proposal {proposal.id}", hint=did_you_mean(answer, choices))
+        raise UsageError(f"this is none of the choices of request {proposal.id}", hint=did_you_mean(answer, choices))
     return answer
 
 
@@ -119,7 +119,7 @@ def _refs(proposal: Proposal, refs: Sequence[str]) -> list[str]:
     full = {name.removeprefix("refs/heads/").removeprefix("refs/tags/"): name for name in known}
     for ref in refs:
         if ref not in known and ref not in full:
-            raise UsageError(f"proposal {proposal.id} pushes no '{ref}'", hint=did_you_mean(ref, full))
+            raise UsageError(f"request {proposal.id} pushes no '{ref}'", hint=did_you_mean(ref, full))
     if not refs:
         raise UsageError("refs: name at least one", hint="To release none of them, deny it.")
     return [full.get(ref, ref) for ref in refs]
@@ -137,7 +137,7 @@ def _check_attended(proposal: Proposal) -> None:
     while proposal.kind != "push" and not attended(proposal.slug):
         if time.monotonic() > end:
             withdraw(proposal, "the bottle is gone")
-            raise UsageError(f"the bottle of proposal {proposal.id} is gone", hint="Nobody waits for the answer now.")
+            raise UsageError(f"the bottle of request {proposal.id} is gone", hint="Nobody waits for the answer now.")
         time.sleep(_POLL)
 
 

@@ -62,7 +62,7 @@ def hold(mirror: Mirror, queue: Queue, content: Mapping[str, Any], updates: Sequ
         queue.withdraw(proposal.id, "these names do not go together")
         return Held(None, ["Not held: a branch cannot be a folder of another one."], "not held, see above")
     replaced = [line for old in before if old.id != proposal.id for line in _replace(queue, old, proposal, names)]
-    first = f"Held for review: proposal {proposal.id} ({summary(content)}). Upstream has not changed."
+    first = f"Held for review: request {proposal.id} ({summary(content)}). Upstream has not changed."
     return Held(proposal.id, [first, *(f"  {update}" for update in updates), *replaced, *_HELD])
 
 
@@ -88,9 +88,9 @@ def _replace(queue: Queue, old: Proposal, new: Proposal, names: set[str]) -> lis
     """Withdraw an older proposal, unless somebody has just decided it."""
     verdict = "withdrawn"
     with contextlib.suppress(BottleError):
-        verdict = queue.withdraw(old.id, f"replaced by proposal {new.id}").verdict
+        verdict = queue.withdraw(old.id, f"replaced by request {new.id}").verdict
     if verdict != "withdrawn":
-        return [f"Proposal {old.id} was {verdict} meanwhile: if it moves upstream, push once more after git fetch."]
+        return [f"Request {old.id} was {verdict} meanwhile: if it moves upstream, push once more after git fetch."]
     others = [ref["name"] for ref in old.content["refs"] if ref["name"] not in names]
     lost = f"; it also held {', '.join(others)}: push again what you still want" if others else ""
-    return [f"Proposal {old.id} is withdrawn, this one takes its place{lost}."]
+    return [f"Request {old.id} is withdrawn, this one takes its place{lost}."]

@@ -82,7 +82,7 @@ def _notices(proposal: Proposal, status: Status) -> Iterator[Notice]:
     decision, outcome = status.decision, status.outcome
     if decision is None:
         return
-    what, key = f"proposal {proposal.id} ({_refs(proposal.content)})", f"{proposal.id}.{decision.round}"
+    what, key = f"request {proposal.id} ({_refs(proposal.content)})", f"{proposal.id}.{decision.round}"
     why = f": {plain(decision.why, 2000)}" if decision.why else ""
     if status.state == "denied":
         new = next((ref["new"] for ref in proposal.content["refs"] if ref["new"] != NOTHING), None)

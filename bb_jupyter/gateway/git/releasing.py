@@ -40,7 +40,7 @@ def release(id_: int, *, repos: Iterable[GitRepoConfig] = (), resolve: Callable[
     """
     proposal = get(id_)
     if proposal.kind != "push" or status(id_).state != "approved":
-        raise UsageError(f"proposal {id_} is no approved push")
+        raise UsageError(f"request {id_} is no approved push")
     queue = Queue(proposal.slug, proposal.bottle)
     try:
         repo = _repo(proposal.content, repos, resolve)
@@ -79,7 +79,7 @@ def chosen_refs(proposal: Proposal, refs: Collection[str] | None) -> list[dict[s
     if refs is None:
         return held
     if not refs or {*refs} - {ref["name"] for ref in held}:
-        raise UsageError(f"proposal {proposal.id} does not hold what was approved")
+        raise UsageError(f"request {proposal.id} does not hold what was approved")
     return [ref for ref in held if ref["name"] in refs]
 
 

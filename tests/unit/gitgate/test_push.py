@@ -25,7 +25,7 @@ def test_a_push_is_held_and_goes_upstream_when_it_is_approved(
     sha = commit(clone.folder)
     said = clone.push()
     (held,) = gate.pending()
-    assert f"remote: Held for review: proposal {held.id} (1 commit, 1 file)" in said
+    assert f"remote: Held for review: request {held.id} (1 commit, 1 file)" in said
     assert f"main -> refs/held/{held.id}/heads/main" in said
     assert any_upstream.refs() == before
     assert clone.git("rev-parse", "origin/main").stdout.strip() == before["refs/heads/main"]
@@ -78,7 +78,7 @@ def test_a_denied_push_is_told_at_the_next_fetch_which_brings_nothing_else(gate:
     deny(number, why="use tabs, please")
     fetched = clone.git("fetch")
     assert fetched.returncode == 0
-    assert f"remote: Denied: proposal {number} (refs/heads/main): use tabs, please" in fetched.stderr
+    assert f"remote: Denied: request {number} (refs/heads/main): use tabs, please" in fetched.stderr
     assert "use tabs, please" in clone.git("tag", "-n9").stdout
     assert "Denied" not in clone.git("fetch").stderr  # once
     commit(clone.folder)
@@ -90,13 +90,13 @@ def test_a_denied_push_is_told_at_the_next_push(gate: Gate, clone: Clone) -> Non
     clone.push()
     deny(gate.pending()[0].id, why="use spaces")
     commit(clone.folder)
-    assert "remote: Denied: proposal 1 (refs/heads/main): use spaces" in clone.push()
+    assert "remote: Denied: request 1 (refs/heads/main): use spaces" in clone.push()
 
 
 def test_the_same_push_again_is_the_same_proposal(gate: Gate, clone: Clone) -> None:
     commit(clone.folder)
     clone.push()
-    assert "proposal 1 " in clone.push()
+    assert "request 1 " in clone.push()
     assert [held.id for held in gate.pending()] == [1]
 
 
@@ -104,7 +104,7 @@ def test_a_new_push_takes_the_place_of_the_held_one(gate: Gate, clone: Clone, up
     commit(clone.folder)
     clone.push()
     sha = commit(clone.folder)
-    assert "proposal 2" in clone.push()
+    assert "request 2" in clone.push()
     assert status(1).state == "withdrawn"
     approve(2)
     assert upstream.refs()["refs/heads/main"] == sha
@@ -115,7 +115,7 @@ def test_a_push_that_overlaps_takes_the_place_too_and_says_what_is_lost(gate: Ga
     clone.push("origin", "HEAD:a", "HEAD:b")
     commit(clone.folder)
     said = clone.push("origin", "HEAD:b")
-    assert "Proposal 1 is withdrawn" in said
+    assert "Request 1 is withdrawn" in said
     assert "it also held refs/heads/a" in said
     assert status(1).state == "withdrawn"
 

@@ -39,8 +39,8 @@ def test_upstream_moved_meanwhile_the_push_stays_held(gate: Gate, clone: Clone, 
     assert [held.id for held in gate.pending()] == [1]
     # The agent learns it and does the sensible thing.
     done = clone.git("pull", "--rebase")
-    assert "remote: Approved, but not upstream: proposal 1" in done.stderr, done.stderr
-    assert "proposal 2" in clone.push()
+    assert "remote: Approved, but not upstream: request 1" in done.stderr, done.stderr
+    assert "request 2" in clone.push()
     outcome = approve(2).outcome
     assert outcome is not None and outcome.ok
 
