@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
 
@@ -24,7 +25,7 @@ def private_dir(path: Path) -> Path:
     Raises:
         OSError: it cannot be created.
     """
-    missing = [p for p in (path, *path.parents) if not p.exists()]
-    for folder in reversed(missing):
+    missing = takewhile(lambda folder: not folder.exists(), (path, *path.parents))
+    for folder in reversed([*missing]):
         folder.mkdir(mode=0o700, exist_ok=True)
     return path
