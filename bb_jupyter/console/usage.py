@@ -71,7 +71,7 @@ def measure(records: Iterable[BottleRecord], proc: Path = Path("/proc")) -> Mapp
 def _usage(record: BottleRecord, seconds: float, memory: int) -> Usage:
     now = time.time()
     last = _looks.get(record.slug) or _Look(record.created, 0.0, Usage())
-    if now - last.at < _HOLDS and last.usage.cpu is not None:
+    if 0 <= now - last.at < _HOLDS and last.usage.cpu is not None:
         return last.usage
     # Whom the engine started in a container takes along what he used when he ends: a sum may shrink.
     cpu = max(0.0, seconds - last.seconds) / max(now - last.at, _HOLDS)
