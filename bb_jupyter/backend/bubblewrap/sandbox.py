@@ -6,6 +6,7 @@ own root instead, which is read-only in the end.
 
 from __future__ import annotations
 
+import itertools
 import marshal
 import os
 import stat
@@ -45,6 +46,8 @@ _PROC_HIDDEN = (
     "acpi", "asound", "interrupts", "kallsyms", "kcore", "keys", "kmsg", "latency_stats", "mtrr", "sched_debug", "scsi",
     "slabinfo", "timer_list", "timer_stats", "vmallocinfo",
 )  # fmt: skip
+#: A folder with so many files is not worth a mount.
+_FEW = 8
 #: Size of /dev/shm in bytes: what Docker gives by default.
 _SHM_SIZE = 64 << 20
 
@@ -99,7 +102,7 @@ def command(
         *_NAMESPACES,
         *_user(mapped),
         ("--new-session", "--as-pid-1", "--clearenv", "--hostname", hostname),
-        *_ways([*(step[-1] for step in seen), *files]),
+        *_ways((*(step[-1] for step in seen), *files)),
         *seen,
         *(("--perms", "0644", "--file", str(fd), target) for target, fd in files.items()),
         *_proc(as_root=mapped is None and os.geteuid() == 0),
@@ -115,6 +118,8 @@ def host_files() -> Iterator[tuple[str, str]]:
     for path in _ETC:
         if path.is_file():
             yield str(path), str(path)
+        elif path.is_dir():
+            yield from ((str(file), str(file)) for file in _few_files(path))
     for path in (_HERE / "etc").iterdir():
         yield f"/etc/{path.name}", str(path)
 
@@ -140,7 +145,8 @@ def _user(mapped: int | None) -> list[_Step]:
     return [("--userns-block-fd", str(mapped)), ("--cap-drop", "ALL"), *added]
 
 
-def _ways(targets: Iterable[str]) -> list[_Step]:
+@cache
+def _ways(targets: tuple[str, ...]) -> list[_Step]:
     """Make the folders above what is put in passable for all: bwrap itself makes them its own user's alone."""
     folders = {str(folder) for target in targets for folder in PurePosixPath(target).parents}
     return [("--dir", folder) for folder in sorted(folders - {"/"})]
@@ -169,7 +175,13 @@ def _merged_usr() -> tuple[_Step, ...]:
 
 
 def _etc() -> list[_Step]:
-    return [_read_only(path) for path in _ETC if path.is_dir()]
+    return [_read_only(path) for path in _ETC if path.is_dir() and not _few_files(path)]
+
+
+def _few_files(folder: Path) -> list[Path]:
+    """Return what is in a folder of files alone, and few; empty for any other."""
+    found = list(itertools.islice(folder.iterdir(), _FEW + 1))
+    return found if len(found) <= _FEW and all(path.is_file() for path in found) else []
 
 
 def _bound(bind: HostBind) -> _Step:

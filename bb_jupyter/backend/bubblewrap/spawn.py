@@ -65,7 +65,7 @@ def _start(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[by
             mapped = pipe(theirs, ours)[0] if plan.host_uid else None
             filter_fd = memory_file(theirs, seccomp.program()) if seccomp.supported() else None
             owner = _this_process(theirs)
-            files = _files(theirs)
+            files = open_files(theirs)
             argv = sandbox.command(
                 plan.spec.name,
                 disk=plan.spec.limits.disk,
@@ -93,7 +93,7 @@ def _start(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[by
         return Started(process, pid)
 
 
-def _files(theirs: ExitStack) -> dict[str, int]:
+def open_files(theirs: ExitStack) -> dict[str, int]:
     """Open what the sandbox gets copies of."""
     program, content = sandbox.guest_program()
     files = {program: memory_file(theirs, content)}
