@@ -1,3 +1,4 @@
+import { BUSY } from "./client.js";
 import { duration, h, newId, say, size } from "./dom.js";
 
 /** @typedef {import("./client.js").Approval} Approval */
@@ -23,7 +24,7 @@ export function title(approval) {
 export class Card {
   /**
    * @param {Approval} approval
-   * @param {(body: object) => Promise<Approval>} decide
+   * @param {(body: object, waits: () => void) => Promise<Approval>} decide
    */
   constructor(approval, decide) {
     this.approval = approval;
@@ -98,7 +99,8 @@ export class Card {
     try {
       this.settle(await this.decide({ verdict, token: this.approval.token, answer,
         why: answer && answer === this.why.value ? "" : this.why.value,
-        ...(verdict === "approved" && this.refs.length && refs.length < this.refs.length ? { refs } : {}) }));
+        ...(verdict === "approved" && this.refs.length && refs.length < this.refs.length ? { refs } : {}),
+      }, () => say(this.status, BUSY)));
     } catch (error) {
       say(this.status, error instanceof Error ? error.message : String(error));
       this.enable(true);

@@ -13,9 +13,6 @@ const TICK = 5_000;
 // Rows whose name can be searched for.
 const MANY = 8;
 
-const BUSY = "The kernel is busy, and this page reaches nothing else: what you ask is done when its cell ends. " +
-  "At once, in a terminal: bb-jupyter approvals, then bb-jupyter approve or deny.";
-
 /**
  * The bottles of the machine's user and what they ask: the content of the panel and of the dashboard.
  *
@@ -40,14 +37,12 @@ export class Board {
     this.note = h("div", { class: "bb-faint", role: "status" }, "Looking …");
     this.filter = h("input", { type: "search", placeholder: "Search bottles", "aria-label": "Search bottles", hidden: true,
       oninput: () => this.choose(), onkeydown: event => event.stopPropagation() });
-    this.busy = h("div", { class: "bb-alert", role: "status" });
     this.element = h("div", { class: "bb-board", onpointerleave: () => this.sweep(),
-      onfocusout: () => setTimeout(() => this.sweep()) }, this.busy, this.askedBox,
+      onfocusout: () => setTimeout(() => this.sweep()) }, this.askedBox,
       h("section", { "aria-label": "Bottles" }, h("h3", {}, "Bottles"), this.filter, this.note, this.list));
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.soon = undefined;
     this.stopHearing = client.onChange(changed => void this.changed(changed));
-    client.onWait?.(waits => say(this.busy, waits ? BUSY : ""));
     this.timers = [setInterval(() => void this.load(), SELDOM), setInterval(() => this.tick(), TICK)];
     void this.load();
   }
@@ -142,7 +137,7 @@ export class Board {
 
   /** @param {Approval} approval */
   ask(approval) {
-    const card = new Card(approval, body => this.client.ask("POST", `approvals/${approval.id}`, body));
+    const card = new Card(approval, (body, waits) => this.client.ask("POST", `approvals/${approval.id}`, body, waits));
     this.cards.set(approval.token, card);
     this.asked.append(card.element);
     return card;

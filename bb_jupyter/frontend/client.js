@@ -11,10 +11,14 @@
  *   status: number, up: number, down: number, allow: string}} Request
  * @typedef {{bottles?: string[], approvals?: string[], output?: string[], egress?: string[]}} Changed
  * @typedef {{status: number, body: any}} Answer
- * @typedef {{ask: (method: string, path: string, body?: object) => Promise<any>,
- *   onChange: (hear: (changed: Changed) => void) => () => void, onWait?: (hear: (waits: boolean) => void) => void}} Client
- *   `onWait`: tells whether questions wait for a busy kernel
+ * @typedef {{ask: (method: string, path: string, body?: object, waits?: () => void) => Promise<any>,
+ *   onChange: (hear: (changed: Changed) => void) => () => void}} Client
+ *   `waits` is called when the answer waits for a busy kernel
  */
+
+/** What to say then. */
+export const BUSY = "The kernel is busy, and this page reaches nothing else: this is done when its cell ends. " +
+  "At once, in a terminal: bb-jupyter approvals, then bb-jupyter approve, deny or stop.";
 
 /** What the other side refused, in its words. */
 export class Refused extends Error {

@@ -1,3 +1,4 @@
+import { BUSY } from "./client.js";
 import { duration, h, lineOf, newId, say, size } from "./dom.js";
 import { words } from "./events.js";
 import { Log } from "./log.js";
@@ -193,7 +194,7 @@ export class Row {
       }, SURE);
       return;
     }
-    await this.act("stopping …", "stopped", () => this.client.ask("DELETE", `bottles/${this.bottle.slug}`));
+    await this.act("stopping …", "stopped", () => this.ask("DELETE", ""));
   }
 
   /** @param {string} doing @param {string} done @param {() => Promise<any>} act */
@@ -213,8 +214,11 @@ export class Row {
   }
 
   /** @param {string} method @param {string} what @param {object} [body] */
-  ask(method, what, body) {
-    return this.client.ask(method, `bottles/${this.bottle.slug}/${what}`, body);
+  async ask(method, what, body) {
+    const path = ["bottles", this.bottle.slug, what].filter(Boolean).join("/");
+    const answer = await this.client.ask(method, path, body, () => this.status && say(this.status, BUSY));
+    if (this.status?.textContent === BUSY) say(this.status, "");
+    return answer;
   }
 
   /** Go, unless the keyboard is here.  @returns {boolean} whether it went */

@@ -21,8 +21,6 @@ class WidgetClient {
     this.waiting = new Map();
     /** @type {Set<(changed: Changed) => void>} */
     this.hearers = new Set();
-    /** @type {(waits: boolean) => void} */
-    this.tellWaiting = () => {};
     /** @type {Map<string, any>} what the kernel told without being asked */
     this.pushed = new Map();
     this.at = this.findServer();
@@ -40,15 +38,15 @@ class WidgetClient {
     }
   }
 
-  /** @param {string} method @param {string} path @param {object} [body] */
-  async ask(method, path, body) {
+  /** @param {string} method @param {string} path @param {object} [body] @param {() => void} [waits] */
+  async ask(method, path, body, waits) {
     const at = await this.at;
     if (at) return rest(at, method, path, body);
     if (method === "GET" && this.pushed.has(path)) return this.take(path);
     const number = this.number++;
     const answer = new Promise(resolve => this.waiting.set(number, resolve));
     this.model.send({ number, method, path, body: body ?? {} });
-    setTimeout(() => this.waiting.has(number) && this.tellWaiting(true), LATE);
+    setTimeout(() => this.waiting.has(number) && waits?.(), LATE);
     return unwrap(/** @type {import("./client.js").Answer} */ (await answer));
   }
 
@@ -64,7 +62,6 @@ class WidgetClient {
     if (number !== undefined) {
       this.waiting.get(number)?.({ status, body });
       this.waiting.delete(number);
-      if (!this.waiting.size) this.tellWaiting(false);
     }
     for (const [path, value] of Object.entries(pushed)) this.pushed.set(path, value);
     if (changed) for (const hear of this.hearers) hear(changed);
@@ -74,11 +71,6 @@ class WidgetClient {
   onChange(hear) {
     this.hearers.add(hear);
     return () => void this.hearers.delete(hear);
-  }
-
-  /** @param {(waits: boolean) => void} hear */
-  onWait(hear) {
-    this.tellWaiting = hear;
   }
 
   dispose() {

@@ -107,8 +107,8 @@ def test_two_tabs_show_the_same_bottles(new_lab: NewLab, bottle_name: str) -> No
     assert other.name != notebook.name
     rows[1].get_by_role("button", name="Stop").click()
     rows[1].get_by_role("button", name="Really stop?").click()
-    second.look_away()
-    for row in rows:
+    for lab, row in zip((first, second), rows, strict=True):
+        lab.look_away()
         expect(row).to_have_count(0)
 
 

@@ -1,4 +1,4 @@
-"""The dashboard in a cell: drawn by JupyterLab, as a widget that asks the server, as a widget that asks its kernel."""
+"""The dashboard in a cell: drawn by JupyterLab; where our extension is not, a widget that asks its server or kernel."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ def test_dashboard_is_drawn_live_and_outlives_its_kernel(lab: Lab, bottle_name: 
     picture(lab.page)
     lab.run("docmanager:save")
     lab.page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown()")
+    expect(row).to_contain_text("ended")
+    expect(log).to_contain_text("line 17")
+    notebook.cell(0).click()
     expect(row).to_have_count(0)
     lab.page.reload()
     again = lab.page.locator(".jp-NotebookPanel .bb-board")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -223,11 +222,3 @@ def test_narrow_and_readable_in_both_themes(new_lab: NewLab, queue: Queue, theme
     contrast, text = panel.evaluate(_LEAST_CONTRAST)
     assert contrast >= 4.5, text
     picture(lab.page)
-
-
-def test_without_the_panel_the_package_works(new_lab: NewLab, server_without_panel: Server, bottle_name: str) -> None:
-    lab = new_lab(server_without_panel)
-    notebook = lab.open(lab.server.add("%load_ext bb_jupyter", f"%%bottle {bottle_name}\necho works"))
-    notebook.run(0)
-    expect(notebook.run(1)).to_contain_text("works")
-    assert Path(lab.server.home, "state").is_dir()
