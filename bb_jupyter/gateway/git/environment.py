@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,7 @@ def git(
     timeout: float = 60.0,
     stdin: bytes = b"",
     accept: tuple[int, ...] = (0,),
+    memory: int = 0,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run one git command to its end; when its time is over, all that it started ends too.
 
@@ -120,6 +122,7 @@ def git(
         timeout: seconds.
         stdin: what it reads.
         accept: exit statuses that are no failure.
+        memory: bytes of addresses that it, and each program that it starts, may use; 0 for what this process may.
 
     Raises:
         GitFailed: another exit status, no git on this host, or the time is over.
@@ -134,6 +137,9 @@ def git(
         raise GitFailed(f"cannot run git: {error.strerror}") from None
     with process:
         try:
+            if memory:
+                with contextlib.suppress(ProcessLookupError):
+                    resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
             out, err = process.communicate(stdin, timeout)
         except BaseException as error:
             with contextlib.suppress(ProcessLookupError):

@@ -34,6 +34,8 @@ UPSTREAM: Final = ("refs/heads/", "refs/tags/")
 _SHA1: Final = 40
 #: Seconds: to ask an upstream what it has, to fetch it, to wait for another process that uses the mirror.
 _ASK, _FETCH, _LOCK = 45.0, 1800.0, 120.0
+#: Bytes of addresses for the first two: an upstream that never stops answering ends there.
+_ASK_MEMORY, _FETCH_MEMORY = 1 << 30, 8 << 30
 
 
 def mirrors_dir(slug: str) -> Path:
@@ -136,7 +138,8 @@ class Mirror:
 
     def _refresh(self, env: Mapping[str, str]) -> None:
         patterns = ("HEAD", *(f"{prefix}*" for prefix in UPSTREAM))
-        answer = git(["ls-remote", "--symref", "--", self.repo.url, *patterns], folder=self.path, env=env, timeout=_ASK)
+        command = ["ls-remote", "--symref", "--", self.repo.url, *patterns]
+        answer = git(command, folder=self.path, env=env, timeout=_ASK, memory=_ASK_MEMORY)
         head, refs = parse_refs(answer.stdout)
         if any(len(sha) != _SHA1 for sha in refs.values()):
             raise BottleError(
@@ -146,7 +149,7 @@ class Mirror:
             specs = (f"+{prefix}*:{prefix}*" for prefix in UPSTREAM)
             command = ["fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head"]
             arguments = [*command, "--", self.repo.url, *specs, f"^{DENIED}*"]
-            git(arguments, folder=self.path, env=env, timeout=_FETCH)
+            git(arguments, folder=self.path, env=env, timeout=_FETCH, memory=_FETCH_MEMORY)
         if head.startswith("refs/heads/"):
             self._git("symbolic-ref", "HEAD", head)
 
