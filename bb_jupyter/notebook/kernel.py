@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from threading import Thread
 from typing import Any
@@ -33,7 +33,7 @@ def has_page() -> bool:
     nbclient and all that is built on it (papermill, nbconvert, nbval) say no to that, every front end says yes.
     Source: Jupyter's messaging protocol 5.4, `execute_request`, `allow_stdin`.
     """
-    parent = getattr(shell(), "get_parent", dict)()
+    parent: Mapping[str, Any] = getattr(shell(), "get_parent", dict)()
     return bool(parent.get("content", {}).get("allow_stdin", True))
 
 
