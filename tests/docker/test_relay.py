@@ -239,7 +239,7 @@ def test_a_kept_bottles_desk_outlives_its_kernel_and_tells_who_attaches(
     assert _exec(api, kept.slug, f"{CURL} {GIT}/emit") == f"git-gate {kept.name} GET /emit 0\n"
     heard: list[Event] = []
     real = BottleDesk._on_event
-    monkeypatch.setattr(BottleDesk, "_on_event", lambda self, turn, event: (heard.append(event), real(self, turn, event)))
+    monkeypatch.setattr(BottleDesk, "_on_event", lambda *told: (heard.append(told[-1]), real(*told)))
     session = Session()
     held = session.attach(kept.name)
     assert held.bottle.desk.state == "open"
