@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +16,7 @@ from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.approvals import Proposal
 from bb_jupyter.held_bottle import HeldBottle
 from tests.agents.endpoint import ModelEndpoint
+from tests.tools.desk import desk_pid
 
 TOOLS = ("request_host", "ask", "propose_file", "report", "decisions")
 
@@ -51,6 +54,16 @@ def test_the_model_asks_and_the_humans_answer_reaches_it(bottle: HeldBottle, end
     assert "The human answered: blue They say: it is nicer" in said
     _, body = endpoint.requests[-1]
     assert "The human answered: blue" in str(body), "the model hears it"
+
+
+def test_an_agent_asks_by_the_desk_that_took_over(bottle: HeldBottle, endpoint: ModelEndpoint) -> None:
+    """Codex does not start at all without its human's server."""
+    restarted = threading.Event()
+    bottle.bottle.desk.events.append(lambda event: event["event"] == "desk-restarted" and restarted.set())
+    os.kill(desk_pid(bottle), signal.SIGKILL)
+    assert restarted.wait(60)
+    endpoint.commands = [("ask", {"question": "Still there?"})]
+    assert "The human answered: yes" in answer(work(bottle, lambda proposal: api.approve(proposal.id, answer="yes")))
 
 
 def test_the_tools_are_listed_by_the_agent(bottle: HeldBottle, endpoint: ModelEndpoint, agent: str) -> None:
