@@ -7,7 +7,9 @@ Python name is never offered where an option is wanted.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def _matcher(context: CompletionContext) -> SimpleMatcherResult:
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     if equals:
         before, word = [*before, option], value
-    found = [text for text in candidates(line[1], before) if text.startswith(word)]
+    found = [text for text in candidates(line[1], before, word) if text.startswith(word)]
     completions = [SimpleCompletion(text, type="keyword") for text in found]
     return {"completions": completions, "suppress": True, "matched_fragment": word, "ordered": True}
 
@@ -56,22 +58,23 @@ def _is_line(context: CompletionContext) -> bool:
     return not context.text_until_cursor.lstrip().startswith("%%")
 
 
-def candidates(magic: str, before: list[str]) -> list[str]:
+def candidates(magic: str, before: list[str], word: str = "") -> list[str]:
     """Return what may come next.
 
     Args:
         magic: `%bottle` or one of the cell magics.
         before: the words between the magic and the cursor's word.
+        word: what there is of the cursor's word: paths are looked up where it leads.
     """
     from bb_jupyter.notebook import commands
 
     if magic.startswith("%%"):
-        return _of_parser(_cell_parser(magic), before)
+        return _of_parser(_cell_parser(magic), before, word)
     if not before:
         return list(commands.commands())
     if before[0] not in commands.commands():
         return []
-    return _of_parser(commands.parser(before[0]), before[1:])
+    return _of_parser(commands.parser(before[0]), before[1:], word)
 
 
 def _cell_parser(magic: str) -> Parser:
@@ -82,10 +85,11 @@ def _cell_parser(magic: str) -> Parser:
     return others.get(magic, cell_parser)()
 
 
-def _of_parser(parser: Parser, before: list[str]) -> list[str]:
+def _of_parser(parser: Parser, before: list[str], word: str) -> list[str]:
     options = parser.options()
     if before and before[-1] in options and options[before[-1]].nargs != 0:
-        return _values(options[before[-1]].dest)
+        dest = options[before[-1]].dest
+        return _answers(dest, before[0]) if dest in _ASKED else [*_values(dest), *_files(dest, word)]
     named = [word for word in before if not word.startswith("-")]
     wanted = [action.dest for action in parser.positionals()]
     flags = sorted(option for option in options if option.startswith("--"))
@@ -93,7 +97,34 @@ def _of_parser(parser: Parser, before: list[str]) -> list[str]:
         return [*_values("name"), *flags]
     if named and "hosts" in wanted:
         return [*_denied_hosts(named[0]), *flags]
-    return [*_values("".join(wanted[len(named) : len(named) + 1])), *flags]
+    dest = "".join(wanted[len(named) : len(named) + 1])
+    return [*_values(dest), *_files(dest, word), *flags]
+
+
+def _files(dest: str, word: str) -> list[str]:
+    """Return the files and folders of this host that a path may go on with."""
+    folder, slash, _ = word.rpartition("/")
+    if dest not in _PATHS or ":" in word:
+        return []
+    try:
+        entries = sorted(Path(folder + slash or ".").expanduser().iterdir())
+    except (OSError, RuntimeError):
+        return []
+    return [f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}" for entry in entries]
+
+
+def _answers(dest: str, id_: str) -> list[str]:
+    """Return the answers to a request that it names itself; none that would look like something else."""
+    from bb_jupyter import approvals
+    from bb_jupyter.notebook.visible import one_line
+
+    content = next((proposal.content for proposal in approvals.pending() if str(proposal.id) == id_), {})
+    if dest == "answer":
+        known = [str(choice) for choice in content.get("choices") or ()]
+    else:
+        refs = [str(ref.get("name")) for ref in content.get("refs") or () if isinstance(ref, dict)]
+        known = [ref.removeprefix("refs/heads/") for ref in refs]
+    return [shlex.quote(text) for text in known if text and one_line(text) == text]
 
 
 def _values(dest: str) -> list[str]:
@@ -169,6 +200,8 @@ def _experiments() -> Iterable[str]:
     return [index.parent.name for index in (bot_bottle_home() / "experiments").glob("*/index.sqlite")]
 
 
+#: Options and arguments that take a path of this host, and those that answer a request.
+_PATHS, _ASKED = frozenset({"copy", "to", "source", "target"}), frozenset({"answer", "ref"})
 #: Where the values of an option or argument come from; what is missing here has none to offer.
 _SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "name": _bottles,

@@ -214,8 +214,11 @@ def test_numbers_and_bottles_complete_and_mistakes_are_two_lines(
     for line in ("%bottle approve ", "%bottle deny "):
         assert "1" in second.complete(line)["matches"]
     assert "gone" in second.complete("%bottle approvals ")["matches"]
+    assert second.complete("%bottle approve 1 --ref ")["matches"] == ["main"]
+    queue.propose("question", {"question": "?", "choices": ["blue", "light red", "r\u202eed"]})
+    assert second.complete("%bottle approve 2 --answer ")["matches"] == ["blue", "'light red'"]
     for line, words in {
-        "%bottle approve 2": "there is no request 2",
+        "%bottle approve 3": "there is no request 3",
         "%bottle approve x": "not a number",
         "%bottle approve 1 --ref mian": "Did you mean 'main'?",
         "%bottle approve 1 --answer x": "is no question",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.kernel.conftest import NewNotebook
@@ -56,6 +58,14 @@ def test_completion_offers_ours_alone(notebook: Notebook, bottle_name: str) -> N
     assert matches(notebook, "%%bottle demo --backend=d") == ["docker"]
     assert "--dry-run" in matches(notebook, "%bottle cleanup --d")
     assert matches(notebook, f"%bottle cp there {bottle_name[:3]}") == [f"{bottle_name}:"]
+
+
+def test_completion_knows_paths_of_this_host(notebook: Notebook, tmp_path: Path) -> None:
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "table.csv").touch()
+    folder = tmp_path / "data"
+    assert matches(notebook, f"%%bottle demo --copy {folder}/") == [f"{folder}/deep/", f"{folder}/table.csv"]
+    assert matches(notebook, f"%bottle cp {tmp_path}/da") == [f"{folder}/"]
 
 
 def test_completion_knows_manifests(notebook: Notebook) -> None:
