@@ -68,13 +68,14 @@ class Finished:
         return done.stdout
 
 
-def judge(job: Job, finished: Finished, wait: Wait) -> Verdict:
+def judge(job: Job, finished: Finished, wait: Wait, launched: Callable[[str], object]) -> Verdict:
     """Say whether a run did its task.
 
     Args:
         job: the run.
         finished: what the agent left.
         wait: reads an execution to its end, or until the run is cancelled.
+        launched: is told the slug of a second bottle.
 
     Raises:
         BottleError: a bottle failed, which says nothing about the run.
@@ -85,7 +86,7 @@ def judge(job: Job, finished: Finished, wait: Wait) -> Verdict:
     if not isinstance(check, Check):
         return _by_function(check(finished))
     if check.hidden:
-        return _by_hidden_tests(job, check, finished, wait)
+        return _by_hidden_tests(job, check, finished, wait, launched)
     command = ["sh", "-c", check.command]
     return _verdict(wait(finished.bottle.exec(command, cwd=WORK, env=finished.env, timeout=CHECK_TIME)))
 
@@ -112,13 +113,19 @@ def _by_function(found: object) -> Verdict:
     return Verdict(bool(found))
 
 
-def _by_hidden_tests(job: Job, tests: Check, finished: Finished, wait: Wait) -> Verdict:
-    """Copy out what the agent left, end its bottle, and test the copy in another one."""
+def _by_hidden_tests(
+    job: Job, tests: Check, finished: Finished, wait: Wait, launched: Callable[[str], object]
+) -> Verdict:
+    """Copy out what the agent left, end its bottle, and test the copy in another one, which has what bytes are left."""
+    used = finished.bottle.bottle.network.sync()
     with tempfile.TemporaryDirectory(prefix="bb-judged-") as folder:
         finished.bottle.cp_out(WORK, Path(folder, WORK))
         finished.bottle.stop()
         options = starting.launch_options(job.definition, "", tests.bottle, tests.image)
         with current().launch(job.bottle_name(f"c{secrets.token_hex(2)}"), options) as second:
+            launched(second.slug)
+            if job.most_egress is not None:
+                second.bottle.network.limit_egress(max(0, job.most_egress - used))
             second.cp_in(Path(folder, WORK), WORK)
             second.cp_in(starting.tree(job, job.tests[job.spec.prompt]), TESTS)
             env = {**finished.env, "WORK": f"{second.plan.guest_home}/{WORK}"}

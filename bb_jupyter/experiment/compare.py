@@ -2,10 +2,10 @@
 
 Pass rates have Wilson's score interval (E. B. Wilson, 1927; recommended for small samples by Brown, Cai and DasGupta,
 "Interval Estimation for a Binomial Proportion", Statistical Science 16, 2001).  Runs of two groups that share all else
-(agent, prompt, bottle, parameters, repeat; of two agents the seed, too) are pairs; the difference of their pass rates has the
-adjusted Wald interval of D. G. Bonett and R. M. Price ("Adjusted Wald Confidence Interval for a Difference of Binomial
-Proportions Based on Paired Data", Journal of Educational and Behavioral Statistics 37, 2012), and McNemar's exact
-test.
+(agent, prompt, bottle, parameters, repeat; of two agents the seed, too) are pairs; the difference of their pass rates
+has the adjusted Wald interval of D. G. Bonett and R. M. Price ("Adjusted Wald Confidence Interval for a Difference of
+Binomial Proportions Based on Paired Data", Journal of Educational and Behavioral Statistics 37, 2012), and McNemar's
+exact test.
 
 All of it is about these tasks: repeats tell how much chance there is in each, not what would happen on other tasks.
 No p is corrected for how many pairs of groups are looked at: of many, some are uneven by chance.

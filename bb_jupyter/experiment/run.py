@@ -78,6 +78,7 @@ class _Trial:
         self._changed: tuple[str, ...] | None = None
         self._verdict: Verdict | None = None
         self._egress: dict[str, int] = {}
+        self._slugs: list[str] = []
 
     def close(self) -> None:
         self._file.close()
@@ -87,6 +88,7 @@ class _Trial:
         with self._timed("launch"):
             held = starting.start(self._job)
             stack.callback(held.stop)
+        self._slugs.append(held.slug)
         self._facts = _facts(held)
         if self._job.most_egress is not None:
             held.bottle.network.limit_egress(self._job.most_egress)
@@ -100,12 +102,14 @@ class _Trial:
         if not self._stopped:
             with self._timed("check"):
                 finished = check.Finished(held, self._job.spec, result, self._job.check_env, self._failure)
-                self._verdict = check.judge(self._job, finished, check.waiting(self._watch.cancelled))
+                self._verdict = check.judge(
+                    self._job, finished, check.waiting(self._watch.cancelled), self._slugs.append
+                )
                 self._write("check.txt", self._verdict.detail)
         with self._timed("record"):
             self._count_egress(held)
             held.stop()
-            self._note_egress(held.plan.slug)
+            self._note_egress()
 
     def outcome(self) -> Outcome:
         """Return how it ended."""
@@ -214,8 +218,8 @@ class _Trial:
         for path in paths[:1]:
             shutil.rmtree(path.parent, ignore_errors=True)
 
-    def _note_egress(self, slug: str) -> None:
-        records = history(slug)
+    def _note_egress(self) -> None:
+        records = [record for slug in self._slugs for record in history(slug)]
         self._egress = _summary(records)
         self._write("egress.jsonl", "".join(json.dumps(asdict(record), default=str) + "\n" for record in records))
 

@@ -80,9 +80,8 @@ def test_within_its_bytes_a_run_is_left_alone(new: New, home: Path, server: Thre
 
 def test_the_whole_experiment_keeps_to_its_bytes(new: New, home: Path, server: ThreadingHTTPServer) -> None:
     bottle_to(server, home)
-    done = new(bottles="web", prompts=_FETCH, repeats=12, budget={"egress": "3m"}).run(workers=1)
-    counted = sum(run.counted for run in done.runs())
-    assert "egress" in done.stopped and 2 <= counted < 12
+    done = new(bottles="web", prompts=_FETCH, repeats=12, budget={"egress": "1500k"}).run(workers=1)
+    assert "egress" in done.stopped and sum(run.counted for run in done.runs()) == 1
     assert len(load("demo").runs()) == 12
 
 
@@ -99,6 +98,20 @@ def test_the_whole_experiment_keeps_to_its_bytes_while_they_flow(
     assert 3 << 20 < used <= workers * ((3 << 20) + (1 << 20)), "each run's gateway knows what is left"
     assert done.resume(workers=1).stopped == done.stopped
     assert max(run.attempts for run in done.runs()) == 1, "nothing begins when all is used up"
+
+
+def test_hidden_tests_have_what_bytes_are_left(
+    new: New, home: Path, server: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    """What the agent left may run there, too."""
+    bottle_to(server, home)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "t.sh").write_text(_FETCH_ENDLESS)
+    check = {"command": "sh t.sh; exit 1", "hidden": str(tmp_path / "tests"), "bottle": "web"}
+    done = new(bottles="web", prompts=_FETCH, check=check, limits={"egress": "3m"}).run()
+    (run,) = done.runs()
+    assert run.outcome and run.state == "failed" and run.outcome.egress["requests"] == 2
+    assert 3 << 20 < run.outcome.egress["down"] < 4 << 20
 
 
 def test_a_run_has_its_time(new: New) -> None:
