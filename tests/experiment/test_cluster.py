@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,10 +22,35 @@ distributed = pytest.importorskip("distributed")
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.timeout(600)]
 
 
-@pytest.fixture
-def client(home: Path) -> Iterator[distributed.Client]:
+@contextlib.contextmanager
+def a_cluster(home: Path) -> Iterator[distributed.Client]:
     options = {"n_workers": 3, "threads_per_worker": 1, "dashboard_address": None, "local_directory": str(home)}
     with distributed.LocalCluster(processes=True, **options) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def own_client(home: Path) -> Iterator[distributed.Client]:
+    """A cluster that the test may damage."""
+    with a_cluster(home) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[Path]:
+    """The home of the shared cluster's workers: another one than the tests', as on another host."""
+    with TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def client(far: Path) -> Iterator[distributed.Client]:
+    """A cluster for all tests that leave it whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BOT_BOTTLE_HOME", str(far))
+        stack = contextlib.ExitStack()
+        client = stack.enter_context(a_cluster(far))
+    with stack:
         yield client
 
 
@@ -36,7 +63,7 @@ def bottles(home: Path) -> list[str]:
     return [line for line in leftovers(home) if "state" in line or "bwrap" in line or "guest" in line]
 
 
-def test_one_worker_is_killed_and_every_run_counts_once(new: New, client: distributed.Client, home: Path) -> None:
+def test_one_worker_is_killed_and_every_run_counts_once(new: New, own_client: distributed.Client, home: Path) -> None:
     heard: dict[str, set[str]] = {}
     killed: list[str] = []
 
@@ -45,7 +72,7 @@ def test_one_worker_is_killed_and_every_run_counts_once(new: New, client: distri
             if state == "running" and (events := experiment[run].events):
                 heard.setdefault(run, set()).add(str(events))
         if progress.count("passed") >= 3 and not killed:
-            address, pid = next(iter(client.run(os.getpid).items()))
+            address, pid = next(iter(own_client.run(os.getpid).items()))
             os.kill(pid, signal.SIGKILL)
             killed.append(address)
 
@@ -55,7 +82,7 @@ def test_one_worker_is_killed_and_every_run_counts_once(new: New, client: distri
         check="cmp solver.py copy.py",
         repeats=14,
     )
-    experiment.run(client, on_tick=kill_one)
+    experiment.run(own_client, on_tick=kill_one)
     runs = experiment.runs()
     assert killed and len(runs) == 14
     assert all(run.passed and run.counted for run in runs)
@@ -66,7 +93,7 @@ def test_one_worker_is_killed_and_every_run_counts_once(new: New, client: distri
     assert bottles(home) == []
 
 
-def test_cancelling_reaches_every_worker(new: New, client: distributed.Client, home: Path) -> None:
+def test_cancelling_reaches_every_worker(new: New, client: distributed.Client, far: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.count("running") == 3 and not progress.stopping:
             raise KeyboardInterrupt
@@ -74,7 +101,7 @@ def test_cancelling_reaches_every_worker(new: New, client: distributed.Client, h
     experiment = new(prompts="sleep 300", repeats=9)
     with pytest.raises(KeyboardInterrupt):
         experiment.run(client.get_executor(), on_tick=interrupt)
-    assert bottles(home) == []
+    assert bottles(far) == []
     assert not any(run.counted for run in experiment.runs())
     assert sum(run.reason == "interrupted" for run in experiment.runs()) >= 3
     assert client.submit(int).result(timeout=60) == 0, "the cluster is the user's, and still works"
@@ -99,10 +126,10 @@ def test_hidden_tests_python_checks_and_bottles_of_cells_travel(
     ]
 
 
-def test_a_budget_holds_on_a_cluster(new: New, client: distributed.Client, home: Path) -> None:
+def test_a_budget_holds_on_a_cluster(new: New, client: distributed.Client, far: Path) -> None:
     done = new(prompts={"quick": "true", "slow": "sleep 300"}, limits={"time": "2s"}).run(client)
     assert [run.state for run in done.runs()] == ["passed", "stopped"]
-    assert bottles(home) == []
+    assert bottles(far) == []
 
 
 def test_a_client_that_is_asynchronous_is_refused(new: New) -> None:

@@ -37,7 +37,7 @@ def attach(slug: str) -> Iterator[SmolmachinesBottle]:
     connection = sdk.connection(record.details["target"])
     with sdk.errors(f"look for bottle {slug}", name=record.name):
         found = [each for each in Machine.list(connection, labels.mine(slug)) if each.name == machine_name(slug)]
-        if not found or found[0].state not in ("running", "started"):
+        if not found or found[0].state not in sdk.ALIVE:
             raise sdk.gone(record.name)
         machine = Machine.open(found[0].id, connection)
     plan = _plan(record, record.details["attach"])

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 _WITH_REQUEST = 64 << 10
 #: How often a kill is tried, and the seconds between.
 _KILLS, _KILL_PAUSE = 20, 0.25
-#: States of a machine in which commands run.
-_ALIVE = frozenset({"running", "started"})
 
 
 class SmolmachinesBottle(Bottle):
@@ -66,7 +64,7 @@ class SmolmachinesBottle(Bottle):
         """Whether its machine runs; one that cannot be asked just now is not given up for that."""
         try:
             with sdk.errors("look at the machine", name=self.name):
-                return self.machine.state() in _ALIVE
+                return self.machine.state() in sdk.ALIVE
         except BottleGone:
             return False
         except BackendUnavailable:

@@ -10,9 +10,6 @@ from bb_jupyter.backend.smolmachines import labels, sdk
 from bb_jupyter.backend.smolmachines.bottle_plan import machine_name
 from bb_jupyter.backend.smolmachines.sdk import Target
 
-#: States of a machine that runs.
-_ALIVE = frozenset({"running", "started"})
-
 
 @dataclass(frozen=True)
 class Listed:
@@ -58,7 +55,7 @@ def machines(where: Target) -> list[Listed]:
         own = labelled if labelled and machine_name(labelled.slug) == machine.name else None
         agent = _of_record(record) if record else own
         if agent:
-            listed.append(Listed(where, machine.id, machine.state in _ALIVE, agent))
+            listed.append(Listed(where, machine.id, machine.state in sdk.ALIVE, agent))
     return listed
 
 

@@ -24,6 +24,8 @@ _TARGETS: tuple[Target, ...] = ("local", "cloud")
 VARIABLE = "BOT_BOTTLE_SMOL_TARGET"
 #: The cloud's API key, and its address (both read by the SDK).
 TOKEN, URL = "SMOL_CLOUD_TOKEN", "SMOL_CLOUD_URL"
+#: States of a machine in which commands run.
+ALIVE = frozenset({"running", "started"})
 #: Seconds that a command of ours may take which does next to nothing.
 SHORT = 60.0
 _INSTALL = "pip install 'bb-jupyter[smolmachines]'"
