@@ -43,6 +43,7 @@ class Events:
 
     def set_secrets(self, secrets: Iterable[str]) -> None:
         """Mask these values in every later line."""
+        self.flush()
         self._masker = Masker(secrets)
 
     def set_main(self, writer: asyncio.StreamWriter | None) -> None:
@@ -65,15 +66,18 @@ class Events:
 
     def line(self, event: str, **fields: object) -> bytes:
         """Return one event as a line; fields that are ``None`` are left out, long texts cut."""
+        return self._masker.mask(self._unmasked(event, fields))
+
+    def _unmasked(self, event: str, fields: dict[str, object]) -> bytes:
         record: dict[str, object] = {"event": event, "time": round(time.time(), 3), "generation": self.generation}
         for key, value in fields.items():
             if value is not None:
                 record[key] = value[:_LONGEST_TEXT] if isinstance(value, str) and key != "ca_pem" else value
-        return self._masker.mask(_as_json(record).encode()) + b"\n"
+        return _as_json(record).encode() + b"\n"
 
     def emit(self, event: str, **fields: object) -> None:
         """Report one event, within this turn of the event loop; the end of a flow may wait for company."""
-        self._waiting.append(self.line(event, **fields))
+        self._waiting.append(self._unmasked(event, fields))
         loop = asyncio.get_running_loop()
         if event != "egress-end":
             if not self._soon:
@@ -87,13 +91,15 @@ class Events:
         self._soon = False
         if not self._waiting:
             return
+        lines, self._waiting = self._waiting, []
+        data = b"".join(lines)
+        if self._masker.finds(data):
+            lines = [self._masker.mask(line) for line in lines]
+            data = b"".join(lines)
         if self._main is None and not self._extra:
-            self._dropped += max(0, len(self._missed) + len(self._waiting) - _MOST_MISSED)
-            self._missed += self._waiting
-            self._waiting.clear()
+            self._dropped += max(0, len(self._missed) + len(lines) - _MOST_MISSED)
+            self._missed += lines
             return
-        data = b"".join(self._waiting)
-        self._waiting.clear()
         if self._main is not None and not self._main.is_closing():
             self._main.write(data)
         for writer in [*self._extra]:

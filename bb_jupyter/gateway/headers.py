@@ -52,12 +52,26 @@ _CREDENTIALS: Final = frozenset(
     }
 )
 # Range answers would let a reflected credential be read in pieces too short to be recognised.
-_OF_WHOLE_ANSWERS: Final = frozenset({"accept-encoding", "if-range", "range", "request-range"})
+_OF_WHOLE_ANSWERS: Final = frozenset({"accept-charset", "accept-encoding", "if-range", "range", "request-range"})
 # A cookie stands for the credential that it was given for, and could not be sent back anyway.
 _FROM_SERVER_WITH_AUTH: Final = _HOP_BY_HOP | {"set-cookie", "set-cookie2"}
 # Fields by which some servers let a request be another one than its first line says.
 _METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
 _PATH_OVERRIDES: Final = frozenset({"x-original-uri", "x-original-url", "x-rewrite-url"})
+# What proxies say of the way that a request came, by which some servers choose whom it is for; no bottle is a proxy.
+_OF_THE_WAY: Final = frozenset(
+    {
+        "forwarded",
+        "x-forwarded-host",
+        "x-forwarded-path",
+        "x-forwarded-prefix",
+        "x-forwarded-server",
+        "x-forwarded-uri",
+        "x-host",
+        "x-http-host-override",
+        "x-original-host",
+    }
+)
 _WEBSOCKET: Final = "sec-websocket-"
 
 
@@ -89,7 +103,7 @@ def _end_to_end(headers: CIMultiDictProxy[str], drop: frozenset[str]) -> list[tu
 
 @lru_cache(maxsize=64)
 def _kept_from_server(auth_header: str, *, masked: bool) -> frozenset[str]:
-    drop = _HOP_BY_HOP | {"host"}
+    drop = _HOP_BY_HOP | _OF_THE_WAY | {"host"}
     if masked:
         drop |= _OF_WHOLE_ANSWERS
     return drop | _CREDENTIALS | {_plain(auth_header)} if auth_header else drop
@@ -107,7 +121,8 @@ def to_upstream(
         websocket: leave out what the WebSocket library sets itself.
     """
     drop = _kept_from_server(route.auth.header if route.auth else "", masked=masked)
-    kept = _end_to_end(headers, drop)
+    # One length, not a second one for servers that take an underscore for a hyphen.
+    kept = [item for item in _end_to_end(headers, drop) if item[0].lower() != "content_length"]
     if websocket:
         kept = [item for item in kept if not item[0].lower().startswith(_WEBSOCKET)]
     if masked:

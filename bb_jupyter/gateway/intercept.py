@@ -131,7 +131,8 @@ def _encoding(answer: aiohttp.ClientResponse) -> str:
 
 def _can_be_masked(answer: aiohttp.ClientResponse) -> bool:
     """Say whether a body comes as it is, or in an encoding that has been undone."""
-    return _encoding(answer) in ("", "identity", *_DECODABLE)
+    transfer = ",".join(answer.headers.getall("Transfer-Encoding", ())).strip().lower()
+    return transfer in ("", "chunked") and _encoding(answer) in ("", "identity", *_DECODABLE)
 
 
 async def _reply(

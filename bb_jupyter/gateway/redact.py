@@ -14,6 +14,16 @@ from typing import Final
 from urllib.parse import quote, quote_plus
 
 _SHORTEST_DERIVED: Final = 8
+_SHORTEST_CORE: Final = 6
+# How templates, serialisers and loggers write what is neither letter nor digit: all of it, or certain characters
+# (Mustache, Underscore, Handlebars, .NET, quoted-printable).
+_ESCAPES: Final = (
+    *((r"[^0-9A-Za-z]", escape) for escape in ("%{:02X}", "%{:02x}", "%25{:02X}", "\\x{:02x}", "\\x{:02X}")),
+    *((r"[^0-9A-Za-z]", escape) for escape in ("\\u{:04x}", "\\u{:04X}", "&#{};", "&#x{:x};", "&#x{:X};")),
+    *((characters, "&#x{:X};") for characters in ("[/=]", "/", "=", r"\+")),
+    (r"\+", "\\u{:04X}"),
+    ("=", "={:02X}"),
+)
 
 
 def _base64_forms(secret: bytes) -> Iterable[bytes]:
@@ -25,15 +35,30 @@ def _base64_forms(secret: bytes) -> Iterable[bytes]:
         yield from (stable, stable.translate(bytes.maketrans(b"+/", b"-_")))
 
 
+def _escaped(secret: str) -> Iterable[str]:
+    """Yield the secret as texts hold it that quote it in their own syntax."""
+    for characters, escape in _ESCAPES:
+        yield "".join(escape.format(ord(one)) if re.match(characters, one) else one for one in secret)
+    for text in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+        yield from (text, re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), text), text.replace("%", "%25"))
+    quoted = json.dumps(secret)[1:-1]
+    yield from (quoted, quoted.replace("/", "\\/"), html.escape(secret), secret.lower(), secret.upper())
+
+
 def _forms(secret: str) -> set[bytes]:
     """Return the byte strings that reveal a secret."""
     raw = secret.encode()
-    texts = {quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1], html.escape(secret)}
-    texts |= {re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), text) for text in texts}
-    texts |= {json.dumps(secret)[1:-1].replace("/", "\\/"), raw.hex(), raw.hex().upper()}
-    derived = {text.encode() for text in texts} | {*_base64_forms(raw)}
-    derived |= {secret.encode("utf-16-le"), secret.encode("utf-16-be")}  # a client can ask for a charset
+    derived = {text.encode() for text in _escaped(secret)} | {*_base64_forms(raw)}
+    derived |= {raw.hex().encode(), raw.hex().upper().encode()}
+    # A client can ask for a charset.  Without its last bytes, either order of UTF-16 and of UTF-32 holds the text.
+    derived |= {secret.encode("utf-16-le")[:-1], secret.encode("utf-32-le")[:-3], secret.encode("cp037", "ignore")}
     return {raw} | {form for form in derived if len(form) >= _SHORTEST_DERIVED}
+
+
+def _needles(secret: str, forms: set[bytes]) -> set[bytes]:
+    """Return the fewest byte strings without which none of the forms is there: most hold the secret's longest word."""
+    core = max(re.findall("[0-9A-Za-z]+", secret), key=len, default="").encode()
+    return {core if len(core) >= _SHORTEST_CORE and core in form else form for form in forms}
 
 
 class Masker:
@@ -44,10 +69,11 @@ class Masker:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms: set[bytes] = set().union(*(_forms(secret) for secret in secrets if secret))
+        of_each = {secret: _forms(secret) for secret in secrets if secret}
+        forms: set[bytes] = set().union(*of_each.values())
         ordered = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
-        self._forms = tuple(ordered)
+        self._needles = tuple(set().union(*(_needles(*each) for each in of_each.items())))
         self._prefixes = frozenset(form[:size] for form in forms for size in range(1, len(form)))
         self._firsts = frozenset(form[0] for form in forms)
         self._shortest = min((len(form) for form in forms), default=0)
@@ -57,17 +83,18 @@ class Masker:
         return f"{type(self).__name__}({'active' if self._pattern else 'empty'})"
 
     def finds(self, data: bytes) -> bool:
-        """Say whether a secret is in *data*; ten times as fast as the pattern, and nearly always all that is needed."""
-        if len(data) < self._shortest:
+        """Say whether a secret is in *data*; ten times as fast as the pattern by itself, which is hardly ever asked."""
+        if self._pattern is None or len(data) < self._shortest:
             return False
-        for form in self._forms:  # noqa: SIM110 - any() of a generator takes three times as long
-            if form in data:
-                return True
+        for needle in self._needles:
+            if needle in data:
+                return self._pattern.search(data) is not None
         return False
 
     def position(self, data: bytes) -> int:
         """Return where the first secret in *data* begins; -1 for none."""
-        return min((at for form in self._forms if (at := data.find(form)) >= 0), default=-1)
+        match = self._pattern.search(data) if self._pattern and self.finds(data) else None
+        return match.start() if match else -1
 
     def mask(self, data: bytes) -> bytes:
         """Return *data*, of the same length, with every secret in it replaced by asterisks."""

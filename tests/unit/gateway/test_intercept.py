@@ -65,10 +65,19 @@ def test_answer_compressed_against_the_request_is_decoded_and_masked(proxy: Prox
     assert b"Bearer ****" in body
 
 
-def test_an_answer_that_may_be_read_in_two_ways_is_not_passed_on(proxy: Proxy) -> None:
-    answer, body = proxy.get("auth.test", "/twice")
+@pytest.mark.parametrize("target", ["/twice", "/packed"])
+def test_an_answer_that_may_be_read_in_two_ways_is_not_passed_on(proxy: Proxy, target: str) -> None:
+    answer, body = proxy.get("auth.test", target)
     assert answer.status == 502
     assert b"encoding" in body
+
+
+def test_nothing_is_sent_on_that_could_mean_another_host_or_length(proxy: Proxy, upstream: Upstream) -> None:
+    told = {"Forwarded": "host=evil", "X-Forwarded-Host": "evil", "x_forwarded_prefix": "/evil", "Content_Length": "0"}
+    assert proxy.get("any.test", "/echo", "POST", body=b"1234", headers=told)[0].status == 200
+    headers = upstream.requests[-1][2]
+    assert headers["Content-Length"] == "4"
+    assert not {name.title().replace("_", "-") for name in told} & {*headers} - {"Content-Length"}
 
 
 def test_what_a_host_shows_of_its_credential_is_masked_on_its_other_routes(

@@ -7,6 +7,7 @@ import ssl
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -99,6 +100,24 @@ def test_masks_work_across_any_chunk_border(cuts: list[int], before: bytes, afte
     assert raw not in out
     assert base64.b64encode(raw)[:-4] not in out
     assert out.count(b"*") >= 4 * len(raw)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda c: f"%{ord(c):02x}", lambda c: f"%25{ord(c):02X}", lambda c: f"&#{ord(c)};", lambda c: f"&#x{ord(c):X};",
+        lambda c: f"\\u{ord(c):04x}", lambda c: f"\\x{ord(c):02x}", lambda c: {"/": "&#x2F;", "=": "&#x3D;"}.get(c, c),
+        lambda c: {"+": "\\u002B"}.get(c, c), lambda c: {"+": "&#x2B;"}.get(c, c), lambda c: {"=": "=3D"}.get(c, c),
+        str.upper, str.lower,
+    ],
+)  # fmt: skip
+def test_what_quotes_a_secret_in_its_own_syntax_is_masked(shown: Callable[[str], str]) -> None:
+    secret = "sk-Ab/Cd+Ef=0123456789_xyz.End"
+    text = "".join(c if c.isalnum() and shown not in (str.upper, str.lower) else shown(c) for c in secret).encode()
+    masker = Masker([secret, "another-Secret/value"])
+    assert masker.mask(b'{"' + text + b'"}') == b'{"' + b"*" * len(text) + b'"}'
+    assert (masker.position(b"at " + text), masker.position(b"0123456789 End")) == (3, -1)
+    assert not masker.finds(b"a word of it alone: 0123456789")
 
 
 def test_masks_hold_nothing_back_needlessly() -> None:

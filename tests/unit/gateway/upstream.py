@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import html
 import json
 import ssl
 import threading
@@ -87,6 +88,12 @@ class Upstream:
         forms = [raw, base64.b64encode(raw), base64.b64encode(b"u:" + raw), base64.urlsafe_b64encode(b"xy" + raw)]
         forms += [value.encode("utf-16-le"), value.encode("utf-16-be")]
         forms += [urllib.parse.quote(value, safe="").encode(), raw.hex().encode(), json.dumps(value).encode()]
+        forms += [
+            value.encode("utf-32-le"),
+            raw.lower(),
+            raw.upper(),
+            html.escape(value).replace("/", "&#x2F;").encode(),
+        ]
         body = b"\n".join(b"<" + form + b">" for form in forms)
         reply = web.StreamResponse(headers={"X-Echo": value, "Content-Length": str(len(body))}, reason="OK")
         await reply.prepare(request)
@@ -106,6 +113,15 @@ class Upstream:
         return web.Response(
             body=body, headers=CIMultiDict([("Content-Encoding", "identity"), ("Content-Encoding", "gzip")])
         )
+
+    async def _on_packed(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Compress for the transfer, which nobody asked for (RFC 9112, 7)."""
+        body = gzip.compress(request.headers.get("Authorization", "none").encode() * 50)
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+        assert request.transport
+        request.transport.write(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        request.transport.close()
+        return web.Response()
 
     async def _on_cookie(self, request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(text="fine", headers={"Set-Cookie": "session=1234"})
