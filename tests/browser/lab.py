@@ -156,8 +156,9 @@ class Lab:
         self.page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
 
     def look_away(self) -> None:
-        """Move the pointer to where nothing is; under it nothing of ours goes."""
+        """Take pointer and focus away: nothing of ours goes while somebody is at it."""
         self.page.mouse.move(0, 0)
+        self.page.evaluate("document.activeElement?.blur()")
 
     def show_panel(self) -> Locator:
         """Open the sidebar."""

@@ -33,7 +33,7 @@ def test_dashboard_is_drawn_live_and_outlives_its_kernel(lab: Lab, bottle_name: 
     lab.page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown()")
     expect(row).to_contain_text("ended")
     expect(log).to_contain_text("line 17")
-    notebook.cell(0).click()
+    lab.look_away()
     expect(row).to_have_count(0)
     lab.page.reload()
     again = lab.page.locator(".jp-NotebookPanel .bb-board")
