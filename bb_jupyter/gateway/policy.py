@@ -81,12 +81,14 @@ class Policy:
         if found:
             return found
         known = [route for route in self.routes if specificity(route.host, host)]
-        hint = f"%bottle allow {{name}} {host}"
+        hint = f"%bottle allow {{name}} {host}" + ("" if port in (80, 443) else f":{port}")
+        if known and (scheme == "http" or port == 80):  # by hand one can allow https alone
+            hint = f"use https://{host}, or a route with `scheme: http` in the bottle's manifest"
         if not known:
             raise Denied("no-route", f"{host} is not in this bottle's routes", hint=hint)
         if any(route.port == port for route in known):
             raise Denied("scheme", f"{host}:{port} is not allowed over {scheme or 'this scheme'}", hint=hint)
-        raise Denied("port", f"{host} is allowed, but not port {port}", hint=f"{hint}:{port}")
+        raise Denied("port", f"{host} is allowed, but not port {port}", hint=hint)
 
     def request(self, scheme: str, host: str, port: int, method: str, target: str) -> RouteConfig:
         """Return the route that allows one request.

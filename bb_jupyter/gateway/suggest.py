@@ -30,7 +30,7 @@ def suggest(events: Iterable[Mapping[str, Any]], routes: Sequence[RoutePlan] = (
 
     wanted: dict[tuple[str, str, int], dict[str, Any]] = {}
     for event in events:
-        if event.get("event") == "egress":
+        if event.get("event") in ("egress", "egress-failed"):  # what failed was allowed
             _consider(event, routes, wanted)
     entries = [wanted[key] for key in sorted(wanted)]
     if not entries:

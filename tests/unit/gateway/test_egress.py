@@ -166,8 +166,8 @@ def test_plain_http_only_where_the_route_says_so(proxy: Proxy, upstream: Upstrea
     assert upstream.requests[-1][1] == "/echo?a=b"
     assert "Proxy-Authorization" not in upstream.requests[-1][2]
     for host, rule in (
-        ("tunnel.test", "port"),
-        ("evil.test", "no-route"),
+        ("tunnel.test", "port; use https://tunnel.test, or"),
+        ("evil.test", "no-route; %bottle allow demo evil.test"),
         ("localhost", "address"),
         ("10.0.0.1", "ip-"),
     ):

@@ -159,6 +159,7 @@ def test_suggestion_is_the_smallest_list_that_would_do() -> None:
         RoutePlan("api.test", methods=("GET",), auth_scheme="header", auth_header="X-Key", token_ref="KEY"),
         RoutePlan("paths.test", paths=("/a",)),
         RoutePlan("unused.test"),
+        RoutePlan("down.test"),
     ]
 
     def event(verdict: str, host: str, rule: str = "", **more: object) -> dict[str, object]:
@@ -172,6 +173,7 @@ def test_suggestion_is_the_smallest_list_that_would_do() -> None:
         event("denied", "new.test", "no-route", method="CONNECT"),
         {**event("denied", "web.test", "no-route", scheme="http"), "port": 80},
         {**event("denied", "new.test", "port"), "port": 8443},
+        {**event("", "down.test"), "event": "egress-failed", "reason": "the name does not resolve"},
         event("denied", "rebind.test", "address"),
         event("denied", "10.0.0.1", "ip-literal"),
         event("denied", "x.test", "sni-mismatch"),
@@ -185,6 +187,7 @@ def test_suggestion_is_the_smallest_list_that_would_do() -> None:
             "methods": ["GET", "POST"],
             "auth": {"scheme": "header", "header": "X-Key", "token_ref": "KEY"},
         },
+        {"host": "down.test"},
         {"host": "new.test"},
         {"host": "new.test", "port": 8443},
         {"host": "paths.test", "paths": ["/a", "/b: [evil]\n"]},
