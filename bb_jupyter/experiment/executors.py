@@ -1,7 +1,7 @@
 """Where runs are done: threads of this process, any other executor on this host, or a cluster.
 
 What differs is how a run's news come back and how it is cancelled.  On this host every run writes its own record, in
-whichever process it is, and looks for a file that cancels it.
+whichever process it is, looks for a file that cancels it, and leaves one that tells what it has used.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class Experiment:
             BottleError: this host cannot run it, or run after run is lost.
             KeyboardInterrupt: the user interrupted it; every run has ended, and `resume` goes on.
         """
-        if not is_cluster(executor):
+        if not is_cluster(executor) and not self._store.complete:
             self.plans()  # a wrong name is told before there is an experiment
         self.begin(fresh=fresh)
         return self._drive(executor, workers, on_tick, self._missing)

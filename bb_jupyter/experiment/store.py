@@ -129,6 +129,11 @@ class Store:
         return bool(dead)
 
     @property
+    def complete(self) -> bool:
+        """Whether an experiment was begun there of which every run has a result."""
+        return self.exists and not self._all("SELECT 1 FROM runs WHERE counted=0 AND rerun_of='' LIMIT 1")
+
+    @property
     def fruitless(self) -> bool:
         """Whether no run has a result, and nobody who lives works on one."""
         owners = self._all("SELECT DISTINCT owner FROM runs WHERE owner IS NOT NULL OR counted=1")

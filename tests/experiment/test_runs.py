@@ -148,7 +148,9 @@ def test_common_work_that_fails_is_told(new: New) -> None:
 def test_it_is_found_again_and_not_repeated(new: New) -> None:
     first = new(repeats=3).run()
     before = {run.id: run.finished for run in first.runs()}
-    again = new(repeats=3).run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Experiment, "plans", None)  # where nothing is missing, this host need not be able to do it
+        again = new(repeats=3).run()
     assert {run.id: run.finished for run in again.runs()} == before
     assert load("demo").definition == first.definition
     with pytest.raises(UsageError, match="was another one"):
