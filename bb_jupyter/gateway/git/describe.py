@@ -6,47 +6,52 @@ import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from bb_jupyter.gateway.git.environment import GitFailed, git, receiving
+from bb_jupyter.gateway.git.environment import EMPTY_TREE, GitFailed, git, receiving
 from bb_jupyter.gateway.git.findings import show
+from bb_jupyter.gateway.git.incoming import Incoming
 from bb_jupyter.gateway.git.rules import NOTHING, Update
 
 T = TypeVar("T")
-_EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _COMMITS: Final = 100
 _TEXT: Final = 2000
 _DIFF: Final = 400_000
 """Most commits, characters of a commit's text, and bytes of a diff that are shown."""
+_CUT: Final = "…"
+"""Ends a text that goes on."""
 _JSON: Final = 250_000
 """Most bytes of JSON that commits, files and the diff each take: a proposal holds one MiB."""
 _FORMAT: Final = "%H%x00%an <%ae>%x00%aI%x00%s%x00%b%x00"
 _DIFF_OPTIONS: Final = ("--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", "--no-relative")
 
 
-def describe(folder: Path, updates: Sequence[Update], commits: Sequence[str]) -> dict[str, Any]:
+def describe(incoming: Incoming, updates: Sequence[Update]) -> dict[str, Any]:
     """Describe a push.
 
     Args:
-        folder: the mirror.
+        incoming: what it brings.
         updates: what it changes.
-        commits: what is new in it, newest first.
 
     Returns:
         ``commits``, ``files``, ``diff`` and ``truncated``, as `bb_jupyter.approvals` says; ``totals`` counts all.
     """
+    folder, commits, tags = incoming.folder, incoming.commits, [*_tags(incoming)]
     objects = dict.fromkeys((update.old, update.new) for update in updates if update.new != NOTHING)
     pairs = dict.fromkeys((_base(folder, old, new), new) for old, new in objects)
     files = [file for base, new in pairs for file in _files(folder, base, new)]
     diff = "".join(_diff(folder, base, new) for base, new in pairs)
+    told = _fitting([*tags[:_COMMITS], *_commits(folder, commits[:_COMMITS])])
     shown = {
-        "commits": _fitting(_commits(folder, commits[:_COMMITS])),
+        "commits": told,
         "files": _fitting(files),
         "diff": "".join(_fitting(diff.splitlines(keepends=True), 2 * _JSON)),
     }
     cut = len(shown["diff"]) < len(diff) or len(diff) >= _DIFF
-    cut = cut or len(shown["files"]) < len(files) or len(shown["commits"]) < len(commits)
+    cut = cut or len(shown["files"]) < len(files) or len(told) < len(commits) + len(tags)
+    cut = cut or any(text.endswith(_CUT) for commit in told for text in commit.values())
     return {**shown, "truncated": cut, "totals": {"commits": len(commits), "files": len(files)}}
 
 
@@ -69,7 +74,7 @@ def _base(folder: Path, old: str, new: str) -> str:
         found = _git(folder, "merge-base", "HEAD", f"{new}^{{commit}}", accept=(0, 1)).split()
         if found:
             return found[0].decode("ascii")
-    return _EMPTY_TREE
+    return EMPTY_TREE
 
 
 def _commits(folder: Path, commits: Sequence[str]) -> Iterator[dict[str, str]]:
@@ -79,7 +84,31 @@ def _commits(folder: Path, commits: Sequence[str]) -> Iterator[dict[str, str]]:
     fields = _git(folder, *command, stdin=commits).split(b"\0")
     texts = [field.decode("utf-8", "replace") for field in fields]
     for sha, author, date, subject, body, _ in zip(*[iter(texts)] * 6, strict=False):
-        yield {"sha": sha, "author": author[:200], "date": date, "subject": subject[:300], "body": body[:_TEXT].strip()}
+        yield _shown(sha, author, date, subject, body)
+
+
+def _tags(incoming: Incoming) -> Iterator[dict[str, str]]:
+    """Yield annotated tags in the form of commits: their words go upstream, too."""
+    for _, sha, lines, part in incoming.contents(("tag",)):
+        if lines == 0:  # of a long one the rest
+            head, _, message = part.decode("utf-8", "replace").partition("\n\n")
+            fields = dict(line.partition(" ")[::2] for line in head.splitlines())
+            who, _, date = fields.get("tagger", "").rpartition("> ")
+            subject, _, body = message.partition("\n")
+            yield _shown(sha, f"{who}>", _iso(date), f"tag {fields.get('tag', '')}: {subject}", body)
+
+
+def _iso(date: str) -> str:
+    """Return seconds since the epoch and a zone, as git writes them, in ISO 8601; what is none, as it is."""
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(int(date.partition(" ")[0]), UTC).isoformat()
+    return date
+
+
+def _shown(sha: str, author: str, date: str, subject: str, body: str) -> dict[str, str]:
+    texts = {"author": (author, 200), "date": (date, 50), "subject": (subject, 300), "body": (body.strip(), _TEXT)}
+    cut = {name: text if len(text) <= most else text[:most] + _CUT for name, (text, most) in texts.items()}
+    return {"sha": sha, **cut}
 
 
 def _files(folder: Path, base: str, new: str) -> Iterator[dict[str, Any]]:

@@ -36,7 +36,10 @@ _ALWAYS: Final = {
     "LC_ALL": "C",
 }
 
+EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
 SETTINGS: Final = {
+    "attr.tree": EMPTY_TREE,  # else git 2.43 to 2.45 takes HEAD's, and what it calls binary no diff shows
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
     "core.attributesFile": os.devnull,

@@ -23,7 +23,7 @@ from typing import IO, Any, Final
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway.git.describe import describe
 from bb_jupyter.gateway.git.environment import GitFailed
-from bb_jupyter.gateway.git.findings import Scan, hidden
+from bb_jupyter.gateway.git.findings import Finding, Scan, hidden
 from bb_jupyter.gateway.git.incoming import Incoming
 from bb_jupyter.gateway.git.rules import NOTHING, Rules, Update, judge
 from bb_jupyter.gateway.git.scan import Scanner
@@ -128,9 +128,11 @@ def check(updates: list[Update], task: dict[str, Any]) -> Verdict:
         return Verdict(reasons=tuple(f"secret in {finding}" for finding in scan.refused), advice=_TAKE_OUT)
     if scan.pointers:
         say(f"{scan.pointers} of its files are Git LFS pointers: what they stand for is not pushed; tell your human.")
-    content = describe(folder, updates, incoming.commits)
+    content = describe(incoming, updates)
     shown = {file["path"] for file in content["files"]}
-    notes = [*scan.replaced(tips, shown), *scan.notes, *hidden(scan.paths, shown)][:_MOST_NOTES]
+    notes = [*scan.replaced(tips, shown), *hidden(scan.paths, shown), *scan.notes]
+    if more := len(notes) - _MOST_NOTES:
+        notes[_MOST_NOTES:] = [Finding(f"{more} more findings are not listed here", "", 0, "")] if more > 0 else []
     return Verdict({**content, "findings": [note.to_json() for note in notes]})
 
 

@@ -61,6 +61,39 @@ def test_the_proposal_says_what_a_human_has_to_see(gate: Gate, clone: Clone, ups
     assert before != sha
 
 
+def test_the_words_of_a_tag_are_shown_and_a_long_text_is_said_to_go_on(gate: Gate, clone: Clone) -> None:
+    git(clone.folder, "tag", "-a", "-m", "Version one\n\nWith all of it.", "v1")
+    clone.push("origin", "v1")
+    content = gate.pending()[0].content
+    shown = [(tag["subject"], tag["body"], tag["author"]) for tag in content["commits"]]
+    assert shown == [("tag v1: Version one", "With all of it.", "name@t <email@t>")]
+    assert not content["truncated"]
+    git(clone.folder, "commit", "-q", "--allow-empty", "-m", "much\n\n" + "word " * 1000)
+    clone.push()
+    content = gate.pending()[1].content
+    assert content["truncated"] and content["commits"][0]["body"].endswith("…")
+
+
+def test_findings_that_are_too_many_are_counted(gate: Gate, clone: Clone) -> None:
+    for number in range(120):
+        (clone.folder / f"f{number}").write_text(f'password = "correct horse {number}"\n')
+    git(clone.folder, "add", ".")
+    git(clone.folder, "commit", "-qm", "many")
+    clone.push()
+    findings = gate.pending()[0].content["findings"]
+    assert (len(findings), findings[-1]["rule"]) == (101, "20 more findings are not listed here")
+
+
+def test_attributes_of_upstream_hide_nothing(gate: Gate, clone: Clone, upstream: Upstream, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", str(upstream.path), "theirs")
+    commit(tmp_path / "theirs", ".gitattributes", "* -diff\n")
+    git(tmp_path / "theirs", "push", "-q", "origin", "HEAD:main")
+    clone.git("pull", "-q")
+    commit(clone.folder, "a.py", "print('seen')\n")
+    clone.push()
+    assert "+print('seen')" in gate.pending()[0].content["diff"]
+
+
 def test_what_is_only_in_the_history_is_named(gate: Gate, clone: Clone) -> None:
     commit(clone.folder, "passing.txt", "here for one commit\n")
     git(clone.folder, "rm", "-q", "passing.txt")
