@@ -73,3 +73,14 @@ def test_plain_output_and_the_list_of_agents(new_notebook: NewNotebook, bottle_n
     cell = notebook.run(f"%%bottle {bottle_name} --agent shell\nsay hello\nrun seq 1 20")
     assert "\nhello\n▸ run: seq 1 20\n  1\n" in cell.stdout and "… 10 more" in cell.stdout and not cell.displays
     assert "claude" in notebook.run("%bottle agents").stdout
+
+
+def test_an_agent_of_a_provider_that_cannot_be_used_is_listed_so(notebook: Notebook) -> None:
+    notebook.run("import os, pathlib; home = pathlib.Path(os.environ['BOT_BOTTLE_HOME'])")
+    notebook.run("(home / 'agents').mkdir(); (home / 'contrib' / 'wrong').mkdir(parents=True)")
+    notebook.run("(home / 'contrib' / 'wrong' / 'agent_provider.py').write_text('1 / 0')")
+    for provider in ("wrong", "shel"):
+        notebook.run(f"(home / 'agents' / 'of-{provider}.md').write_text('---\\nprovider: {provider}\\n---\\n')")
+    (listed,) = notebook.run("%bottle agents").displays
+    assert "its provider is broken: " in listed["text/plain"] and "ZeroDivisionError" in listed["text/plain"]
+    assert "there is no provider 'shel'; Did you mean 'shell'?" in listed["text/plain"]

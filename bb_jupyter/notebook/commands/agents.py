@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from bb_jupyter.agent.registry import ProviderEntry, list_providers
-from bb_jupyter.manifest import AgentManifest, list_agents
+from bb_jupyter.errors import did_you_mean
+from bb_jupyter.manifest import AgentManifest, Entry, list_agents
 from bb_jupyter.notebook.commands.command import Command
 from bb_jupyter.notebook.display import show_table
 from bb_jupyter.notebook.errors import state
@@ -13,17 +14,23 @@ from bb_jupyter.session import current
 
 
 def _run(args: Namespace) -> None:
-    declared = list_agents(current().project)
-    rows = [
-        [entry.name, _provider_of(entry.manifest), entry.origin, state(entry.error), entry.path] for entry in declared
-    ]
+    declared, providers = list_agents(current().project), list_providers()
+    known = {entry.name: entry for entry in providers}
+    rows = [_agent(entry, known) for entry in declared]
     names = {entry.name for entry in declared}
-    rows += [_provider(entry) for entry in list_providers() if entry.name not in names]
+    rows += [_provider(entry) for entry in providers if entry.name not in names]
     show_table(("agent", "provider", "from", "state", "file"), rows, empty="there are no agents")
 
 
-def _provider_of(agent: AgentManifest | None) -> str:
-    return (agent.provider if agent else "") or "the bottle's"
+def _agent(entry: Entry[AgentManifest], providers: dict[str, ProviderEntry]) -> list[str]:
+    """Return an agent's row: it is as broken as its provider is."""
+    name = (entry.manifest.provider if entry.manifest else None) or ""
+    shown = state(entry.error)
+    if name and name not in providers:
+        shown = f"there is no provider '{name}'; {did_you_mean(name, providers)}"
+    elif name and providers[name].error:
+        shown = f"its provider is broken: {state(providers[name].error)}"
+    return [entry.name, name or "the bottle's", entry.origin, shown, entry.path]
 
 
 def _provider(entry: ProviderEntry) -> list[str]:
