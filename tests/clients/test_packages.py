@@ -6,8 +6,10 @@ import base64
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,24 @@ def _npm_package() -> bytes:
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
     return data.getvalue()
+
+
+@pytest.fixture(scope="module")
+def node(walled: Walled) -> dict[str, str]:
+    """Return the variables by which a bottle finds Node and npm: a container is brought this host's."""
+    program, npm = shutil.which("node"), shutil.which("npm")
+    if walled.backend != "docker" or not program or not npm:
+        return {}
+    data, run = io.BytesIO(), b'#!/bin/sh\nexec "${0%/*}/node" "${0%/*}/../lib/node_modules/npm/bin/npm-cli.js" "$@"\n'
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.add(Path(program).resolve(), "node/bin/node")
+        archive.add(Path(npm).resolve().parents[1], "node/lib/node_modules/npm")
+        member = tarfile.TarInfo("node/bin/npm")
+        member.size, member.mode = len(run), 0o755
+        archive.addfile(member, io.BytesIO(run))
+    done = walled.held.exec(["sh", "-c", "tar -xf - --no-same-owner && pwd"], stdin=data.getvalue(), timeout=120).wait()
+    assert done.returncode == 0, done
+    return {"PATH": f"{done.stdout.decode().strip()}/node/bin:/usr/local/bin:/usr/bin:/bin"}
 
 
 @pytest.fixture
@@ -78,13 +98,13 @@ def test_pip_fails_soon_where_it_may_not(walled: Walled) -> None:
     assert b"403" in done.stderr + done.stdout, done
 
 
-def test_npm_installs(walled: Walled, registries: None) -> None:
-    needs(walled, "npm")
+def test_npm_installs(walled: Walled, node: dict[str, str], registries: None) -> None:
+    needs(walled, "npm", node)
     script = (
         "rm -rf js && mkdir js && cd js && npm install --silent --no-audit --no-fund --no-update-notifier"
         " --registry https://read.test/npm/ bb-tiny && node -p 'require(\"bb-tiny\")'"
     )
-    done = walled.held.exec(["sh", "-c", script], timeout=120).wait()
+    done = walled.held.exec(["sh", "-c", script], env=node, timeout=120).wait()
     assert done.stdout.splitlines()[-1:] == [b"42"], done
 
 
@@ -114,37 +134,39 @@ ask.end();
 """
 
 
-def _node(walled: Walled, program: str, url: str) -> str:
-    needs(walled, "node")
-    done = walled.held.exec(["node", "-e", program, url], timeout=60).wait()
+def _node(walled: Walled, env: dict[str, str], program: str, url: str) -> str:
+    needs(walled, "node", env)
+    done = walled.held.exec(["node", "-e", program, url], env=env, timeout=60).wait()
     return (done.stdout + done.stderr).decode()
 
 
-def test_nodes_fetch_uses_the_proxy(walled: Walled) -> None:
-    needs(walled, "node")
-    text = walled.held.exec(["node", "--version"]).wait().stdout.decode()
+def test_nodes_fetch_uses_the_proxy(walled: Walled, node: dict[str, str]) -> None:
+    needs(walled, "node", node)
+    text = walled.held.exec(["node", "--version"], env=node).wait().stdout.decode()
     version = tuple(map(int, text.strip().lstrip("v").split(".")))
     if not (22, 21) <= version < (23,) and version < (24, 5):
         pytest.skip(f"fetch of Node {text.strip()} knows no proxy variables (22.21 and 24.5 do): see undici below")
-    assert _node(walled, _FETCH, "https://read.test/echo").startswith("200 ")
-    assert "403" in _node(walled, _FETCH, "https://other.test/")
+    assert _node(walled, node, _FETCH, "https://read.test/echo").startswith("200 ")
+    assert "403" in _node(walled, node, _FETCH, "https://other.test/")
 
 
-def test_nodes_fetch_without_a_proxy_fails_at_once(walled: Walled) -> None:
-    needs(walled, "node")
-    done = walled.held.exec(["node", "-e", _FETCH, "https://ok.test/"], env={"NODE_USE_ENV_PROXY": ""}, timeout=20)
+def test_nodes_fetch_without_a_proxy_fails_at_once(walled: Walled, node: dict[str, str]) -> None:
+    needs(walled, "node", node)
+    done = walled.held.exec(
+        ["node", "-e", _FETCH, "https://ok.test/"], env={**node, "NODE_USE_ENV_PROXY": ""}, timeout=20
+    )
     assert b"failed" in done.wait().stdout
 
 
-def test_undici_through_the_proxy(walled: Walled) -> None:
-    needs(walled, "npm")
-    found = _node(walled, _UNDICI, "https://read.test/echo")
+def test_undici_through_the_proxy(walled: Walled, node: dict[str, str]) -> None:
+    needs(walled, "npm", node)
+    found = _node(walled, node, _UNDICI, "https://read.test/echo")
     if "Cannot find module" in found:
         pytest.skip("npm here does not bring undici")
     assert found.startswith("200 "), found
-    assert "403" in _node(walled, _UNDICI, "https://other.test/")
+    assert "403" in _node(walled, node, _UNDICI, "https://other.test/")
 
 
-def test_nodes_https_through_connect(walled: Walled) -> None:
-    assert _node(walled, _HTTPS, "https://read.test/echo").startswith("200 ")
-    assert _node(walled, _HTTPS, "https://other.test/").startswith("403 no-route")
+def test_nodes_https_through_connect(walled: Walled, node: dict[str, str]) -> None:
+    assert _node(walled, node, _HTTPS, "https://read.test/echo").startswith("200 ")
+    assert _node(walled, node, _HTTPS, "https://other.test/").startswith("403 no-route")
