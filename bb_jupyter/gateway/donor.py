@@ -14,6 +14,10 @@ import time
 
 from bb_jupyter.gateway import PORTS
 
+#: Seconds that it stays when its work is done: taking a container apart takes the engine as long as starting a command,
+#: and just now the bottle starts its first.
+_LINGER = 1.0
+
 
 def _listening(port: int) -> socket.socket:
     sock = socket.socket()
@@ -76,7 +80,9 @@ def main(arguments: list[str]) -> int:
         answer = f"cannot donate: {error}"
     if answer != "ok":
         sys.stderr.write(f"{answer}\n")
-    return int(answer != "ok")
+        return 1
+    time.sleep(_LINGER)
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,12 +11,20 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from bb_jupyter.gateway.events import Events
 from bb_jupyter.gateway.streams import LONGEST_LINE
 
 
-async def obey(reader: asyncio.StreamReader, command: Callable[[bytes], None], events: Events) -> None:
+class Lines(Protocol):
+    """Where control messages come from."""
+
+    async def readline(self) -> bytes:
+        """Return the next line; none at the end."""
+
+
+async def obey(reader: Lines, command: Callable[[bytes], None], events: Events) -> None:
     """Pass control messages on until the stream ends."""
     try:
         while line := await reader.readline():

@@ -50,9 +50,13 @@ class Sockets:
 
     Args:
         events: where each that came is reported.
+
+    Attributes:
+        wanted: set when somebody connects.
     """
 
     def __init__(self, events: Events) -> None:
+        self.wanted = asyncio.Event()
         self._events = events
         self._waiting: dict[str, socket.socket] = {}
         self._serve: Callable[[str, socket.socket], None] | None = None
@@ -69,14 +73,25 @@ class Sockets:
             self._serve(name, sock)
             return
         if name in self._waiting:
-            self._waiting[name].close()
+            self._forget(name).close()
         self._waiting[name] = sock
+        asyncio.get_running_loop().add_reader(sock, self._notice)
+
+    def _notice(self) -> None:
+        self.wanted.set()
+        for sock in self._waiting.values():
+            asyncio.get_running_loop().remove_reader(sock)
+
+    def _forget(self, name: str) -> socket.socket:
+        sock = self._waiting.pop(name)
+        asyncio.get_running_loop().remove_reader(sock)
+        return sock
 
     def serve(self, serve: Callable[[str, socket.socket], None]) -> None:
         """Have *serve* called with each room's name and socket: those that wait, and all that come later."""
         self._serve = serve
-        while self._waiting:
-            serve(*self._waiting.popitem())
+        for name in [*self._waiting]:
+            serve(name, self._forget(name))
 
 
 class Listener:

@@ -34,6 +34,9 @@ from bb_jupyter.gateway.lines import control_server, obey
 from bb_jupyter.gateway.listeners import Listener, Sockets, donation, donations
 from bb_jupyter.gateway.streams import standard_streams
 
+#: Seconds after which what serves is loaded, if nobody has wanted anything before.
+_PATIENCE = 1.5
+
 
 class Gateway:
     """One bottle's gateway at work.
@@ -113,31 +116,66 @@ class Gateway:
         await self.rooms.upstreams.close()
 
 
-async def _owner(reader: asyncio.StreamReader, gateway: Gateway, events: Events) -> None:
+class _Messages:
+    """The owner's lines; the next one can be waited for without taking it."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._next: asyncio.Task[bytes] | None = None
+
+    def begin(self) -> asyncio.Task[bytes]:
+        """Begin to read the next line, which is the next to be taken."""
+        self._next = self._next or asyncio.create_task(self._reader.readline())
+        return self._next
+
+    async def readline(self) -> bytes:
+        """Take the next line; none at the end."""
+        line, self._next = self.begin(), None
+        return await line
+
+
+async def _owner(messages: _Messages, gateway: Gateway, events: Events) -> None:
     """Obey the owner; its death ends the gateway, unless that is meant to be kept."""
-    await obey(reader, gateway.command, events)
+    await obey(messages, gateway.command, events)
     if gateway.config.keep:
         events.set_main(None)
     else:
         gateway.stopped.set()
 
 
-async def _configured(reader: asyncio.StreamReader, events: Events) -> Gateway:
-    """Read the configuration and build the gateway; raises ManifestError."""
+async def _configured(messages: _Messages, events: Events, wanted: asyncio.Event | None) -> Gateway:
+    """Read the configuration and build the gateway.
+
+    Args:
+        messages: the owner's.
+        events: where everything is reported.
+        wanted: set when somebody connects, before which there is no hurry to load what serves; `None` loads it at once.
+
+    Raises:
+        ManifestError: the configuration is wrong.
+    """
     usual = sys.getswitchinterval()
     sys.setswitchinterval(usual / 10)  # the CA goes before
-    loading = asyncio.create_task(asyncio.to_thread(_load))
+    loading = None if wanted else asyncio.create_task(asyncio.to_thread(_load))
     try:
-        data = json.loads(await reader.readline())
+        data = json.loads(await messages.readline())
     except ValueError:
         raise ManifestError("the first line is not one JSON object", key="gateway") from None
     config = GatewayConfig.from_json(data)
     ca = _authority(config)
     events.emit("ca", ca_pem=ca.cert_pem)  # the bottle can be told whom to trust meanwhile
     events.flush()
-    await loading
+    if wanted is not None:
+        await _first_of(messages.begin(), asyncio.create_task(wanted.wait()))
+    await (loading or asyncio.to_thread(_load))
     sys.setswitchinterval(usual)
     return Gateway(config, events, ca)
+
+
+async def _first_of(message: asyncio.Task[bytes], connection: asyncio.Task[Any]) -> None:
+    """Wait for one of them, not for long: a bottle's first request is to find everything ready."""
+    await asyncio.wait({message, connection}, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+    connection.cancel()
 
 
 def _load() -> None:
@@ -191,10 +229,11 @@ async def run(options: argparse.Namespace) -> int:
     events = Events()
     events.set_main(writer)
     logging.basicConfig(handlers=[EventLog(events)], level=logging.WARNING)
-    sockets = Sockets(events)
+    sockets, messages = Sockets(events), _Messages(reader)
     tasks = [asyncio.create_task(job) for job in _donors(options, sockets.take)]
     try:
-        gateway = await _configured(reader, events)
+        # Where containers bring the sockets, they start on the same few cores, and a launch waits for them.
+        gateway = await _configured(messages, events, sockets.wanted if options.donate_socket else None)
     except BottleError as error:
         events.emit("error", error=str(error))
         events.flush()
@@ -206,7 +245,7 @@ async def run(options: argparse.Namespace) -> int:
     gc.set_threshold(20_000, 20, 20)
     writer.write(gateway.greeting())
     sockets.serve(gateway.serve)
-    jobs = [_owner(reader, gateway, events), gateway.rooms.flows.watch()]
+    jobs = [_owner(messages, gateway, events), gateway.rooms.flows.watch()]
     if options.control:
         jobs.append(control_server(options.control, gateway.greeting, gateway.command, events))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gateway.stopped.set)
