@@ -24,7 +24,7 @@ from typing import Final
 from bb_jupyter.gateway import PORTS
 from bb_jupyter.gateway.streams import standard_streams
 
-WINDOW: Final = 1 << 17
+WINDOW: Final = 1 << 18
 """Bytes on the way in one direction of one connection."""
 MOST_CONNECTIONS: Final = 256
 """Open connections of one relay; more are closed at once."""
