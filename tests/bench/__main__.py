@@ -45,7 +45,7 @@ def _rows(parts: list[str]) -> Iterator[Row]:
             yield launching.bubblewrap_launch(session)
             if engine:
                 yield launching.docker_launch(session, engine)
-                yield launching.docker_launch_with_gateway(session, engine)
+                yield from launching.docker_launches_with_gateway(session, engine)
         elif part == "exec" and engine:
             yield from launching.exec_round_trip(session, engine)
         elif part == "list" and engine:

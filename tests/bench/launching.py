@@ -8,17 +8,20 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from unittest.mock import patch
 
 import docker
 from docker.types import Mount
 
+from bb_jupyter import manifest
 from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.bubblewrap import bwrap, sandbox, spawn
 from bb_jupyter.backend.docker import gateway_image
+from bb_jupyter.backend.execution import Execution
 from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.session import Session
 from tests.bench.measure import Row, alternately, timed
@@ -84,9 +87,10 @@ def docker_launch(session: Session, engine: Engine) -> Row:
     options = LaunchOptions(backend="docker", image=engine.base_image)
     api = docker.APIClient(engine.address)
     made: list[str] = []
+    running: list[Execution] = []
 
     def ours() -> None:
-        next(iter(session.launch(next(_names), options).exec(["echo", "x"])))
+        running.append(_first_byte(session.launch(next(_names), options)))
 
     def theirs() -> None:
         host = api.create_host_config(network_mode="none", cap_drop=["ALL"], pids_limit=1024, mem_limit=4 << 30)
@@ -103,32 +107,43 @@ def docker_launch(session: Session, engine: Engine) -> Row:
     return row
 
 
-def docker_launch_with_gateway(session: Session, engine: Engine) -> Row:
-    """From nothing to the first byte, against create and start alone of the same three containers, one by one."""
-    options = LaunchOptions(backend="docker", image=engine.base_image, allow=("example.org",))
-    row = Row("docker with gateway: launch to first byte", "API create+start of the three", "<= 1x")
+def docker_launches_with_gateway(session: Session, engine: Engine) -> Iterator[Row]:
+    """From nothing to the first byte, against create and start alone of the same containers, one by one."""
+    manifest.define_bottle("bench-desk", "supervise: true")
+    gated = LaunchOptions(backend="docker", image=engine.base_image, allow=("example.org",))
+    yield _gated_launch(session, engine, "docker, gateway", gated)
+    yield _gated_launch(session, engine, "docker, gateway, desk", replace(gated, bottle="bench-desk"), "supervise")
 
-    def ours() -> None:
-        next(iter(session.launch(next(_names), options).exec(["echo", "x"])))
 
+def _gated_launch(session: Session, engine: Engine, what: str, options: LaunchOptions, *rooms: str) -> Row:
+    row = Row(f"{what}: launch to first byte", f"API create+start of the {4 if rooms else 3}", "<= 1x")
+    started: list[Execution] = []
     base = patch.dict(os.environ, BOT_BOTTLE_BASE_IMAGE=engine.base_image)
     with base, contextlib.closing(docker.APIClient(engine.address)) as api:
-        three = ThreeContainers(api, engine.base_image, gateway_image.obtain(api, no_progress))
+        containers = GatedContainers(api, engine.base_image, gateway_image.obtain(api, no_progress), rooms)
         for number in range(10):
-            samples = timed(ours), timed(three.start)
-            session.stop_all()
-            three.remove()
+            ours = timed(lambda: started.append(_first_byte(session.launch(next(_names), options))))
+            session.stop_all()  # before the other side begins: what goes on in the background would slow it
+            theirs = timed(containers.start)
+            containers.remove()
             if number:  # the first pair warms up
-                row.ours.append(samples[0])
-                row.theirs.append(samples[1])
+                row.ours.append(ours)
+                row.theirs.append(theirs)
     return row
 
 
-class ThreeContainers:
-    """A bottle, its gateway and its donor by the engine's API: started one after the other, and not waited for."""
+def _first_byte(held: HeldBottle) -> Execution:
+    """Run a command until something comes; it is not ended, which would take another command."""
+    execution = held.exec(["echo", "x"])
+    execution.poll()
+    return execution
 
-    def __init__(self, api: docker.APIClient, bottle: str, gateway: str) -> None:
-        self._api, self._bottle, self._gateway = api, bottle, gateway
+
+class GatedContainers:
+    """A bottle, its gateway, donor and relay by the engine's API: started one after the other, and not waited for."""
+
+    def __init__(self, api: docker.APIClient, bottle: str, gateway: str, rooms: Sequence[str]) -> None:
+        self._api, self._bottle, self._gateway, self._rooms = api, bottle, gateway, rooms
         self._made: list[str] = []
 
     def start(self) -> None:
@@ -138,6 +153,9 @@ class ThreeContainers:
         self._start(self._gateway, [*python, "bb_jupyter.gateway"], network_mode="bridge", mounts=meeting)
         donor = [*python, "bb_jupyter.gateway.donor", f"{gateway_image.MEETING}/donate"]
         self._start(self._gateway, donor, network_mode=f"container:{agent}", mounts=meeting)
+        if self._rooms:
+            relay = [*python, "bb_jupyter.gateway.relay", *self._rooms]
+            self._start(self._gateway, relay, network_mode=f"container:{agent}")
 
     def remove(self) -> None:
         while self._made:
