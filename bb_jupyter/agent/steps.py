@@ -17,13 +17,15 @@ CA_VARIABLES = (
     "CARGO_HTTP_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE",
 )  # fmt: skip
 
-# The image's own bundle (Debian and Alpine, Fedora, openSUSE: as Go's crypto/x509 looks for it), then the gateway's CA.
+# The image's own bundle (Debian and Alpine, Fedora, openSUSE: as Go's crypto/x509 looks for it), then the gateway's CA,
+# which may come late; without one nothing is written.
 _BUNDLE = """
 mkdir -p "${1%/*}" || exit
 for name in certs/ca-certificates.crt ../pki/tls/certs/ca-bundle.crt ca-bundle.pem cert.pem; do
   file=/etc/ssl/$name; [ -r "$file" ] && break
 done
-{ [ -r "$file" ] && cat "$file"; cat; } >"$1"
+ca=$(cat); [ "$ca" ] || exit
+{ [ -r "$file" ] && cat "$file"; printf '\\n%s\\n' "$ca"; } >"$1"
 """
 
 
@@ -37,14 +39,18 @@ def ca_env(guest_home: str) -> dict[str, str]:
     return dict.fromkeys(CA_VARIABLES, ca_path(guest_home))
 
 
+def ca_command(guest_home: str) -> list[str]:
+    """Return what writes the CA bundle, given the gateway's certificate as input."""
+    return ["sh", "-c", _BUNDLE, "sh", ca_path(guest_home)]
+
+
 def provision_ca(plan: GuestPlan, bottle: Guest, ca_pem: str) -> None:
     """Write the CA bundle: what the image trusts, and the gateway's certificate.
 
     Raises:
         BottleError: it failed.
     """
-    argv = ["sh", "-c", _BUNDLE, "sh", ca_path(plan.guest_home)]
-    run(bottle, "install the gateway's certificate", argv, b"\n" + ca_pem.encode())
+    run(bottle, "install the gateway's certificate", ca_command(plan.guest_home), ca_pem.encode())
 
 
 def provision_skills(plan: GuestPlan, bottle: Guest, folder: str) -> None:

@@ -36,6 +36,19 @@ def test_it_is_hardened(launch: Launch, api: docker.APIClient) -> None:
     assert set(host["ExtraHosts"]) == {"egress:127.0.0.1", "git-gate:127.0.0.1", "supervise:127.0.0.1"}
 
 
+def test_its_network_is_its_own_loopback(launch: Launch, api: docker.APIClient) -> None:
+    bottle = launch()
+    assert api.inspect_container(bottle.plan.container)["NetworkSettings"]["Networks"] == {}
+    assert out(bottle, "ls /sys/class/net") == "lo\n"
+    assert out(bottle, "getent hosts egress git-gate supervise | cut -d' ' -f1 | sort -u") == "127.0.0.1\n"
+    assert out(bottle, "cat /etc/resolv.conf").splitlines()[0] == "nameserver 127.0.0.1"  # not what the host asks
+    assert out(bottle, f"touch /etc/hosts 2>&1 || echo {bottle.name}").endswith(f"{bottle.name}\n")
+    served = (
+        "import socket as s; h = s.create_server(('localhost', 0)); s.create_connection(h.getsockname()); print('up')"
+    )
+    assert out(bottle, f'python3 -c "{served}"') == "up\n"
+
+
 def test_its_labels_tell_whose_it_is(launch: Launch, api: docker.APIClient, bottle_name: str) -> None:
     bottle = launch()
     labels = api.inspect_container(bottle.plan.container)["Config"]["Labels"]

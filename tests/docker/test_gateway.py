@@ -148,6 +148,12 @@ def test_provisioning_that_fails_leaves_nothing(
         pytest.fail("it was launched")
 
 
+def test_a_provider_may_bring_the_certificate_in_its_own_way(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bb_jupyter.agent.steps.provision_ca", lambda *_: None)
+    bottle = launch(routes=ROUTES)
+    assert out(bottle, "ls -A .bottle; ps -eo args | grep '[c]a.pem' || :") == ""
+
+
 @contextlib.contextmanager
 def killed_process(name: str, *options: str) -> Iterator[None]:
     """Launch in a process that is killed."""

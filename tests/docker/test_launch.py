@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import docker
 import pytest
 
+from bb_jupyter.backend.docker import guest_image
 from bb_jupyter.backend.docker import launch as launch_room
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, UsageError
+from bb_jupyter.manifest import allowed_route
 from tests.docker.conftest import Launch, Plan, out, until
 from tests.leftovers import Engine
 
@@ -136,6 +139,45 @@ def test_an_image_without_a_shell_is_said(
         _forget(api, name)
 
 
+@pytest.fixture
+def image_with(api: docker.APIClient, engine: Engine, bottle_name: str) -> Iterator[Callable[..., str]]:
+    """Make an image of busybox with more lines of a Dockerfile."""
+    made: list[str] = []
+
+    def make(*lines: str) -> str:
+        container = api.create_container(engine.busybox_image, ["/bin/sh"], network_disabled=True)["Id"]
+        try:
+            made.append(api.commit(container, f"bb-test-{bottle_name}", str(len(made)), changes=[*lines])["Id"])
+        finally:
+            api.remove_container(container)
+        return f"bb-test-{bottle_name}:{len(made) - 1}"
+
+    yield make
+    for image in made:
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            api.remove_image(guest_image.tag(image), force=True)
+        api.remove_image(image, force=True)
+
+
+def test_an_image_decides_nothing_of_what_runs(image_with: Callable[..., str], launch: Launch) -> None:
+    image = image_with(
+        'ENTRYPOINT ["/bin/false"]', 'CMD ["/bin/false"]', "USER nobody", "ONBUILD RUN false",
+        "HEALTHCHECK CMD touch /tmp/checked", "VOLUME /data", "WORKDIR /somewhere", "ENV http_proxy=http://192.0.2.1",
+    )  # fmt: skip
+    bottle = launch(image=image, routes=(allowed_route("ok.test"),))
+    assert out(bottle, "id -u; pwd; cat /proc/1/comm; echo $http_proxy; echo x >note").split() == [
+        "1000", "/home/agent", "sh", "http://egress:3128",
+    ]  # fmt: skip
+
+
+def test_an_image_whose_volume_would_hide_the_home_is_said(
+    nothing_left: None, backend: DockerBackend, prepare: Plan, image_with: Callable[..., str]
+) -> None:
+    plan = prepare(image=image_with("VOLUME /home"))
+    with pytest.raises(UsageError, match=r"a volume at /home, .*\n.*--image"), backend.launch(plan):
+        pytest.fail("it was launched")
+
+
 def test_stopping_twice_is_no_error(launch: Launch, backend: DockerBackend) -> None:
     bottle = launch()
     backend.stop(bottle.slug)
@@ -151,7 +193,5 @@ def test_the_preflight_names_image_and_limits(prepare: Plan, engine: Engine) -> 
 
 
 def _forget(api: docker.APIClient, name: str) -> None:
-    from bb_jupyter.backend.docker import guest_image
-
     api.remove_image(guest_image.tag(api.inspect_image(name)["Id"]), force=True)
     api.remove_image(name, force=True)

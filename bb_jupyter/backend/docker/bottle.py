@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -11,6 +12,7 @@ import docker
 import requests
 from docker.errors import DockerException
 
+from bb_jupyter.agent.guest import STEP_TIMEOUT
 from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.copying import plan_copy
@@ -22,7 +24,7 @@ from bb_jupyter.backend.docker.gateways import Gateways
 from bb_jupyter.backend.docker.prepare import user_in_container
 from bb_jupyter.backend.docker.relay import Relay
 from bb_jupyter.backend.docker.stdin import Stdin
-from bb_jupyter.backend.docker.steps import to_its_end
+from bb_jupyter.backend.docker.steps import Steps, to_its_end
 from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
@@ -47,6 +49,7 @@ class DockerBottle(Bottle):
         self.network = Network(plan, self.gateways.open)
         self.relay = Relay(client, plan)
         self.desk = BottleDesk(plan, self.relay.start_desk, self)
+        self._expected: dict[tuple[str, ...], Future[DockerExecution]] = {}
 
     @property
     def alive(self) -> bool:
@@ -69,6 +72,9 @@ class DockerBottle(Bottle):
         timeout: float | None = None,
     ) -> DockerExecution:
         """Start a command; see `Bottle.exec`."""
+        if stdin is not None and (expected := self._expected.pop(tuple(argv), None)):
+            with self._errors("start a command"):
+                return expected.result().given(Stdin(stdin))
         if not argv or any("\0" in word for word in argv):
             raise UsageError("a command needs at least a program, and no NUL byte")
         who = user_in_container(user) if user else ""
@@ -89,6 +95,23 @@ class DockerBottle(Bottle):
 
         with self._errors("start a command"):
             return to_its_end(start, undo=DockerExecution.close)
+
+    def expect(self, argv: Sequence[str], steps: Steps) -> None:
+        """Begin to start, as one of *steps*, a command that `exec` will be asked for with input; does not wait."""
+
+        def start() -> DockerExecution:
+            created = self._client.exec_create(self.plan.container, [*HEADER, "", *argv], stdin=True)
+            return DockerExecution(
+                self._client, self.plan.container, created["Id"], stdin=None,
+                user="", name=self.name, timeout=STEP_TIMEOUT,
+            )  # fmt: skip
+
+        self._expected[tuple(argv)] = steps.begin(start)
+
+    def expect_nothing(self) -> None:
+        """End the commands that were not asked for; does not wait for those that still start."""
+        while self._expected:
+            self._expected.popitem()[1].add_done_callback(_end)
 
     def cp_in(self, source: Path, target: str) -> CopyReport:
         """Copy into the bottle; see `Bottle.cp_in`."""
@@ -113,3 +136,8 @@ class DockerBottle(Bottle):
             if engine.is_gone(error) and not self.alive:
                 raise gone(self.name) from None
             raise engine.explain(error, doing) from None
+
+
+def _end(started: Future[DockerExecution]) -> None:
+    if started.exception() is None:
+        started.result().close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import docker
 import requests
@@ -76,6 +76,11 @@ class DockerExecution(Execution):
         self._early: list[Chunk] = []
         self._stream = RawStream.of_exec(client, exec_id, stdin)
         self._pid = self._read_header()
+
+    def given(self, stdin: Stdin) -> Self:
+        """Return this execution of a command that was started before its input was there."""
+        self._stream.give(stdin)
+        return self
 
     def _read_header(self) -> int:
         """Read the first line of stdout, the pid, and keep what came with it."""

@@ -19,10 +19,10 @@ import requests
 from docker.errors import DockerException
 from docker.types import Mount
 
-from bb_jupyter.backend.docker import engine, labels
+from bb_jupyter.backend.docker import engine, labels, trusted
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.gateway_channel import GatewayChannel
-from bb_jupyter.backend.docker.gateway_image import MEETING, PYTHON, USER
+from bb_jupyter.backend.docker.gateway_image import MEETING, PYTHON
 from bb_jupyter.backend.docker.removal import remove, remove_volume
 from bb_jupyter.backend.docker.steps import Steps
 from bb_jupyter.backend.docker.stream import RawStream
@@ -154,8 +154,8 @@ class Gateway:
     def _attached(self) -> RawStream:
         with engine.errors("start the bottle's gateway"):
             control = ["--control", CONTROL] if self._plan.spec.keep else []
-            command = [PYTHON, "-E", "-m", "bb_jupyter.gateway", "--donate-socket", f"{MEETING}/donate", *control]
-            self._create(self.name, labels.GATEWAY, command, network="bridge", stdin=True)
+            module = ["-m", "bb_jupyter.gateway", "--donate-socket", f"{MEETING}/donate", *control]
+            self._create(self.name, labels.GATEWAY, module, network="bridge", stdin=True)
             wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             stream = RawStream(self._client.attach_socket(self.name, params=wanted))
             try:
@@ -167,9 +167,9 @@ class Gateway:
 
     def _create_donor(self) -> None:
         # `-S`: it needs the standard library alone.
-        command = [PYTHON, "-E", "-S", "-m", "bb_jupyter.gateway.donor", f"{MEETING}/donate"]
+        module = ["-S", "-m", "bb_jupyter.gateway.donor", f"{MEETING}/donate"]
         with self._telling():
-            self._create(self._donor, labels.DONOR, command, network=f"container:{self._plan.container}")
+            self._create(self._donor, labels.DONOR, module, network=f"container:{self._plan.container}")
 
     def _donate(self) -> None:
         with self._telling():
@@ -206,29 +206,10 @@ class Gateway:
         self._donor_steps.close()
         self._steps.close()
 
-    def _create(self, name: str, role: str, command: list[str], *, network: str, stdin: bool = False) -> None:
+    def _create(self, name: str, role: str, module: list[str], *, network: str, stdin: bool = False) -> None:
         told, of_volume = labels.of_plan(self._plan, role), labels.of_plan(self._plan, labels.VOLUME)
         volume = Mount(MEETING, self.name, type="volume", labels=of_volume, no_copy=role == labels.DONOR)
-        config = self._client.create_container_config(
-            self._image,
-            command,
-            user=USER,
-            stdin_open=stdin,
-            labels=told,
-            stop_signal="SIGKILL",
-            healthcheck={"test": ["NONE"]},
-            host_config=self._client.create_host_config(
-                network_mode=network,
-                mounts=[volume],
-                read_only=True,
-                cap_drop=["ALL"],
-                security_opt=["no-new-privileges"],
-                ipc_mode="private",
-                log_config={"Type": "none"},
-                ulimits=[{"Name": "core", "Soft": 0, "Hard": 0}],
-                mem_limit=_MEMORY,
-                memswap_limit=_MEMORY,
-                pids_limit=_PIDS,
-            ),
-        )
-        self._client.create_container_from_config(config, name)
+        trusted.create(
+            self._client, self._image, name, module, network=network,
+            labels=told, memory=_MEMORY, pids=_PIDS, stdin=stdin, mounts=[volume],
+        )  # fmt: skip

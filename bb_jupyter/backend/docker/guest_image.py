@@ -9,6 +9,7 @@ import hashlib
 import io
 import tarfile
 import threading
+from pathlib import PurePosixPath
 from typing import Any
 
 import docker
@@ -16,9 +17,10 @@ from docker.errors import NotFound
 
 from bb_jupyter.backend.docker import engine
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER
+from bb_jupyter.errors import UsageError
 
 #: Version of the recipe below: a new one makes new layers.
-_RECIPE = "2"
+_RECIPE = "3"
 _REPOSITORY = "bb-jupyter/guest"
 _lock = threading.Lock()
 
@@ -33,11 +35,13 @@ def make(client: docker.APIClient, image_id: str) -> None:
 
     Raises:
         BackendUnavailable: the engine refuses, or the image is gone.
+        UsageError: the image declares a volume where the home goes.
     """
     with _lock, engine.errors(f"prepare image {image_id[:19]}"):
         if client.images(tag(image_id)):
             return
         image = client.inspect_image(image_id)
+        _check_volumes(image["Config"] or {})
         scratch = client.create_container(image_id, ["/bin/sh"], network_disabled=True)["Id"]
         try:
             client.put_archive(scratch, "/", _layer(client, scratch))
@@ -45,6 +49,16 @@ def make(client: docker.APIClient, image_id: str) -> None:
             client.commit(scratch, repository, name, changes=_changes(image_id, image["Config"] or {}))
         finally:
             client.remove_container(scratch, force=True, v=True)
+
+
+def _check_volumes(config: dict[str, Any]) -> None:
+    """Refuse an image whose volumes would hide what is put into it."""
+    for volume in config.get("Volumes") or ():
+        if any(PurePosixPath(path).is_relative_to(volume) for path in (GUEST_HOME, "/etc")):
+            raise UsageError(
+                f"the image declares a volume at {volume}, which would hide the bottle's home or users",
+                hint="Name an image without it: --image NAME.",
+            )
 
 
 def _changes(image_id: str, config: dict[str, Any]) -> list[str]:

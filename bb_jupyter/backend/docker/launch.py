@@ -13,6 +13,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, ImageNotFound
 
+from bb_jupyter.agent.steps import ca_command
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.backend.desk import has_desk
@@ -24,6 +25,7 @@ from bb_jupyter.backend.docker import (
     guest_image,
     image,
     labels,
+    names,
     seccomp,
     transfer,
 )
@@ -37,8 +39,6 @@ from bb_jupyter.errors import UsageError
 #: PID 1: reaps what loses its parent (`wait` does), and on USR1 kills all other processes of its user without forking,
 #: for a bottle so full that no command can start (tried: dash, busybox, bash).  No other signal from inside reaches it.
 INIT = ["/bin/sh", "-c", 'trap "kill -9 -1" USR1; while :; do sleep 2147483647 & wait $!; done']
-#: Names of the gateway's services: the bottle's own loopback, where sockets that it does not hold are listening.
-_SERVICES = ("egress", "git-gate", "supervise")
 
 Provision = Callable[[DockerBottle], None]
 
@@ -79,9 +79,15 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
             on_progress(Progress("copy in", line=str(copy)))
             transfer.copy_in(client, plan.container, plan.container_user, copy)
         steps.run(lambda: _start(client, plan))
+        if plan.egress_plan is not None:
+            stack.callback(bottle.expect_nothing)
+            bottle.expect(ca_command(plan.guest_home), steps)  # the certificate is still being made
         bottle.gateways.donate()
         bottle.relay.serve()
+        names_written = steps.begin(lambda: names.write(client, plan.container))
         provision(bottle)
+        names_written.result()
+        bottle.expect_nothing()
         if plan.spec.keep:
             stack.pop_all()
             steps.close()
@@ -120,17 +126,19 @@ def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str)
     """Return the container's whole configuration."""
     config: dict[str, Any] = client.create_container_config(
         image_tag,
-        INIT,
+        INIT[1:],
+        entrypoint=INIT[:1],  # whatever the image has
         hostname=plan.spec.name,
         user=plan.container_user,
         environment=plan.env,
         working_dir=plan.guest_home,
+        network_disabled=True,
         stop_signal="SIGKILL",
         healthcheck={"test": ["NONE"]},
         labels=labels.of_plan(plan),
         host_config=client.create_host_config(
             network_mode="none",
-            extra_hosts=dict.fromkeys(_SERVICES, "127.0.0.1"),
+            extra_hosts=dict.fromkeys(names.SERVICES, "127.0.0.1"),  # for engines that write /etc/hosts all the same
             cap_drop=["ALL"],
             security_opt=["no-new-privileges", *seccomp.options(engine.info())],
             ipc_mode="private",

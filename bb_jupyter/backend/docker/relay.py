@@ -18,10 +18,9 @@ import docker
 
 from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.desk import control_socket, has_desk, rooms
-from bb_jupyter.backend.docker import engine, gateway_image, labels, relay_stream
+from bb_jupyter.backend.docker import engine, gateway_image, labels, relay_stream, trusted
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.enumerate import containers
-from bb_jupyter.backend.docker.gateway_image import PYTHON, USER
 from bb_jupyter.backend.docker.removal import remove
 from bb_jupyter.backend.docker.steps import Steps
 from bb_jupyter.errors import BottleError
@@ -48,6 +47,7 @@ class Relay:
         self.name = f"{plan.container}-desk-{secrets.token_hex(3)}"
         self._steps: Steps | None = None
         self._desk: DeskClient | None = None
+        self._created: Future[bool] | None = None
         self._bottle_runs = False
 
     def start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
@@ -66,7 +66,7 @@ class Relay:
         command = (sys.executable, "-P", relay_stream.__file__, json.dumps(settings))
         control = control_socket(self._plan.slug) if self._plan.spec.keep else None
         self._desk = DeskClient.spawn(replace(config, relay=command), on_event, control=control)
-        self._begin(lambda: self._create(image_id))
+        self._created = self._begin(lambda: self._create(image_id))
         if self._bottle_runs:
             self.serve()
         return self._desk
@@ -81,8 +81,9 @@ class Relay:
     def serve(self) -> None:
         """Let the relay begin, for the bottle runs now; does not wait."""
         self._bottle_runs = True
-        if self._desk is not None:
-            self._begin(self._desk.serve)
+        desk, created = self._desk, self._created
+        if desk is not None and created is not None:
+            self._begin(lambda: desk.serve() if created.result() else None)
 
     def begin_removal(self) -> Future[None] | None:
         """Remove it after what is being done; does not wait.  Idempotent."""
@@ -100,44 +101,29 @@ class Relay:
             removal.result()
             self._steps = None
 
-    def _begin(self, step: Callable[[], object]) -> None:
-        """Run a step after the others; whoever waits for the desk gets to know why it fails."""
+    def _begin(self, step: Callable[[], object]) -> Future[bool] | None:
+        """Run a step after the others; its result is whether it was done.  Who waits for the desk is told why not."""
+        desk = self._desk
 
-        def telling() -> None:
+        def telling() -> bool:
             try:
                 step()
             except BottleError as error:
-                if self._desk is not None:
-                    self._desk.fail(error)
+                if desk is not None:
+                    desk.fail(error)
+                return False
+            return True
 
-        if self._steps is not None:
-            self._steps.begin(telling)
+        return self._steps.begin(telling) if self._steps else None
 
     def _create(self, image_id: str) -> None:
         for ended in (each for each in containers(self._plan.slug) if each.role == labels.RELAY):
             remove(self._client, ended.container)
+        network = f"container:{self._plan.container}"
         # `-S`: it needs the standard library alone.
-        command = [PYTHON, "-E", "-S", "-m", "bb_jupyter.gateway.relay", *rooms(self._plan)]
+        module = ["-S", "-m", "bb_jupyter.gateway.relay", *rooms(self._plan)]
         with engine.errors("create the relay of the bottle's desk"):
-            config = self._client.create_container_config(
-                image_id,
-                command,
-                user=USER,
-                stdin_open=True,
-                labels=labels.of_plan(self._plan, labels.RELAY),
-                stop_signal="SIGKILL",
-                healthcheck={"test": ["NONE"]},
-                host_config=self._client.create_host_config(
-                    network_mode=f"container:{self._plan.container}",
-                    read_only=True,
-                    cap_drop=["ALL"],
-                    security_opt=["no-new-privileges"],
-                    ipc_mode="private",
-                    log_config={"Type": "none"},
-                    ulimits=[{"Name": "core", "Soft": 0, "Hard": 0}],
-                    mem_limit=_MEMORY,
-                    memswap_limit=_MEMORY,
-                    pids_limit=_PIDS,
-                ),
-            )
-            self._client.create_container_from_config(config, self.name)
+            trusted.create(
+                self._client, image_id, self.name, module, network=network,
+                labels=labels.of_plan(self._plan, labels.RELAY), memory=_MEMORY, pids=_PIDS, stdin=True,
+            )  # fmt: skip

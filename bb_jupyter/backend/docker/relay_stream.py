@@ -117,10 +117,12 @@ class Connection:
 
 
 def _complaint(body: bytes) -> str:
+    """Return what the engine says: JSON, but for one that has turned the connection into a stream already."""
     try:
-        return str(json.loads(body)["message"])
+        text = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError):
-        return ""
+        text = body.decode("utf-8", "replace")
+    return " ".join(str(text).split())
 
 
 def _line() -> bool:

@@ -45,6 +45,10 @@ class RawStream:
         self.ended = False
         self._take_early(self._response.raw._fp.fp)
 
+    def give(self, stdin: Stdin) -> None:
+        """Begin to send *stdin*, which was not there at the start."""
+        self._stdin = stdin
+
     @classmethod
     def of_exec(cls, client: docker.APIClient, exec_id: str, stdin: Stdin | None = None) -> RawStream:
         """Start an exec that was created, and return its stream.
