@@ -166,4 +166,5 @@ class DeskClient(Owner):
         elif kind == "listening":
             self._listening.add(str(event.get("name")))
         elif kind == "error":
-            self._error = BackendUnavailable(f"the bottle's desk: {event.get('error')}")
+            told = BackendUnavailable(f"the bottle's desk: {event.get('error')}")
+            self._error = self._error or told  # what went wrong first is the cause
