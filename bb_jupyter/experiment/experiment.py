@@ -21,6 +21,7 @@ from bb_jupyter.experiment.drive import Drive, OnTick, spent_in
 from bb_jupyter.experiment.executors import is_cluster, lane
 from bb_jupyter.experiment.grid import RunSpec, expand
 from bb_jupyter.experiment.job import Job, PythonCheck
+from bb_jupyter.experiment.manifests import digests
 from bb_jupyter.experiment.record import RunDiff, RunRecord
 from bb_jupyter.experiment.starting import launch_options
 from bb_jupyter.experiment.store import Store, new_owner
@@ -268,8 +269,9 @@ class Experiment:
         tests = {task: pack_tree(Path(c.hidden), inputs).digest for task, c in checks.items() if c and c.hidden}
         workspaces = {task: each.digest for task, each in packed.items()}
         source = _source(self._check)
+        manifests = digests(self.definition, current().project or Path.cwd())
         fingerprint = self.definition.model_copy(update=dict.fromkeys(_MAY_CHANGE)).fingerprint(
-            workspaces=workspaces, tests=tests, source=source
+            workspaces=workspaces, tests=tests, source=source, manifests=manifests
         )
         facts = {
             "definition": self.definition.model_dump(mode="json"),
@@ -285,7 +287,7 @@ class Experiment:
             if self._store.fruitless and not fresh:
                 return self.begin(fresh=True)
             raise UsageError(
-                f"experiment '{self.name}' was another one: its definition, workspace or check has changed",
+                f"experiment '{self.name}' was another one: its definition, manifests, workspace or check have changed",
                 hint="Give it another name, or begin anew: --fresh, or fresh=True.",
             )
 

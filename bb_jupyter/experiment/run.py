@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import hashlib
 import json
 import os
 import platform
@@ -26,6 +25,7 @@ from bb_jupyter.experiment import check, starting, workspace
 from bb_jupyter.experiment.budget import Meter
 from bb_jupyter.experiment.definition import WORK
 from bb_jupyter.experiment.job import Job, Watch
+from bb_jupyter.experiment.manifests import digest
 from bb_jupyter.experiment.outcome import Outcome, Verdict
 from bb_jupyter.gateway.history import Record, history
 from bb_jupyter.held_bottle import HeldBottle
@@ -250,15 +250,13 @@ def _summary(records: Sequence[Record]) -> dict[str, int]:
 def _facts(held: HeldBottle) -> dict[str, Any]:
     """Return where a run happens and on what: enough to find what was different; no secret is in a plan."""
     plan, spec = held.plan, held.plan.spec
-    agent = spec.agent.model_dump(mode="json") if spec.agent else None
-    manifests = json.dumps([spec.manifest.model_dump(mode="json"), agent], sort_keys=True, default=str)
     return {
         "bottle": plan.slug,
         "backend": spec.backend,
         "root": plan.root,
         "image": getattr(plan, "image_id", ""),
         "limits": [str(limit) for limit in plan.limits],
-        "manifest": hashlib.sha256(manifests.encode()).hexdigest(),
+        "manifest": digest(spec.manifest, spec.agent),
         "worker": f"{platform.node()}:{os.getpid()}",
         "versions": _versions(),
     }

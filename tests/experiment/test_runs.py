@@ -13,6 +13,7 @@ import pytest
 from bb_jupyter.agent.events import Final, ToolResult
 from bb_jupyter.errors import ManifestError, UsageError
 from bb_jupyter.experiment import Experiment, Finished, Task, Variant, Verdict, load
+from bb_jupyter.manifest import define_bottle
 from tests.experiment.conftest import New
 
 pytestmark = pytest.mark.bubblewrap
@@ -165,6 +166,16 @@ def test_another_workspace_is_another_experiment(new: New, project: Path) -> Non
     (project / "more").write_text("x")
     with pytest.raises(UsageError, match="was another one"):
         new().run()
+
+
+def test_another_manifest_of_the_name_is_another_experiment(new: New, bottle_name: str) -> None:
+    define_bottle(bottle_name, "env: {LEVEL: 1}")
+    new(bottles=bottle_name).run()
+    define_bottle(bottle_name, "env: {LEVEL: 1}", "<another cell>")
+    new(bottles=bottle_name).run()
+    define_bottle(bottle_name, "env: {LEVEL: 2}")
+    with pytest.raises(UsageError, match="manifests"):
+        new(bottles=bottle_name).run()
 
 
 def test_a_run_is_repeated_beside_the_experiment(new: New) -> None:
