@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.conftest import Launch, out
 from tests.contract.test_exec import assert_soon
 from tests.leftovers import leftovers
 
@@ -45,6 +46,11 @@ time.sleep(600)
 """
 
 
+@pytest.fixture
+def backend() -> str:
+    return "bubblewrap"
+
+
 def sandboxes(home: Path) -> list[str]:
     """Return the processes of this test's sandboxes."""
     return [line for line in leftovers(home) if line.startswith("process")]
@@ -64,6 +70,13 @@ def test_nothing_runs_on(home: Path, bottle_name: str, module: str, step: str, d
     done = subprocess.run([sys.executable, "-c", _OWNER, bottle_name, module, step, str(delay)], timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert_soon(lambda: not sandboxes(home))
+
+
+def test_a_kernel_that_tells_of_no_other_process(
+    launch: Launch, bottle_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    assert out(launch(), "echo x") == "x\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the kernel tells of no other process's death")

@@ -108,7 +108,7 @@ def _this_process(theirs: ExitStack) -> int | None:
     """Return a descriptor that tells when this process is dead, even where a child that it forked lives on."""
     try:
         fd = os.pidfd_open(os.getpid())
-    except OSError:  # Linux before 5.3
+    except (OSError, AttributeError):  # Linux before 5.3, or a Python that was built on one
         return None
     theirs.callback(os.close, fd)
     return fd
