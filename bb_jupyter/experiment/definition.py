@@ -184,7 +184,7 @@ class RunLimits(Frozen):
         time: seconds.
         tokens: read and written ones together, cached ones included.
         money: US dollars.
-        egress: bytes through the gateway, both directions together.
+        egress: bytes through the gateway, both directions together; of a second bottle for hidden tests, too.
     """
 
     time: Duration | None = None
