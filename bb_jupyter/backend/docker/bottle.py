@@ -21,10 +21,10 @@ from bb_jupyter.backend.docker import branch, engine, transfer
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
 from bb_jupyter.backend.docker.gateways import Gateways
-from bb_jupyter.backend.docker.prepare import user_in_container
 from bb_jupyter.backend.docker.relay import Relay
 from bb_jupyter.backend.docker.stdin import Stdin
 from bb_jupyter.backend.docker.steps import Steps, to_its_end
+from bb_jupyter.backend.guest_user import guest_user
 from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
@@ -72,12 +72,13 @@ class DockerBottle(Bottle):
         timeout: float | None = None,
     ) -> DockerExecution:
         """Start a command; see `Bottle.exec`."""
-        if stdin is not None and (expected := self._expected.pop(tuple(argv), None)):
+        known = None if stdin is None or env or cwd or user else self._expected.pop(tuple(argv), None)
+        if stdin is not None and known is not None:
             with self._errors("start a command"):
-                return expected.result().given(Stdin(stdin))
+                return known.result().given(Stdin(stdin))
         if not argv or any("\0" in word for word in argv):
             raise UsageError("a command needs at least a program, and no NUL byte")
-        who = user_in_container(user) if user else ""
+        who = guest_user(user) if user else ""
         limit = self.plan.spec.limits.timeout if timeout is None else timeout
         folder = cwd or self.plan.spec.cwd
         through_gateway = {**self.network.env, **self.plan.spec.env} if self.network.env else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ import docker
 
 from bb_jupyter.backend.docker import build, engine, image
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_name
+from bb_jupyter.backend.guest_user import guest_user, login
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
-from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import Limits, format_duration, format_size
 
 #: Storage drivers that take a size for a container (overlay2 does on xfs with pquota, which the engine does not tell).
 _SIZED_DRIVERS = frozenset({"btrfs", "zfs", "windowsfilter"})
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
 def resolve_plan(basis: PlanBasis) -> DockerBottlePlan:
@@ -42,8 +40,8 @@ def resolve_plan(basis: PlanBasis) -> DockerBottlePlan:
         image_id=image_id,
         dockerfile=dockerfile,
         container=container_name(basis.slug),
-        container_user=user_in_container(spec.user),
-        env={"HOME": GUEST_HOME, **_login(spec.user), **basis.declared_env},
+        container_user=guest_user(spec.user),
+        env={"HOME": GUEST_HOME, **login(spec.user), **basis.declared_env},
     )
 
 
@@ -65,24 +63,6 @@ def _short(found: Mapping[str, Any]) -> str:
 def user_in_words(user: str) -> str:
     """Return what the preflight says of who commands run as."""
     return f"{user or f'{GUEST_USER} ({GUEST_UID})'}, no capabilities, no new privileges"
-
-
-def user_in_container(user: str) -> str:
-    """Return a user as the engine takes it: the agent by number, for an image may call 1000 by another name.
-
-    Raises:
-        UsageError: that cannot be a user.
-    """
-    if user in ("", GUEST_USER, str(GUEST_UID)):
-        return f"{GUEST_UID}:{GUEST_UID}"
-    if not _USER.fullmatch(user):
-        raise UsageError(f"not a user: {user!r}", hint="Write --user NAME, UID or UID:GID.")
-    return user
-
-
-def _login(user: str) -> dict[str, str]:
-    name = user.partition(":")[0] or GUEST_USER
-    return {} if name.isdigit() else {"USER": name, "LOGNAME": name}
 
 
 def plan_limits(limits: Limits, info: Mapping[str, Any]) -> tuple[LimitPlan, ...]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bb_jupyter.backend import state
+from bb_jupyter.backend.guest_user import guest_user
 from bb_jupyter.backend.network import NO_GATEWAY
 from bb_jupyter.backend.smolmachines import enumerate, labels, sdk
 from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, machine_name
 from bb_jupyter.backend.smolmachines.doorman import Doorman
-from bb_jupyter.backend.smolmachines.prepare import machine_user, plan_limits
+from bb_jupyter.backend.smolmachines.prepare import plan_limits
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import BottleError, BottleGone
 from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan
@@ -92,7 +93,7 @@ def _plan(record: state.BottleRecord, wanted: dict[str, object]) -> Smolmachines
         target=record.details["target"],
         machine=machine_name(record.slug),
         image=image,
-        machine_user=machine_user(user),
+        machine_user=guest_user(user),
         egress_plan=EgressPlan.from_dict(routes) if (routes := record.details.get("egress")) else None,
         git_gate_plan=GitGatePlan.from_dict(gate) if (gate := record.details.get("git_gate")) else None,
         supervise_plan=SupervisePlan(**asked) if (asked := record.details.get("supervise")) else None,

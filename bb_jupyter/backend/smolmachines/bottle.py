@@ -18,12 +18,12 @@ from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.copying import plan_copy
 from bb_jupyter.backend.desk import BottleDesk, rooms
+from bb_jupyter.backend.guest_user import guest_user
 from bb_jupyter.backend.network import Network
 from bb_jupyter.backend.smolmachines import branch, sdk, shell, transfer
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.backend.smolmachines.doorman import Doorman
 from bb_jupyter.backend.smolmachines.execution import SmolExecution, refused
-from bb_jupyter.backend.smolmachines.prepare import machine_user
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
 from bb_jupyter.gateway import GATE_ADDRESS
@@ -101,7 +101,7 @@ class SmolmachinesBottle(Bottle):
             stdin=stdin,
             env={**self.plan.env, **self._network_env(), **self.plan.spec.env, **(env or {})},
             cwd=transfer.resolve(cwd or self.plan.spec.cwd),
-            user=machine_user(user) if user else self.plan.machine_user,
+            user=guest_user(user) if user else self.plan.machine_user,
             timeout=self.plan.spec.limits.timeout if timeout is None else timeout,
         )
 
@@ -113,7 +113,7 @@ class SmolmachinesBottle(Bottle):
     def run_own(self, argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> SmolExecution:
         """Start a command of ours, as the agent, without a time limit."""
         return self._exec_raw(
-            argv, stdin=stdin, env=self.plan.env, cwd=self.plan.guest_home, user=machine_user(""), timeout=None
+            argv, stdin=stdin, env=self.plan.env, cwd=self.plan.guest_home, user=guest_user(""), timeout=None
         )
 
     def _exec_raw(
@@ -153,7 +153,7 @@ class SmolmachinesBottle(Bottle):
                 self._remover(staged)()
                 raise
         except BackendUnavailable as error:
-            if user != machine_user("") and "user" in error.message:
+            if user != guest_user("") and "user" in error.message:
                 raise refused(error.message) from None
             raise
         except SmolError as error:

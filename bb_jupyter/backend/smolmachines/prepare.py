@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from bb_jupyter.backend.docker.image import base_image, choose_dockerfile
+from bb_jupyter.backend.guest_user import guest_user, login
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
 from bb_jupyter.backend.smolmachines import kvm, sdk
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, machine_name
@@ -20,7 +20,6 @@ from bb_jupyter.manifest import Limits, format_duration, format_size
 #: A machine's memory when nothing says how much, in MiB; the SDK's own default is several GiB.
 DEFAULT_MEMORY = 2048
 _GIB = 1 << 30
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
 def resolve_plan(basis: PlanBasis) -> SmolmachinesBottlePlan:
@@ -41,8 +40,8 @@ def resolve_plan(basis: PlanBasis) -> SmolmachinesBottlePlan:
         limits=plan_limits(spec.limits),
         target=where,
         machine=machine_name(basis.slug),
-        machine_user=machine_user(spec.user),
-        env={"HOME": GUEST_HOME, "LANG": "C.UTF-8", **_login(spec.user), **basis.declared_env},
+        machine_user=guest_user(spec.user),
+        env={"HOME": GUEST_HOME, "LANG": "C.UTF-8", **login(spec.user), **basis.declared_env},
     )
     return _in_cloud(plan, basis) if where == "cloud" else _here(plan)
 
@@ -96,24 +95,6 @@ def _here(plan: SmolmachinesBottlePlan) -> SmolmachinesBottlePlan:
 def is_path(image: str) -> bool:
     """Whether *image* names a file or folder of this host: a docker-archive or a root file system."""
     return image.startswith(("/", "./", "../", "~"))
-
-
-def machine_user(user: str) -> str:
-    """Return a user as the SDK takes it: `UID:GID`, or a name that the image knows.
-
-    Raises:
-        UsageError: that cannot be a user.
-    """
-    if user in ("", GUEST_USER, str(GUEST_UID)):
-        return f"{GUEST_UID}:{GUEST_UID}"
-    if not _USER.fullmatch(user):
-        raise UsageError(f"not a user: {user!r}", hint="Write --user NAME, UID or UID:GID.")
-    return user
-
-
-def _login(user: str) -> dict[str, str]:
-    name = user.partition(":")[0] or GUEST_USER
-    return {} if name.isdigit() else {"USER": name, "LOGNAME": name}
 
 
 def plan_limits(limits: Limits) -> tuple[LimitPlan, ...]:
