@@ -136,6 +136,12 @@ def test_a_full_disk_is_said() -> None:
     assert "disk is full" in error.message and "docker system prune" in error.hint
 
 
+def test_what_is_no_address_is_said(prepare: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "garbage")
+    with pytest.raises(BackendUnavailable, match=r"DOCKER_HOST is no address: 'garbage'\n.*tcp://HOST:PORT"):
+        prepare()
+
+
 def test_an_engine_over_ssh_needs_a_tunnel(prepare: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://user@example.org")
     with pytest.raises(BackendUnavailable, match=r"ssh -nNT -L .* user@example.org"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import stat
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 from bb_jupyter.errors import BackendUnavailable
 
 _ROOTFUL = Path("/var/run/docker.sock")
+#: What `DOCKER_HOST` may hold: a path, an URL that the SDK knows, or a host and its port.
+_ADDRESS = re.compile(r"/.+|(unix|tcp|ssh|https?|http\+unix|npipe)://.+|[\w.\-]+:\d+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def find() -> Endpoint:
     """Return the engine that this environment means; it need not be there.
 
     Raises:
-        BackendUnavailable: the chosen context does not exist or names no engine.
+        BackendUnavailable: `DOCKER_HOST` is no address; the chosen context does not exist or names no engine.
     """
     if url := os.environ.get("DOCKER_HOST"):
         return Endpoint(_spelled_out(url), "DOCKER_HOST", tls_env=bool(os.environ.get("DOCKER_CERT_PATH")))
@@ -65,6 +68,10 @@ def find() -> Endpoint:
 
 
 def _spelled_out(url: str) -> str:
+    if not _ADDRESS.fullmatch(url):
+        raise BackendUnavailable(
+            f"DOCKER_HOST is no address: {url!r}", hint="Set it to unix:///PATH or tcp://HOST:PORT, or unset it."
+        )
     return f"unix://{url}" if url.startswith("/") else url
 
 
