@@ -15,12 +15,14 @@ from tests.contract.conftest import Launch, out, sh
 
 _CURL = "curl -sS --max-time 30"
 _PYTHON = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=30).read().decode())"
-#: Asks for a name and prints what came, then waits for the end of the connection.
+#: Asks for a name, speaks TLS to it and prints what came, then waits for the end of the connection.
 _RELAY = """
-import socket
+import socket, ssl
 s = socket.create_connection(("egress", 3128))
 s.sendall(b"CONNECT tunnel.test:443 HTTP/1.1\\r\\nHost: tunnel.test:443\\r\\n\\r\\n")
-print(s.recv(1000).split(b"\\r\\n")[0].decode(), flush=True)
+answer = s.recv(1000).split(b"\\r\\n")[0].decode()
+s = ssl._create_unverified_context().wrap_socket(s, server_hostname="tunnel.test", suppress_ragged_eofs=True)
+print(answer, flush=True)
 print("ended", s.recv(1), flush=True)
 """
 _ENV = """
