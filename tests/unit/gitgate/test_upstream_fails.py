@@ -22,6 +22,7 @@ def test_a_fetch_and_a_push_fail_with_the_reason(gate: Gate, clone: Clone, upstr
         assert done.returncode != 0
         assert "remote: upstream of 'widgets' cannot be used: " in done.stderr
         assert "tell your human" in done.stderr
+        assert str(upstream.path.parent) not in done.stderr
     assert gate.pending() == []
     upstream.path.with_suffix(".away").rename(upstream.path)
     clone.push()
