@@ -13,6 +13,15 @@ const TITLES = {
 
 // Milliseconds in which a card that slid under a pointer at rest takes no click: it was meant for what was there before.
 const STILL = 700;
+// Where the pointer was when it last moved; an element hears that it was entered before anybody hears of the movement.
+let pointer = "";
+// What scrolled last, and when: who scrolls a card under the pointer sees it come.
+const scrolled = { by: /** @type {EventTarget | null} */ (null), at: 0 };
+if (globalThis.document) {
+  const quietly = { capture: true, passive: true };
+  document.addEventListener("pointermove", ({ screenX, screenY }) => (pointer = `${screenX} ${screenY}`), quietly);
+  document.addEventListener("scroll", ({ target }) => Object.assign(scrolled, { by: target, at: Date.now() }), quietly);
+}
 
 /** Return what a proposal is about, in a few words.  @param {Approval} approval */
 export function title(approval) {
@@ -48,8 +57,9 @@ export class Card {
   }
 
   /** Take no click for a moment where the card came to the pointer, not the pointer to the card.  @param {PointerEvent} event */
-  entered({ pointerType, movementX, movementY }) {
-    if (pointerType !== "mouse" || movementX || movementY) return;
+  entered({ pointerType, screenX, screenY }) {
+    if (pointerType !== "mouse" || pointer !== `${screenX} ${screenY}`) return;
+    if (Date.now() - scrolled.at < STILL && scrolled.by instanceof Node && scrolled.by.contains(this.element)) return;
     this.element.classList.add("bb-still");
     setTimeout(() => this.element.classList.remove("bb-still"), STILL);
   }
@@ -60,9 +70,9 @@ export class Card {
   }
 
   age() {
-    const { created, expires } = this.approval;
+    const { created, expires, state } = this.approval;
     const now = Date.now() / 1000;
-    const left = expires ? `, denied by itself in ${duration(expires - now)}` : "";
+    const left = expires && state === "pending" ? `, denied by itself in ${duration(expires - now)}` : "";
     return `asked ${duration(now - created)} ago${left}`;
   }
 
@@ -126,6 +136,7 @@ export class Card {
       this.enable(true);
     }
     this.actions.hidden = state !== "pending";
+    this.tick();
   }
 
   /** Go, unless the keyboard is here.  @returns {boolean} whether it went */
