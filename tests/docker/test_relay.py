@@ -88,8 +88,8 @@ def test_the_relays_container_can_do_nothing_but_relay(
 
 def test_large_streams_take_no_memory_there(launch: Launch, supervised: BottleManifest, api: docker.APIClient) -> None:
     bottle = launch(manifest=supervised)
-    assert out(bottle, f"{CURL} '{SUPERVISE}/big?200' | wc -c").strip() == str(200 << 20)
-    out(bottle, f"head -c 100000000 /dev/zero | {CURL} -T - {SUPERVISE}/up")
+    assert out(bottle, f"{CURL} '{SUPERVISE}/big?100' | wc -c").strip() == str(100 << 20)
+    out(bottle, f"head -c 80000000 /dev/zero | {CURL} -T - {SUPERVISE}/up")
     relay = containers_of(api, bottle.slug)["relay"]["Id"]
     command = ["/opt/gateway/bin/python", "-c", _MEMORY]
     used = int(api.exec_start(api.exec_create(relay, command)["Id"]))
