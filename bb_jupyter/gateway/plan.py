@@ -315,7 +315,7 @@ def _read_ca(route: RoutePlan) -> str:
         why = "it is no certificate in PEM"
     except OSError as error:
         why = error.strerror or "it cannot be read"
-    raise ManifestError(f"cannot read the CA: {why}", path=route.ca, key=f"egress.routes[{route.host}].ca")
+    raise ManifestError(f"cannot read the CA {route.ca}: {why}", key=f"egress.routes[{route.host}].ca")
 
 
 def gateway_config(
