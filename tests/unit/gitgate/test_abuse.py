@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from bb_jupyter.gateway.git import server
+from bb_jupyter.gateway.git.scan import Scanner
 from tests.unit.gitgate.conftest import SLUG, Clone, Gate, config
 from tests.unit.gitgate.upstreams import Upstream, commit, git
 
@@ -37,6 +38,14 @@ def test_pushes_that_nobody_waits_for_leave_the_disk(
     kept = sum(file.stat().st_size for file in objects.rglob("*") if file.is_file())
     assert kept < 2 * _LARGEST, "four pushes were 2.5 MB"
     git(home / "git" / SLUG / "widgets.git", "cat-file", "-e", gate.pending()[0].content["refs"][0]["new"])
+
+
+@pytest.mark.parametrize(
+    "unit", [b"sk-", b"//", b"aws", b"a", b"0", b"xoxb-1-", b"eyJ.", b"https://hooks.slack.com/services/T"]
+)
+def test_no_text_takes_the_scanner_more_than_its_length(unit: bytes) -> None:
+    """A time that grew with the square would be hours here."""
+    assert list(Scanner().certain(unit * ((1 << 20) // len(unit)))) is not None
 
 
 def test_too_many_refs_are_refused_at_once(gate: Gate, clone: Clone) -> None:
