@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 #: Seconds for anything that should happen soon, on a machine that does other things, too.
 PATIENCE = 60.0
@@ -130,13 +130,22 @@ class Lab:
 
     def __init__(self, server: Server, page: Page) -> None:
         self.server, self.page = server, page
+        #: Chromium drops what it loads whenever an interface of the machine comes or goes, as those of containers do.
+        self._dropped: list[str] = []
+        page.on("requestfailed", lambda request: self._dropped.append(request.failure or ""))
 
     def open(self, name: str) -> Notebook:
         """Open a notebook in a workspace of its own, and wait until its kernel is ready for cells."""
         workspace = secrets.token_hex(4)
-        self.page.goto(f"{self.server.url}lab/workspaces/{workspace}/tree/{name}?token={self.server.token}")
-        notebook = Notebook(self.page, name)
-        notebook.ready()
+        notebook, url = Notebook(self.page, name), f"{self.server.url}lab/workspaces/{workspace}/tree/{name}"
+        self.page.goto(f"{url}?token={self.server.token}")
+        try:
+            notebook.ready()
+        except TimeoutError:
+            if "net::ERR_NETWORK_CHANGED" not in self._dropped:
+                raise
+            self.page.reload()
+            notebook.ready()
         return notebook
 
     def start(self) -> None:
