@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import re
 import secrets
 import shutil
@@ -26,6 +27,10 @@ from bb_jupyter.home import bot_bottle_home, private_dir
 #: What `ls` says of a bottle that lacks nothing.
 RUNNING = "running"
 _RECORD = "bottle.json"
+#: Nanoseconds after which a file's time tells it from the next.
+_SETTLED = 1_000_000_000
+#: State directory → its record's file when that was read last, as `_stamp` knows it, and what it said.
+_known: dict[str, tuple[tuple[int, int, int], BottleRecord]] = {}
 #: What a directory is called while it is made or removed.
 _NEW, _GONE = ".new-", ".gone-"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -103,8 +108,11 @@ def new_slug(name: str) -> str:
 
 def records() -> list[BottleRecord]:
     """Return every bottle of this user that has a state directory, oldest first."""
-    found = (_read(folder) for folder in state_dir().iterdir() if _SLUG.fullmatch(folder.name))
-    return sorted((record for record in found if record), key=lambda record: record.created)
+    root = str(state_dir())
+    folders = {f"{root}/{name}" for name in os.listdir(root) if _SLUG.fullmatch(name)}  # noqa: PTH208 -- names, not paths
+    for folder in _known.keys() - folders:
+        _known.pop(folder, None)  # its bottle is gone
+    return sorted((record for record in map(_read, folders) if record), key=lambda record: record.created)
 
 
 def claim(record: BottleRecord) -> None:
@@ -143,7 +151,7 @@ def take_over(record: BottleRecord, owner: Owner) -> BottleRecord:
         NameTaken: somebody else holds it.
     """
     with _locked():
-        current = _read(record.directory) or record
+        current = _read(str(record.directory)) or record
         if current.owner != owner and current.owner.alive:
             raise NameTaken(f"bottle '{record.name}' is held by {current.owner}", hint="Stop it in its own notebook.")
         taken = replace(current, owner=owner)
@@ -159,7 +167,7 @@ def add_details(slug: str, **details: object) -> None:
         OSError: the disk is full or not writable.
     """
     with _locked():
-        record = _read(state_dir() / slug)
+        record = _read(f"{state_dir()}/{slug}")
         if record is not None:
             replace(record, details={**record.details, **details}).save()
 
@@ -171,12 +179,30 @@ def _sweep() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read(folder: Path) -> BottleRecord | None:
+def _read(folder: str) -> BottleRecord | None:
+    """Return the record of a state directory, from memory while its file is the one that was read last.
+
+    A record is written by a rename, so a changed one is another file.  One that was written just now is not kept in
+    memory: the next could have its inode and its time, which a file system counts in milliseconds.
+    """
+    path = f"{folder}/{_RECORD}"
     try:
-        data = json.loads((folder / _RECORD).read_text())
-        return BottleRecord(**{**data, "owner": Owner.from_dict(data["owner"])})
+        known = _known.get(folder)
+        if known and known[0] == _stamp(os.stat(path)):  # noqa: PTH116 -- many files, often
+            return known[1]
+        with open(path) as file:  # noqa: PTH123
+            stamp, data = _stamp(os.fstat(file.fileno())), json.load(file)
+        record = BottleRecord(**{**data, "owner": Owner.from_dict(data["owner"])})
     except (OSError, ValueError, TypeError, KeyError):
+        _known.pop(folder, None)
         return None
+    if time.time_ns() - stamp[1] > _SETTLED:
+        _known[folder] = stamp, record
+    return record
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 @contextlib.contextmanager
