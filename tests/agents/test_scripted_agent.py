@@ -246,6 +246,7 @@ def test_the_scripted_agent_asks_its_human_and_goes_on_with_the_answer(supervise
     api.approve(proposal.id, answer=said)
     asking.join(120)
     (result,) = results
+    assert [event.input for event in result.events if isinstance(event, ToolCall)][1] == {"status": "half way"}
     answers = [event for event in result.events if isinstance(event, ToolResult)]
     assert [answer.error for answer in answers] == [False, False, True], answers
     assert answers[0].output == f"The human answered: {said}".rstrip("\n")

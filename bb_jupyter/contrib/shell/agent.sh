@@ -65,8 +65,10 @@ ask() {
   human ask "{\"question\":\"$(printf '%s\n' "$1" | quoted)\"}"
 }
 mcp() {
-  called "${1%%[ "$newline"]*}" arguments "${1#*[ "$newline"]}"
-  human "${1%%[ "$newline"]*}" "${1#*[ "$newline"]}"
+  tool=${1%%[ "$newline"]*} input=$(printf '%s' "${1#*[ "$newline"]}" | tr '\n\000' '  ')
+  calls=$((calls + 1))
+  printf '{"type":"tool_call","id":"%s","name":"%s","input":%s}\n' "$calls" "$tool" "$input"
+  human "$tool" "$input"
 }
 human() { # human TOOL JSON: calls a tool of the MCP server by which this bottle reaches its human
   url=$(cat "$folder/supervise" 2>/dev/null) || {
