@@ -11,16 +11,13 @@ const TITLES = {
   "copy-out": content => `offers the file ${content.path}`,
 };
 
-// Milliseconds in which a card that slid under a pointer at rest takes no click: it was meant for what was there before.
-const STILL = 700;
-// Where the pointer was when it last moved; an element hears that it was entered before anybody hears of the movement.
-let pointer = "";
-// What scrolled last, and when: who scrolls a card under the pointer sees it come.
-const scrolled = { by: /** @type {EventTarget | null} */ (null), at: 0 };
-if (globalThis.document) {
-  const quietly = { capture: true, passive: true };
-  document.addEventListener("pointermove", ({ screenX, screenY }) => (pointer = `${screenX} ${screenY}`), quietly);
-  document.addEventListener("scroll", ({ target }) => Object.assign(scrolled, { by: target, at: Date.now() }), quietly);
+// Where the mouse was when it last moved; an element hears that it was entered before anybody hears of the movement.
+let mouse = "";
+globalThis.document?.addEventListener("pointermove", event => (mouse = place(event)), { capture: true, passive: true });
+
+/** @param {MouseEvent} event */
+function place({ screenX, screenY }) {
+  return `${screenX} ${screenY}`;
 }
 
 /** Return what a proposal is about, in a few words.  @param {Approval} approval */
@@ -49,19 +46,25 @@ export class Card {
     this.refs = [];
     this.answer = "";
     this.actions = h("div", { class: "bb-bar", role: "group", "aria-label": "Decide" }, this.why, ...this.buttons());
-    this.element = h("article", { class: "bb-card", "aria-labelledby": head, tabindex: "-1",
-      onpointerenter: event => this.entered(/** @type {PointerEvent} */ (event)) },
+    this.element = h("article", { class: "bb-card", "aria-labelledby": head, tabindex: "-1" },
       h("h4", { id: head }, `${approval.id}. ${approval.kind === "question" ? `${approval.bottle} asks` : title(approval)}`),
       this.when,
       ...this.content(), this.actions, this.status);
+    this.guard();
   }
 
-  /** Take no click for a moment where the card came to the pointer, not the pointer to the card.  @param {PointerEvent} event */
-  entered({ pointerType, screenX, screenY }) {
-    if (pointerType !== "mouse" || pointer !== `${screenX} ${screenY}`) return;
-    if (Date.now() - scrolled.at < STILL && scrolled.by instanceof Node && scrolled.by.contains(this.element)) return;
-    this.element.classList.add("bb-still");
-    setTimeout(() => this.element.classList.remove("bb-still"), STILL);
+  /** Take no click of a mouse that rests where the card came to it: it was meant for what was there before. */
+  guard() {
+    let came = "";
+    this.element.addEventListener("pointerenter", event => {
+      came = event.pointerType === "mouse" && place(event) === mouse ? mouse : "";
+    });
+    this.actions.addEventListener("click", event => {
+      if (!came || event.detail === 0 || mouse !== came) return;
+      event.stopPropagation();
+      say(this.status, "This has just moved under the pointer: click again if it is meant.");
+      came = "";
+    }, { capture: true });
   }
 
   /** Say what changes with time alone. */

@@ -130,8 +130,10 @@ def test_a_program_on_the_gateways_port_harms_only_itself(launch: Launch, canary
 def _kill_gateway(held: HeldBottle, request: pytest.FixtureRequest) -> None:
     if held.plan.spec.backend == "docker":
         with request.getfixturevalue("engine").client() as client:
-            found = client.containers.list(filters={"label": f"{SLUG_LABEL}={held.plan.slug}"})
-            [gateway] = [container for container in found if "gateway" in container.name]
+            found = client.containers.list(
+                filters={"label": [f"{SLUG_LABEL}={held.plan.slug}", "bb-jupyter.role=gateway"]}
+            )
+            [gateway] = found
             gateway.kill("SIGKILL")
         return
     tasks = Path("/proc/self/task").glob("*/children")
