@@ -37,6 +37,8 @@ MOST_PENDING, MOST_NEW, WINDOW = 16, 60, 600.0
 _KEPT: Final = 200
 #: Seconds between two looks for a decision.
 _POLL: Final = 0.1
+#: Seconds for which an outcome can be read, at least: many times `_POLL`, for a busy machine.
+_NEWS: Final = 1.0
 _COUNTER: Final = ".counter"
 
 
@@ -201,8 +203,12 @@ class Queue:
         for proposal in self.pending():
             if proposal.kind != "push":
                 withdraw(proposal, "the bottle ended")
-        held = [item for item, status in all_proposals(self.slug) if item.kind == "push" and not status.settled]
+        known = all_proposals(self.slug)
+        held = [item for item, status in known if item.kind == "push" and not status.settled]
         if not held:
+            # Whoever has just approved waits to hear what came of it.
+            told = max((status.outcome.time for _, status in known if status.outcome), default=0.0)
+            time.sleep(max(0.0, min(told + _NEWS - time.time(), _NEWS)))
             shutil.rmtree(self._folder.path, ignore_errors=True)
         for name in self._folder.names():
             if name.startswith("staged-"):
