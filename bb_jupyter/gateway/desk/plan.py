@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from bb_jupyter.errors import ManifestError
@@ -46,20 +47,7 @@ def desk_config(
 
 
 def _repo_config(repo: GitRepoPlan, resolve_token: Callable[[str], str]) -> GitRepoConfig:
-    return GitRepoConfig(
-        alias=repo.alias,
-        url=repo.url,
-        protected=repo.protected,
-        allow_force=repo.allow_force,
-        allow_delete=repo.allow_delete,
-        max_push=repo.max_push,
-        identity=repo.identity,
-        host_key=repo.host_key,
-        username=repo.username,
-        token_ref=repo.token_ref,
-        ca=repo.ca,
-        token=resolve_token(repo.token_ref) if repo.token_ref else "",
-    )
+    return GitRepoConfig(**asdict(repo), token=resolve_token(repo.token_ref) if repo.token_ref else "")
 
 
 def check_git_gate(plan: GitGatePlan, resolve_token: Callable[[str], str], *, path: str = "") -> None:
