@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from bb_jupyter import logs, manifest
+from bb_jupyter import interrupts, logs, manifest
 from bb_jupyter.agent.planning import load_agent
 from bb_jupyter.backend import registry, state
 from bb_jupyter.backend.base import OnProgress, no_progress
@@ -97,13 +97,14 @@ class Session:
         """
         options = options or LaunchOptions()
         plan = self._prepare(name, options)[1]
-        record = self._claim(plan)
-        try:
+        with ExitStack() as undo:
+            with interrupts.held():
+                undo.callback(self._claim(plan).remove)
+            undo.callback(self._stop_held, name)
             on_plan(plan)
-            return self._start(plan, options, on_progress)
-        except BaseException:
-            record.remove()
-            raise
+            held = self._start(plan, options, on_progress)
+            undo.pop_all()
+        return held
 
     def branch(self, source: HeldBottle, n: int = 1, names: Sequence[str] = ()) -> list[HeldBottle]:
         """Start bottles with the files of *source*; see `HeldBottle.branch`."""
@@ -162,7 +163,8 @@ class Session:
                 stack.callback(record.remove)
             backend = registry.get(plan.spec.backend)
             bottle = stack.enter_context(backend.launch(plan, on_progress=on_progress))
-            return self._hold(bottle, stack.pop_all(), options)
+            with interrupts.held():
+                return self._hold(bottle, stack.pop_all(), options)
 
     def get(self, name: str) -> HeldBottle:
         """Return a bottle of this process.
@@ -220,17 +222,19 @@ class Session:
             UsageError: there is none of that name.
             NameTaken: another live kernel holds it.
         """
-        with self._lock:
-            held = self._held.pop(name, None)
-        if held is not None:
-            held.release()
-            if held.plan.spec.keep:  # the others are gone when they are let go
-                self._remove(held.plan.spec.backend, held.plan.slug)
+        if self._stop_held(name):
             return
         record = _record_named(name)
         if record.owner.alive and record.owner != Owner.current():
             raise UsageError(f"bottle '{name}' belongs to {record.owner}", hint="Stop it in its own notebook.")
         self._remove(record.backend, record.slug)
+
+    def _stop_held(self, name: str) -> bool:
+        """Remove a bottle of this process; return whether there was one."""
+        held = self._let_go(name)
+        if held is not None and held.plan.spec.keep:  # the others are gone when they are let go
+            self._remove(held.plan.spec.backend, held.plan.slug)
+        return held is not None
 
     def stop_all(self) -> list[str]:
         """Remove every bottle of this process, several at once.
@@ -322,11 +326,12 @@ class Session:
         self._errands.start()
         return held
 
-    def _let_go(self, name: str) -> None:
+    def _let_go(self, name: str) -> HeldBottle | None:
         with self._lock:
             held = self._held.pop(name, None)
         if held is not None:
             held.release()
+        return held
 
     def _remove(self, backend: str, slug: str) -> None:
         registry.get(backend).stop(slug)

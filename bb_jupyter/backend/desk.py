@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bb_jupyter import interrupts
 from bb_jupyter.agent.planning import resolve_token
 from bb_jupyter.backend import state
 from bb_jupyter.backend.desk_asks import put_in_force, stage
@@ -103,7 +104,8 @@ class BottleDesk:
                 return self._turn
             self._turn += 1
             self._lost = False
-            self._client = self._start(self._config(), partial(self._on_event, self._turn))
+            with interrupts.held():
+                self._client = self._start(self._config(), partial(self._on_event, self._turn))
             details: dict[str, Any] = {"desk_state": "", "desk": _process(self._client.pid)}
             if self._plan.spec.keep:
                 details |= {

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import IO
 
+from bb_jupyter import interrupts
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.backend.bubblewrap import branch, bwrap, cgroup, spawn
@@ -50,12 +51,13 @@ def _limited(stack: ExitStack, plan: BubblewrapBottlePlan) -> cgroup.Cgroup | No
     parents = cgroup.parents()
     if parents is None:
         return None
-    try:
-        group = cgroup.create(plan.slug, plan.spec.limits, parents)
-    except OSError as error:
-        raise BackendUnavailable(f"cannot limit the bottle: {error}", hint="`%bottle doctor` tells more.") from None
-    if group:
-        stack.callback(group.remove)
+    with interrupts.held():
+        try:
+            group = cgroup.create(plan.slug, plan.spec.limits, parents)
+        except OSError as error:
+            raise BackendUnavailable(f"cannot limit the bottle: {error}", hint="`%bottle doctor` tells more.") from None
+        if group:
+            stack.callback(group.remove)
     return group
 
 
@@ -63,8 +65,9 @@ def _gateway(stack: ExitStack, plan: BubblewrapBottlePlan) -> GatewayProcess | N
     """Start the gateway first, if there shall be one: it takes longest."""
     if plan.egress_plan is None:
         return None
-    gateway = GatewayProcess()
-    stack.callback(gateway.kill)
+    with interrupts.held():
+        gateway = GatewayProcess()
+        stack.callback(gateway.kill)
     return gateway
 
 
@@ -75,8 +78,9 @@ def _sandbox(
     host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stack.enter_context(host)
     complaints = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    begun = spawn.begin(plan, guest, complaints)
-    stack.callback(_end, plan, host, begun)
+    with interrupts.held():
+        begun = spawn.begin(plan, guest, complaints)
+        stack.callback(_end, plan, host, begun)
     started = begun.result()
     # All this takes its time, and guest.py starts meanwhile; it runs nothing before it is asked to.
     if started.pid:
