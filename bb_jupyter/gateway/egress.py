@@ -178,6 +178,7 @@ class Egress:
             return same and not any(other.intercepted for other in routes)
 
         if not allowed(self._rooms.policy):
+            self._hang_up(transport, Denied("policy-changed", "the policy changed before TLS began"), origin)
             return
         relay = Relay(transport, server.dup())
         facts = origin.facts()

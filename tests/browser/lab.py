@@ -29,6 +29,8 @@ _CONFIG = {
 }
 #: A front end that does without subshells, as most but JupyterLab do: a busy kernel hears its comms after the cell.
 _NO_SUBSHELLS = {"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
+#: Also when the tests are interrupted or killed.
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 _OFF = {"@jupyterlab/apputils-extension:announcements": True, "@jupyterlab/extensionmanager-extension": True}
 
 
@@ -56,7 +58,15 @@ class Server:
         (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(overrides))
         places = {"CONFIG": config, "DATA": folder / "data", "RUNTIME": folder / "runtime"}
         self._process = subprocess.Popen(
-            [*command, sys.executable, "-m", "jupyter", "lab", f"--IdentityProvider.token={self.token}"],
+            [
+                *command,
+                *_ENDS_WITH_US,
+                sys.executable,
+                "-m",
+                "jupyter",
+                "lab",
+                f"--IdentityProvider.token={self.token}",
+            ],
             cwd=self.notebooks,
             env={
                 **os.environ,

@@ -72,6 +72,19 @@ def test_narrowing_closes_what_is_no_longer_allowed(
     assert gateway.event(event="egress-end", error="policy-changed")
 
 
+def test_a_connection_that_begins_late_is_judged_by_the_policy_of_then(
+    start: Callable[..., Proxy], routes: list[RouteConfig], upstream: Upstream
+) -> None:
+    gateway = start(_route(routes, "tunnel.test"))
+    sock, head = gateway.connect("tunnel.test:443")
+    assert head.startswith(b"HTTP/1.1 200")
+    gateway.client.replace_policy([])
+    trust = ssl.create_default_context(cadata=upstream.ca_pem)
+    with sock, pytest.raises(OSError):
+        trust.wrap_socket(sock, server_hostname="tunnel.test")
+    assert gateway.event(verdict="denied", rule="policy-changed")["host"] == "tunnel.test"
+
+
 def test_invalid_policy_changes_nothing(start: Callable[..., Proxy], routes: list[RouteConfig]) -> None:
     gateway = start(_route(routes, "any.test"))
     secret = AuthConfig("bearer", TOKEN + "\n")
