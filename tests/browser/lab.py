@@ -20,6 +20,7 @@ PATIENCE = 60.0
 expect.set_options(timeout=PATIENCE * 1000)
 
 _CONFIG = {
+    "JupyterNotebookApp": {"expose_app_in_browser": True},
     "LabApp": {
         "expose_app_in_browser": True,
         "news_url": None,
@@ -146,9 +147,15 @@ class Lab:
 
     def open(self, name: str) -> Notebook:
         """Open a notebook in a workspace of its own, and wait until its kernel is ready for cells."""
-        workspace = secrets.token_hex(4)
-        notebook, url = Notebook(self.page, name), f"{self.server.url}lab/workspaces/{workspace}/tree/{name}"
-        self.page.goto(f"{url}?token={self.server.token}")
+        return self._open(name, f"lab/workspaces/{secrets.token_hex(4)}/tree/{name}")
+
+    def open_in_notebook_7(self, name: str) -> Notebook:
+        """Open a notebook in Jupyter Notebook, and wait until its kernel is ready for cells."""
+        return self._open(name, f"notebooks/{name}")
+
+    def _open(self, name: str, path: str) -> Notebook:
+        notebook = Notebook(self.page, name)
+        self.page.goto(f"{self.server.url}{path}?token={self.server.token}")
         try:
             notebook.ready()
         except TimeoutError:
