@@ -61,7 +61,7 @@ def test_a_tls_name_that_is_not_the_one_of_connect_ends_the_connection(walled: W
     outcome = walled.probe.dial([walled.probe.proxied(connect(f"{host}:443"), hello)])[0]
     assert outcome.answers[0].startswith(b"HTTP/1.1 200"), outcome
     assert outcome.answers[1:] in ((), (b"",), (b"\x15\x03\x03\x00\x02\x02\x70",)), outcome  # an alert, or nothing
-    assert outcome.seconds < 3
+    assert outcome.seconds < 10  # at once, not when something times out
     assert (len(walled.service.requests), len(walled.service.hellos)) == before
 
 

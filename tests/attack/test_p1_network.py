@@ -73,7 +73,7 @@ def test_a_host_that_is_not_listed_gets_the_same_answer_in_every_form(walled: Wa
     assert body == (
         f"bottle: denied (no-route): other.test is not in this bottle's routes\n%bottle allow {name} other.test\n"
     )
-    assert outcome.seconds < 3
+    assert outcome.seconds < 10  # at once, not when something times out
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_is_not_listed_is_refused_by_its_rule(walled: Walled, asked: bytes,
     outcome = walled.probe.dial([walled.probe.proxied(asked)])[0]
     assert outcome.status in (400, 403), outcome
     assert outcome.rule == rule or not rule
-    assert outcome.seconds < 3
+    assert outcome.seconds < 10  # at once, not when something times out
     assert (len(walled.service.requests), len(walled.service.hellos)) == before
 
 
@@ -146,7 +146,7 @@ def test_programs_that_ignore_the_proxy_fail_at_once(walled: Walled) -> None:
         f"curl -sS --max-time 20 --socks5-hostname {walled.service.address}:1080 https://ok.test/",
         "getent hosts ok.test",
     ):
-        done = sh(walled.held, f"{clear} {command}", timeout=3)
+        done = sh(walled.held, f"{clear} {command}", timeout=15)
         assert done.returncode not in (0, 124), (command, done)
     for tool in ("dig @8.8.8.8 ok.test", "ping -c 1 -W 2 203.0.113.1", "nc -z -w 2 203.0.113.1 80"):
         done = sh(walled.held, f"command -v {tool.split()[0]} >/dev/null || exit 9; {tool}", timeout=20)

@@ -54,7 +54,7 @@ def test_a_branch_is_a_bottle_of_its_own(bottle: HeldBottle, session: Session) -
 
 
 def test_what_was_launched_holds_in_a_branch(launch: Launch) -> None:
-    bottle = launch(env={"COLOUR": "blue"}, cwd="/tmp", limits=Limits(timeout=1.0))
+    bottle = launch(env={"COLOUR": "blue"}, cwd="/tmp", limits=Limits(timeout=4.0))
     (branch,) = bottle.branch()
     assert out(branch, "echo $COLOUR $PWD") == "blue /tmp\n"
     assert sh(branch, "sleep 60").timed_out
