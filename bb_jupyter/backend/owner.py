@@ -72,10 +72,15 @@ class Owner:
 _FIELDS = {"host": str, "boot_id": str, "pid_namespace": int, "pid": int, "start_time": int}
 
 
+#: Bytes that a process's line in /proc fits into: 52 numbers and a name.
+_STAT = 4096
+
+
 def process_start_time(pid: int) -> int | None:
     """Return when process *pid* started, in clock ticks after boot; `None` when it is gone or a zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 -- many processes, often
+            stat = file.read(_STAT)
     except OSError:
         return None
     # The command name (field 2) is in parentheses and may hold spaces and parentheses of its own.

@@ -49,7 +49,7 @@ def _rows(parts: list[str]) -> Iterator[Row]:
         elif part == "exec" and engine:
             yield from launching.exec_round_trip(session, engine)
         elif part == "list" and engine:
-            yield launching.listing(session, engine)
+            yield from launching.listing(session, engine)
         elif part == "stop" and engine:
             yield launching.stopping(session, engine)
         elif part == "output":

@@ -13,6 +13,8 @@ BACKEND = "bubblewrap"
 
 def enumerate_active() -> Sequence[ActiveAgent]:
     """Return the live bottles, oldest first."""
+    found = records()
+    alive = {owner: owner.alive for owner in {record.owner for record in found}}
     return [
         ActiveAgent(
             slug=record.slug,
@@ -24,8 +26,8 @@ def enumerate_active() -> Sequence[ActiveAgent]:
             created=record.created,
             owner=record.owner,
         )
-        for record in records()
-        if sandbox_runs(record) and record.owner.alive
+        for record in found
+        if alive[record.owner] and sandbox_runs(record)
     ]
 
 

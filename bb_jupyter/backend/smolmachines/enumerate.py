@@ -61,7 +61,8 @@ def machines(where: Target) -> list[Listed]:
 
 def targets() -> list[Target]:
     """Return where machines of this user's records are; a record is there before its machine and goes after it."""
-    return [where for where in ("local", "cloud") if any(_target(record) == where for record in records())]
+    used = set(map(_target, records()))
+    return [where for where in ("local", "cloud") if where in used]
 
 
 def enumerate_active() -> list[ActiveAgent]:
