@@ -19,6 +19,7 @@ import anywidget
 from traitlets import Unicode
 
 from bb_jupyter.console import approvals, bottles
+from bb_jupyter.console.events import words
 from bb_jupyter.console.routes import answer
 from bb_jupyter.console.watcher import INTERVAL, Watcher
 from bb_jupyter.console.where import place
@@ -108,7 +109,7 @@ class Dashboard(anywidget.AnyWidget):
 def moment() -> tuple[str, str]:
     """Return what there is right now, as text and as HTML."""
     rows = [
-        [row["name"], row["backend"], row["agent"], row["state"], row["owner"], row["last"][:80]]
+        [row["name"], row["backend"], row["agent"], row["state"], row["owner"], _last(row)[:80]]
         for row in bottles.listing()["bottles"]
     ]
     asked = [f"{row['id']}. {row['bottle']}: {row['kind']}" for row in approvals.pending()["approvals"]]
@@ -117,3 +118,9 @@ def moment() -> tuple[str, str]:
         waiting = one_line(f"waiting for you: {', '.join(asked)}")
         text, markup = f"{text}\n{waiting}", f"{markup}<div>{escaped(waiting)}</div>"
     return text, markup
+
+
+def _last(row: Mapping[str, Any]) -> str:
+    """Return the last line of a bottle's output, an agent's as its words."""
+    line = str(row["last"])
+    return words(line).strip().rpartition("\n")[2] if row["agent"] else line

@@ -39,3 +39,6 @@ def test_plain_output_is_the_moment(new_notebook: NewNotebook, bottle_name: str)
     plain.run(f"%%bottle {bottle_name}\necho word")
     cell = plain.run("%bottle dashboard")
     assert bottle_name in cell.stdout and "word" in cell.stdout and not cell.displays
+    plain.run(f"%%bottle {bottle_name}-agent --agent shell\ndone All is well.")
+    told = plain.run("%bottle dashboard").stdout
+    assert "All is well." in told and '{"type"' not in told
