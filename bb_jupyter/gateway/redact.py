@@ -9,12 +9,15 @@ import base64
 import html
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, quote_plus
 
 _SHORTEST_DERIVED: Final = 8
 _SHORTEST_CORE: Final = 6
+#: Bytes of a beginning that are compared before all of it is, which can be thousands.
+_HEAD: Final = 4
 # How templates, serialisers and loggers write what is neither letter nor digit: all of it, or certain characters
 # (Mustache, Underscore, Handlebars, .NET, quoted-printable).
 _ESCAPES: Final = (
@@ -74,8 +77,9 @@ class Masker:
         ordered = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
         self._needles = tuple(set().union(*(_needles(*each) for each in of_each.items())))
-        self._prefixes = frozenset(form[:size] for form in forms for size in range(1, len(form)))
-        self._firsts = frozenset(form[0] for form in forms)
+        self._sorted = sorted(forms)
+        firsts = b"|".join(sorted({re.escape(form[:1]) for form in forms}))
+        self._first = re.compile(firsts or b"(?!)")
         self._shortest = min((len(form) for form in forms), default=0)
         self._longest = max((len(form) for form in forms), default=0)
 
@@ -110,10 +114,16 @@ class Masker:
 
     def held_back(self, data: bytes) -> int:
         """Return how many bytes at the end of *data* may be the beginning of a secret; 0 for most chunks."""
-        for size in range(min(self._longest - 1, len(data)), 0, -1):
-            if data[-size] in self._firsts and data[-size:] in self._prefixes:
-                return size
+        for first in self._first.finditer(data, max(0, len(data) - self._longest + 1)):
+            at = first.start()
+            if self._begins(data[at : at + _HEAD]) and self._begins(data[at:]):
+                return len(data) - at
         return 0
+
+    def _begins(self, data: bytes) -> bool:
+        """Say whether a secret begins with *data*; a table of all beginnings takes the square of a token's length."""
+        at = bisect_left(self._sorted, data)
+        return at < len(self._sorted) and self._sorted[at].startswith(data)
 
 
 class MaskedStream:

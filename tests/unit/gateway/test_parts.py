@@ -7,6 +7,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -125,6 +126,18 @@ def test_masks_hold_nothing_back_needlessly() -> None:
     assert stream.feed(b"data: token\n\n") == b"data: token\n\n"
     assert SECRET not in repr(Masker([SECRET]))
     assert Masker([]).mask(b"x") == b"x"
+
+
+def test_a_long_token_takes_little_memory_and_is_masked_across_chunks() -> None:
+    token = "eyJ" + base64.urlsafe_b64encode(bytes(number * number % 251 for number in range(3000))).decode()
+    tracemalloc.start()
+    try:
+        stream = MaskedStream(Masker([token]))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    shown = stream.feed(token[:-1].encode()) + stream.feed(token[-1:].encode()) + stream.finish()
+    assert shown == b"*" * len(token)
 
 
 @pytest.fixture(autouse=True)
