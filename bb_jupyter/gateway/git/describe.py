@@ -24,7 +24,7 @@ _CUT: Final = "…"
 """Ends a text that goes on."""
 _JSON: Final = 250_000
 """Most bytes of JSON that commits, files and the diff each take: a proposal holds one MiB."""
-_FORMAT: Final = "%H%x00%an <%ae>%x00%aI%x00%s%x00%b%x00"
+_FORMAT: Final = "%H%x00%an <%ae>%x00%cn <%ce>%x00%aI%x00%s%x00%b%x00"
 _DIFF_OPTIONS: Final = ("--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", "--no-relative")
 
 
@@ -83,8 +83,9 @@ def _commits(folder: Path, commits: Sequence[str]) -> Iterator[dict[str, str]]:
     command = ("log", "--no-walk=unsorted", "-z", f"--format={_FORMAT}", "--stdin")
     fields = _git(folder, *command, stdin=commits).split(b"\0")
     texts = [field.decode("utf-8", "replace") for field in fields]
-    for sha, author, date, subject, body, _ in zip(*[iter(texts)] * 6, strict=False):
-        yield _shown(sha, author, date, subject, body)
+    for sha, author, committer, date, subject, body, _ in zip(*[iter(texts)] * 7, strict=False):
+        who = author if author == committer else f"{author}, committed by {committer}"
+        yield _shown(sha, who, date, subject, body)
 
 
 def _tags(incoming: Incoming) -> Iterator[dict[str, str]]:
@@ -92,7 +93,7 @@ def _tags(incoming: Incoming) -> Iterator[dict[str, str]]:
     for _, sha, lines, part in incoming.contents(("tag",)):
         if lines == 0:  # of a long one the rest
             head, _, message = part.decode("utf-8", "replace").partition("\n\n")
-            fields = dict(line.partition(" ")[::2] for line in head.splitlines())
+            fields = dict(line.partition(" ")[::2] for line in reversed(head.split("\n")))  # the first of a name counts
             who, _, date = fields.get("tagger", "").rpartition("> ")
             subject, _, body = message.partition("\n")
             yield _shown(sha, f"{who}>", _iso(date), f"tag {fields.get('tag', '')}: {subject}", body)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,13 @@ _MOST: Final = 50
 _LFS, _POINTER = b"version https://git-lfs.github.com/spec/", 1024
 """How a file begins, and less than how many bytes it has, that stands for another one, which is kept elsewhere (Git LFS
 specification, "The Pointer")."""
+#: The fields of a commit and of a tag that a human is shown, in git's order (git-hash-object(1), fsck-msgs(5)).
+_SHOWN: Final = {
+    "commit": re.compile(rb"tree .*\n(?:parent .*\n)*author .*\ncommitter .*\n?"),
+    "tag": re.compile(rb"object .*\ntype .*\ntag .*\n(?:tagger .*\n?)?"),
+}
+#: A field's name, where a long one does not go on; and how many are told.
+_FIELD, _NAMED = re.compile(rb"^[^ \n]+", re.MULTILINE), 5
 #: Names that are looked at in one go: a hundred thousand one by one take a minute.
 _TOGETHER: Final = 500
 
@@ -80,6 +89,7 @@ class Scan:
         self.notes: dict[Finding, None] = {}
         self.paths: set[bytes] = set()
         self.pointers = 0
+        self._unshown, self._unshown_names = 0, dict[bytes, None]()
 
     def run(self, updates: Iterable[Update]) -> None:
         """Look at all of it, or until there is enough to refuse it."""
@@ -104,6 +114,13 @@ class Scan:
         if count:
             some = "one version of a file is" if count == 1 else f"{count} versions of files are"
             yield Finding(f"{some} in commits in between only: the diff does not show this", "", 0, "history")
+
+    def unshown(self) -> Iterator[Finding]:
+        """Yield a note when commits or tags have fields that nothing shows, signatures or the agent's own."""
+        if self._unshown:
+            names = ", ".join(plain(name.decode("utf-8", "backslashreplace"), 30) for name in self._unshown_names)
+            rule = f"fields of commits or tags that are not shown: {names} ({self._unshown:,} bytes)"
+            yield Finding(rule, "", 0, "history")
 
     def _names(self, name: bytes, path: str, where: str) -> None:
         for found in self._scanner.certain(name):
@@ -135,11 +152,21 @@ class Scan:
             line = lines + part.count(b"\n", 0, item.at) + 1
             place = (path, line, where) if kind == "blob" else ("", 0, f"{kind} {short(sha)}")
             self.refused[Finding(item.rule, *place)] = None
+        if kind != "blob" and lines == 0:
+            self._fields(part.partition(b"\n\n")[0], _SHOWN[kind])
         if kind == "blob" and file and len(part) < _POINTER and part.startswith(_LFS):
             self.pointers += 1
             self.notes[Finding("Git LFS pointer: what it stands for is not in this push", path, 1, where)] = None
         if kind == "blob" and file and not found:
             self._doubt(file, path, where, part)
+
+    def _fields(self, head: bytes, shown: re.Pattern[bytes]) -> None:
+        """Take notice of what the head of a commit or tag has beside the fields that are shown."""
+        known = shown.match(head)
+        rest = head[known.end() if known else 0 :]
+        self._unshown += len(rest)
+        for name in islice(_FIELD.finditer(rest), _NAMED - len(self._unshown_names)):
+            self._unshown_names[name[0]] = None
 
     def _was_there(self, found: Found, file: _File) -> bool:
         """Whether upstream has this secret in the same file already: then it is no news, and not this push's fault."""

@@ -130,7 +130,7 @@ def check(updates: list[Update], task: dict[str, Any]) -> Verdict:
         say(f"{scan.pointers} of its files are Git LFS pointers: what they stand for is not pushed; tell your human.")
     content = describe(incoming, updates)
     shown = {file["path"] for file in content["files"]}
-    notes = [*scan.replaced(tips, shown), *hidden(scan.paths, shown), *scan.notes]
+    notes = [*scan.unshown(), *scan.replaced(tips, shown), *hidden(scan.paths, shown), *scan.notes]
     if more := len(notes) - _MOST_NOTES:
         notes[_MOST_NOTES:] = [Finding(f"{more} more findings are not listed here", "", 0, "")] if more > 0 else []
     return Verdict({**content, "findings": [note.to_json() for note in notes]})

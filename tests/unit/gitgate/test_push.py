@@ -74,6 +74,24 @@ def test_the_words_of_a_tag_are_shown_and_a_long_text_is_said_to_go_on(gate: Gat
     assert content["truncated"] and content["commits"][0]["body"].endswith("…")
 
 
+def test_what_the_head_of_a_commit_or_tag_holds_unseen_is_named(gate: Gate, clone: Clone) -> None:
+    head, tree = (git(clone.folder, "rev-parse", name) for name in ("HEAD", "HEAD^{tree}"))
+    who, other = "name@t <email@t> 1700000000 +0000", "Else <e@t> 1700000000 +0000"
+    objects = {
+        "commit": f"tree {tree}\nparent {head}\nauthor {who}\ncommitter {other}\nx-data a\n b\n\nm\n",
+        "tag": f"object {head}\ntype commit\ntag v1\ntagger {who}\ntag v2\n\nm\n",
+    }
+    for kind, text in objects.items():
+        sha = git(clone.folder, "hash-object", "-t", kind, "-w", "--stdin", input=text)
+        clone.push("origin", f"{sha}:refs/{'heads' if kind == 'commit' else 'tags'}/unseen")
+    commit, tag = (proposal.content for proposal in gate.pending())
+    assert commit["commits"][0]["author"] == "name@t <email@t>, committed by Else <e@t>"
+    assert tag["commits"][0]["subject"] == "tag v1: m"
+    for content, name in ((commit, "x-data"), (tag, "tag")):
+        (finding,) = content["findings"]
+        assert f"fields of commits or tags that are not shown: {name} (" in finding["rule"]
+
+
 def test_findings_that_are_too_many_are_counted(gate: Gate, clone: Clone) -> None:
     for number in range(120):
         (clone.folder / f"f{number}").write_text(f'password = "correct horse {number}"\n')
