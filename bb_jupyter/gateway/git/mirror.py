@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from bb_jupyter.approvals import Presence, all_proposals
+from bb_jupyter.approvals import Presence, all_proposals, attended
 from bb_jupyter.approvals.files import slugs
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.gateway.desk.config import GitRepoConfig
@@ -65,14 +65,17 @@ def remove_unattended(slug: str) -> None:
     Args:
         slug: the bottle's.
     """
+    if attended(slug):
+        return  # which is soon known; to begin in its place would be tried for a second
     with contextlib.suppress(OSError), contextlib.closing(Presence(slug)):
         remove_mirrors(slug)
 
 
 def sweep() -> None:
     """Remove the mirrors of bottles that ended without a word, but for those that held pushes need."""
-    known = {*slugs()}
-    for folder in mirrors_dir("").glob("*"):
+    folders = [*mirrors_dir("").glob("*")]
+    known = {*slugs()}  # looked at later: a bottle that begins meanwhile has its queue before its mirrors
+    for folder in folders:
         with contextlib.suppress(UsageError):  # not one of ours
             (remove_unattended if folder.name in known else remove_mirrors)(folder.name)
 
@@ -171,10 +174,10 @@ class Mirror:
         names = ((f"{HELD}{number}/{name.removeprefix('refs/')}", sha) for name, sha in objects.items())
         self._update(f"update {name} {sha}\n" for name, sha in names)
 
-    def forget(self, waiting: Iterable[int]) -> None:
-        """Let go of what is held for any other proposal."""
+    def forget(self, held: Iterable[str], waiting: Iterable[int]) -> None:
+        """Let go of those of the refs *held* that no waiting proposal needs."""
         keep = {str(number) for number in waiting}
-        names = (name for name in self.all_refs(HELD) if name.removeprefix(HELD).partition("/")[0] not in keep)
+        names = (name for name in held if name.removeprefix(HELD).partition("/")[0] not in keep)
         self._update(f"delete {name}\n" for name in names)
 
     def annotate(self, name: str, sha: str, message: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.approvals import all_proposals, changes
 from bb_jupyter.gateway.desk.words import without_paths
-from bb_jupyter.gateway.git.mirror import DENIED, Mirror
+from bb_jupyter.gateway.git.mirror import DENIED, HELD, Mirror
 from bb_jupyter.gateway.git.rules import NOTHING
 from bb_jupyter.gateway.git.words import plain
 
@@ -65,9 +65,10 @@ class Notices:
         return [notice.text for notice in notices]
 
     def _read(self) -> None:
+        held = self._mirror.all_refs(HELD)  # first: what is held while this reads has a proposal that it would not know
         pushes = [item for item in all_proposals(self._slug) if _concerns(item[0], self._mirror.repo.alias)]
         self._all = [notice for proposal, status in pushes for notice in _notices(proposal, status)]
-        self._mirror.forget(proposal.id for proposal, status in pushes if not status.settled)
+        self._mirror.forget(held, (proposal.id for proposal, status in pushes if not status.settled))
         tags = self._mirror.all_refs(DENIED)
         for notice in self._all:
             if notice.denied and (name := f"{DENIED}{notice.denied[0]}") not in tags:

@@ -17,9 +17,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from bb_jupyter.approvals import status
+from bb_jupyter.approvals import Presence, Proposal, Status, all_proposals, status
 from bb_jupyter.errors import AlreadyDecided, TokenMismatch
 from bb_jupyter.gateway.desk.deciding import approve
+from bb_jupyter.gateway.git import notices
+from bb_jupyter.gateway.git.mirror import mirrors_dir, sweep
 from tests.unit.gitgate.conftest import SLUG, Clone, Gate, config
 from tests.unit.gitgate.upstreams import CLEAN, Upstream, commit, git
 
@@ -61,6 +63,40 @@ def test_what_was_shown_and_then_replaced_cannot_be_approved(gate: Gate, clone: 
     with pytest.raises(TokenMismatch):
         approve(gate.pending()[0].id, token=shown.token)
     assert upstream.refs() == before
+
+
+def test_a_push_is_held_whole_though_old_ones_are_let_go_of_meanwhile(
+    gate: Gate, clone: Clone, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[str] = []
+
+    def late(slug: str) -> list[tuple[Proposal, Status]]:
+        found = all_proposals(slug)
+        if not pushed:
+            pushed.append(commit(clone.folder, "second"))
+            clone.push("origin", "HEAD:second")
+        return found
+
+    commit(clone.folder, "first")
+    clone.push("origin", "HEAD:first")
+    monkeypatch.setattr(notices, "all_proposals", late)
+    clone.git("fetch")
+    held = git(home / "git" / SLUG / "widgets.git", "for-each-ref", "--format=%(objectname)", "refs/held").split()
+    assert pushed[0] in held and len(held) == 2
+
+
+def test_what_begins_looks_past_the_mirrors_of_those_that_live(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(seconds: float) -> None:
+        raise AssertionError("nothing is to be waited for")
+
+    monkeypatch.setattr(time, "sleep", wait)
+    folders = [mirrors_dir(f"{name}-1a2b3c4d") for name in ("alive", "ended", "unknown")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    Presence("ended-1a2b3c4d").close()
+    with contextlib.closing(Presence("alive-1a2b3c4d")):
+        sweep()
+    assert [folder.exists() for folder in folders] == [True, False, False]
 
 
 def test_many_clones_and_pushes_at_once(gate: Gate, tmp_path: Path) -> None:
