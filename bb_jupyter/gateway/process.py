@@ -34,6 +34,9 @@ from bb_jupyter.gateway.lines import control_server, obey
 from bb_jupyter.gateway.listeners import Listener, Sockets, donation, donations
 from bb_jupyter.gateway.streams import standard_streams
 
+#: Bytes of data that it may hold, as many as its container may where it has one: what a bottle makes it keep (heads of
+#: requests, messages) counts into none of the bottle's own limits.
+_MEMORY = 512 << 20
 #: Seconds after which what serves is loaded, if nobody has wanted anything before.
 _PATIENCE = 1.5
 
@@ -282,8 +285,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--control", metavar="PATH", type=Path)
     options = parser.parse_args(arguments)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secrets
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
+    for kind, most in ((resource.RLIMIT_NOFILE, 65536), (resource.RLIMIT_DATA, _MEMORY)):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (min(hard, most) if hard > 0 else most, hard))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the notebook's interrupt is not for the gateway
     sys.excepthook = _quietly
     return asyncio.run(run(options))

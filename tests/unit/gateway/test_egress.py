@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -235,6 +236,11 @@ def test_too_many_connections(start: Callable[..., Proxy], routes: list[RouteCon
     for sock in held:
         sock.close()
     assert gateway.event(rule="limit-connections")
+
+
+def test_a_gateway_takes_no_more_memory_than_a_container_would_give_it(proxy: Proxy) -> None:
+    soft, _ = resource.prlimit(proxy.client.pid, resource.RLIMIT_DATA)
+    assert 0 < soft <= 512 << 20
 
 
 def test_idle_tunnel_is_closed(
