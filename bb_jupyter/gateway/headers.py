@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from itertools import chain
 from typing import Final
+from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -57,7 +59,19 @@ _OF_WHOLE_ANSWERS: Final = frozenset({"accept-charset", "accept-encoding", "if-r
 _FROM_SERVER_WITH_AUTH: Final = _HOP_BY_HOP | {"set-cookie", "set-cookie2"}
 # Fields by which some servers let a request be another one than its first line says.
 _METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
+_METHOD_PARAMETER: Final = "_method"
 _PATH_OVERRIDES: Final = frozenset({"x-original-uri", "x-original-url", "x-rewrite-url"})
+# Fields that name a second path, from or to which something is copied (RFC 4918, 10.3; object stores).
+_SECOND_PATHS: Final = frozenset(
+    {
+        "destination",
+        "x-amz-copy-source",
+        "x-copy-from",
+        "x-goog-copy-source",
+        "x-ms-copy-source",
+        "x-ms-rename-source",
+    }
+)
 # What proxies say of the way that a request came, by which some servers choose whom it is for; no bottle is a proxy.
 _OF_THE_WAY: Final = frozenset(
     {
@@ -80,18 +94,29 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def refuse_overrides(headers: CIMultiDictProxy[str], route: RouteConfig) -> None:
-    """Keep a route's limits from being passed by fields that replace method or path.
+def refuse_overrides(headers: CIMultiDictProxy[str], query: str, route: RouteConfig) -> None:
+    """Keep a route's limits from being passed by fields or parameters that replace method or path.
 
     Raises:
         Denied: rule ``method`` or ``path``.
     """
     for name, value in headers.items() if route.methods or route.paths else ():
         field = _plain(name)
-        if route.methods and field in _METHOD_OVERRIDES and value.strip().upper() not in route.methods:
-            raise Denied("method", f"{field} asks for a method that is not allowed on {route.host}")
+        if route.methods and field in _METHOD_OVERRIDES:
+            _check_method(field, value, route)
         if route.paths and field in _PATH_OVERRIDES:
             raise Denied("path", f"{field} asks for another path than the one that was judged")
+        if route.paths and field in _SECOND_PATHS:
+            raise Denied("path", f"{field} names a second path, which is not judged")
+    for name, value in parse_qsl(query.replace(";", "&")) if query and route.methods else ():
+        # PHP takes dots, blanks and brackets in a name for underscores.
+        if re.sub("[^0-9A-Za-z]", "_", name.strip()).lower() == _METHOD_PARAMETER:
+            _check_method(_METHOD_PARAMETER, value, route)
+
+
+def _check_method(name: str, value: str, route: RouteConfig) -> None:
+    if value.strip().upper() not in (route.methods or ()):
+        raise Denied("method", f"{name} asks for a method that is not allowed on {route.host}")
 
 
 def _end_to_end(headers: CIMultiDictProxy[str], drop: frozenset[str]) -> list[tuple[str, str]]:

@@ -55,7 +55,7 @@ def _judge(policy: Policy, request: web.BaseRequest, origin: Origin, target: str
     default = 443 if origin.scheme == "https" else 80
     if parse_authority(request.headers.get("Host", ""), default) != (origin.host, origin.port):
         raise Denied("host-mismatch", f"the Host header does not name {origin.host}, where this connection leads")
-    refuse_overrides(request.headers, route)
+    refuse_overrides(request.headers, target.partition("?")[2], route)
     refuse_git(target, request.headers.get("Content-Type", ""))
     return route
 

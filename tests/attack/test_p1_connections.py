@@ -168,6 +168,8 @@ def test_a_request_that_two_readers_would_split_differently_is_refused(walled: W
         ("post.test", "X-Method-Override: POST\r\nX-HTTP-Method: PUT", "method"),
         ("paths.test", "X-Original-URL: /private", "path"),
         ("paths.test", "X_Rewrite_Url: /private", "path"),
+        ("paths.test", "Destination: https://paths.test/private", "path"),
+        ("paths.test", "X-Goog-Copy-Source: /private", "path"),
         ("post.test", "X-HTTP-Method-Override: GET", ""),
         ("post.test", "X-Original-URL: /private", ""),
         ("paths.test", "X-HTTP-Method-Override: DELETE", ""),

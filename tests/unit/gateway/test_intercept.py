@@ -120,6 +120,8 @@ def test_without_a_credential_nothing_is_decoded(proxy: Proxy, upstream: Upstrea
     [
         ("read.test", "POST", "/echo", "method"),
         ("read.test", "TRACE", "/echo", "method"),
+        ("read.test", "GET", "/echo?x=1&_method=delete", "method"),
+        ("read.test", "GET", "/echo?x;%20.Method=DELETE", "method"),
         ("read.test", "get", "/echo", None),
         ("paths.test", "GET", "/apix", "path"),
         ("paths.test", "GET", "/api/../secret", "path-ambiguous"),
@@ -159,6 +161,11 @@ def test_allowed_paths_pass_as_they_were_sent(proxy: Proxy, upstream: Upstream, 
 def test_unrestricted_path_passes_untouched(proxy: Proxy, upstream: Upstream) -> None:
     proxy.get("any.test", "/@scope%2fname//x/./%2e%2e/y?q=%20&r")
     assert upstream.requests[-1][1] == "/@scope%2fname//x/./%2e%2e/y?q=%20&r"
+
+
+def test_a_parameter_may_ask_for_a_method_that_is_allowed(proxy: Proxy, upstream: Upstream) -> None:
+    answer, _ = proxy.get("read.test", "/echo?_method=HEAD&method=DELETE")
+    assert (answer.status, upstream.requests[-1][1]) == (200, "/echo?_method=HEAD&method=DELETE")
 
 
 def test_each_request_on_a_connection_is_judged_by_itself(proxy: Proxy, upstream: Upstream) -> None:
