@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
+from bb_jupyter import interrupts
 from bb_jupyter.manifest.names import NAME_MAX
 
 _Wanted = TypeVar("_Wanted")
@@ -43,9 +44,10 @@ def all_or_none(
         try:
             return [future.result() for future in starting]
         except BaseException:
-            for future in starting:
-                future.cancel()
-            for future in as_completed(starting):
-                if not future.cancelled() and future.exception() is None:
-                    stop(future.result())
+            with interrupts.held():
+                for future in starting:
+                    future.cancel()
+                for future in as_completed(starting):
+                    if not future.cancelled() and future.exception() is None:
+                        stop(future.result())
             raise

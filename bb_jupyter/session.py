@@ -97,7 +97,7 @@ class Session:
         """
         options = options or LaunchOptions()
         plan = self._prepare(name, options)[1]
-        with ExitStack() as undo:
+        with interrupts.Undo() as undo:
             with interrupts.held():
                 undo.callback(self._claim(plan).remove)
             undo.callback(self._stop_held, name)
@@ -113,7 +113,7 @@ class Session:
         for name in names:
             manifest.validate_name("bottle", name)
         wanted: list[Iterable[str]] = [(name,) for name in names] or [branch_names(source.name)] * n
-        with source.bottle.snapshot() as plan, ExitStack() as claims:
+        with source.bottle.snapshot() as plan, interrupts.Undo() as claims:
             plans = [self._claim_first(plan, possible, claims) for possible in wanted]
             started = all_or_none(lambda plan: self._start(plan, source.options), HeldBottle.stop, plans)
             claims.pop_all()
@@ -128,7 +128,7 @@ class Session:
             NameTaken: a live bottle has the name.
             BackendUnavailable: it does not start.
         """
-        with ExitStack() as claims:
+        with interrupts.Undo() as claims:
             held = self._start(self._claim_first(snapshot, (manifest.validate_name("bottle", name),), claims), options)
             claims.pop_all()
         return held
@@ -158,7 +158,7 @@ class Session:
     ) -> HeldBottle:
         """Launch a bottle whose name is claimed; its record goes with it, or at once when it does not start."""
         record = _record_of(plan)
-        with ExitStack() as stack:
+        with interrupts.Undo() as stack:
             if not plan.spec.keep:
                 stack.callback(record.remove)
             backend = registry.get(plan.spec.backend)
@@ -207,7 +207,7 @@ class Session:
             )
         backend = registry.get(record.backend)
         state.take_over(record, Owner.current())
-        stack = ExitStack()
+        stack = interrupts.Undo()
         try:
             return self._hold(stack.enter_context(backend.attach(record.slug)), stack)
         except BottleGone:
@@ -227,13 +227,15 @@ class Session:
         record = _record_named(name)
         if record.owner.alive and record.owner != Owner.current():
             raise UsageError(f"bottle '{name}' belongs to {record.owner}", hint="Stop it in its own notebook.")
-        self._remove(record.backend, record.slug)
+        with interrupts.held():
+            self._remove(record.backend, record.slug)
 
     def _stop_held(self, name: str) -> bool:
         """Remove a bottle of this process; return whether there was one."""
-        held = self._let_go(name)
-        if held is not None and held.plan.spec.keep:  # the others are gone when they are let go
-            self._remove(held.plan.spec.backend, held.plan.slug)
+        with interrupts.held():  # from here on nobody else would end it
+            held = self._let_go(name)
+            if held is not None and held.plan.spec.keep:  # the others are gone when they are let go
+                self._remove(held.plan.spec.backend, held.plan.slug)
         return held is not None
 
     def stop_all(self) -> list[str]:
@@ -243,7 +245,8 @@ class Session:
             The names of those that were stopped.
         """
         names = [held.name for held in self.held()]
-        _in_parallel(self.stop, names)
+        with interrupts.held():
+            _in_parallel(self.stop, names)
         return names
 
     def active(self) -> list[ActiveAgent]:
@@ -327,10 +330,11 @@ class Session:
         return held
 
     def _let_go(self, name: str) -> HeldBottle | None:
-        with self._lock:
-            held = self._held.pop(name, None)
-        if held is not None:
-            held.release()
+        with interrupts.held():
+            with self._lock:
+                held = self._held.pop(name, None)
+            if held is not None:
+                held.release()
         return held
 
     def _remove(self, backend: str, slug: str) -> None:

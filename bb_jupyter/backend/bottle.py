@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
+from bb_jupyter import interrupts
 from bb_jupyter.agent import steps
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.archive import CopyReport
@@ -47,15 +48,16 @@ class Bottle(ABC):
             BackendUnavailable: the gateway does not start.
             BottleGone: the bottle died.
         """
-        if self.network.state == "open":
-            return self.network.replace(routes)
-        self.network.open(routes)
-        try:
-            self.trust_gateway()
-        except BaseException:
-            self.network.close()  # no network is better than one whose certificates nothing trusts
-            raise
-        return self.network.generation
+        with interrupts.held():  # else a gateway may run that nobody knows of, or a policy that is not the one told
+            if self.network.state == "open":
+                return self.network.replace(routes)
+            self.network.open(routes)
+            try:
+                self.trust_gateway()
+            except BaseException:
+                self.network.close()  # no network is better than one whose certificates nothing trusts
+                raise
+            return self.network.generation
 
     def allow_more(self, *routes: RoutePlan) -> int:
         """Add routes to the policy in force; see `allow`."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bb_jupyter import interrupts
 from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.errors import CommandFailed
@@ -78,8 +79,9 @@ class Running:
             try:
                 self._pump(execution)
             finally:
-                self._log.close()
-                self._screen.finish([*self._cut_log(), *self._notices.finish()])
+                with interrupts.held():
+                    self._log.close()
+                    self._screen.finish([*self._cut_log(), *self._notices.finish()])
             return CellResult.of(execution.wait(), self._log.path)
 
     def kill(self) -> None:
@@ -95,8 +97,9 @@ class Running:
         try:
             pump(execution, self._screen, self._notices)
         except KeyboardInterrupt:
-            execution.kill()
-            pump(execution, self._screen, self._notices)
+            with interrupts.held(same=True):
+                execution.kill()
+                pump(execution, self._screen, self._notices)
 
 
 class Work(Protocol):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from bb_jupyter import interrupts
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Other, Text, Thinking, ToolCall, ToolResult, Usage
 from bb_jupyter.agent_run import AgentResult, AgentRun
 from bb_jupyter.manifest import format_duration
@@ -73,12 +74,14 @@ def show(name: str, run: AgentRun, news: News | None = None) -> AgentResult:
         try:
             _follow(run, view, news)
         except KeyboardInterrupt:
-            run.kill()
-            _follow(run, view, news)
+            with interrupts.held(same=True):
+                run.kill()
+                _follow(run, view, news)
     finally:
-        if news is not None:
-            news.finish()
-        view.finish(None if run.running else run.result)
+        with interrupts.held():
+            if news is not None:
+                news.finish()
+            view.finish(None if run.running else run.result)
     return run.result
 
 

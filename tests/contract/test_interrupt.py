@@ -1,4 +1,4 @@
-"""An interrupt at any moment of a launch leaves nothing, or a bottle that is held."""
+"""An interrupt at any moment of a launch leaves nothing, or a bottle that is held; a second one cuts nothing off."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from bb_jupyter.backend import state
+from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import spawn
 from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.notebook import running
 from bb_jupyter.session import Session
 from tests.contract.conftest import Launch
 from tests.leftovers import Engine, leftovers
@@ -62,4 +65,65 @@ def test_an_interrupt_while_bwrap_starts(
     monkeypatch.setattr(spawn, step, interrupted)
     with pytest.raises(KeyboardInterrupt):
         Session().launch(bottle_name, LaunchOptions(backend="bubblewrap"))
+    assert leftovers(home, bottle_name) == []
+
+
+def _press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _pressing(monkeypatch: pytest.MonkeyPatch, where: object, step: str) -> None:
+    """Let the user press Stop whenever *step* begins."""
+    real: Callable[..., Any] = getattr(where, step)
+
+    def pressed(*arguments: Any, **options: Any) -> Any:
+        _press()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(where, step, pressed)
+
+
+def test_an_interrupted_stop_is_done_to_its_end(
+    launch: Launch, session: Session, backend: str, home: Path, bottle_name: str,
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    engine: Engine | None = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
+    for keep in [False] if backend == "bubblewrap" else [False, True]:
+        with monkeypatch.context() as patch:
+            _pressing(patch, state.BottleRecord, "remove")
+            bottle = launch(keep=keep)
+            with pytest.raises(KeyboardInterrupt):
+                bottle.stop()
+        assert session.held() == []
+        assert leftovers(home, bottle_name, engine) == []
+
+
+def test_a_second_interrupt_lets_the_first_undo_a_launch(
+    session: Session, backend: str, home: Path, bottle_name: str,
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    engine: Engine | None = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        _pressing(patch, state.BottleRecord, "remove")
+        session.launch(bottle_name, LaunchOptions(backend=backend), on_progress=lambda step: _press())
+    assert leftovers(home, bottle_name, engine) == []
+
+
+@pytest.mark.bubblewrap
+def test_a_second_interrupt_of_a_cell_is_the_first(monkeypatch: pytest.MonkeyPatch, bottle_name: str) -> None:
+    with Session().launch(bottle_name, LaunchOptions(backend="bubblewrap")) as bottle:
+        work = running.Running(bottle, running.Script("sleep 1000"))
+        _pressing(monkeypatch, running, "pump")
+        assert work.show().interrupted
+        assert bottle.exec(["true"]).wait().returncode == 0
+
+
+@pytest.mark.bubblewrap
+def test_an_interrupted_allow_is_done(monkeypatch: pytest.MonkeyPatch, home: Path, bottle_name: str) -> None:
+    with Session().launch(bottle_name, LaunchOptions(backend="bubblewrap")) as bottle:
+        _pressing(monkeypatch, Bottle, "trust_gateway")
+        with pytest.raises(KeyboardInterrupt):
+            bottle.allow("a.example")
+        assert bottle.bottle.network.state == "open"
+        assert bottle.allow("b.example") == 2
     assert leftovers(home, bottle_name) == []

@@ -30,7 +30,7 @@ def launch(
     plan: BubblewrapBottlePlan, provision: Callable[[BubblewrapBottle], None], on_progress: OnProgress
 ) -> Iterator[BubblewrapBottle]:
     """Run the bottle of *plan* until the context is left; see `BottleBackend.launch`."""
-    with ExitStack() as stack:
+    with interrupts.Undo() as stack:
         on_progress(Progress("start"))
         group = _limited(stack, plan)
         bottle = _sandbox(stack, plan, group, _gateway(stack, plan))

@@ -7,12 +7,13 @@ request half-way, and the removal comes after it.  So nothing is left, whatever 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import docker
 from docker.errors import APIError, ImageNotFound
 
+from bb_jupyter import interrupts
 from bb_jupyter.agent.steps import ca_command
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
@@ -57,7 +58,7 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
     image_id = image.obtain(client, plan, on_progress)
     trusted = plan.egress_plan is not None or has_desk(plan)
     gateway_id = gateway_image.obtain(client, on_progress) if trusted else ""
-    with ExitStack() as stack:
+    with interrupts.Undo() as stack:
         steps = stack.enter_context(Steps())
         on_progress(Progress("start"))
         bottle = DockerBottle(plan, client)
