@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import docker
 import pytest
+from docker.errors import APIError
 
 from bb_jupyter.backend import registry
 from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
@@ -54,6 +57,24 @@ def test_branches_of_branches_leave_none(engine: Engine, bottle: HeldBottle) -> 
     assert out(grandchild, "echo lives") == "lives\n"
     grandchild.stop()
     assert not images(engine, bottle, child)
+
+
+def test_a_command_waits_while_an_image_is_made(
+    engine: Engine, bottle: HeldBottle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = docker.APIClient.exec_create
+
+    def refused_once(client: docker.APIClient, container: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return create(client, container, *arguments, **options)
+        except APIError:
+            client.unpause(container)
+            raise
+
+    monkeypatch.setattr(docker.APIClient, "exec_create", refused_once)
+    with engine.client() as client:
+        client.api.pause(f"bb-{bottle.plan.slug}")  # as a commit does, also when who waits for it is interrupted
+    assert out(bottle, "echo lives") == "lives\n"
 
 
 def test_a_branch_that_does_not_start_leaves_none(engine: Engine, bottle: HeldBottle) -> None:

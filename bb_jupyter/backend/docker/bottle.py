@@ -95,7 +95,7 @@ class DockerBottle(Bottle):
             )  # fmt: skip
 
         with self._errors("start a command"):
-            return to_its_end(start, undo=DockerExecution.close)
+            return to_its_end(lambda: engine.once_unpaused(start), undo=DockerExecution.close)
 
     def expect(self, argv: Sequence[str], steps: Steps) -> None:
         """Begin to start, as one of *steps*, a command that `exec` will be asked for with input; does not wait."""

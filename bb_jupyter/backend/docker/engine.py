@@ -7,8 +7,9 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import docker
@@ -24,6 +25,10 @@ from bb_jupyter.errors import BackendUnavailable, BottleError
 _TIMEOUT = 120
 #: Connections kept open at most: a hundred commands may start at once.
 _POOL = 128
+#: Seconds that a container may be paused for an image of it, and between two looks whether it still is.
+_PAUSED, _LOOK = 60.0, 0.05
+
+_T = TypeVar("_T")
 
 _clients: dict[Endpoint, docker.APIClient] = {}
 _infos: dict[Endpoint, dict[str, Any]] = {}
@@ -166,6 +171,22 @@ def is_gone(error: Exception) -> bool:
     return (isinstance(error, NotFound) and not isinstance(error, ImageNotFound)) or (
         isinstance(error, APIError) and error.status_code == 409
     )
+
+
+def once_unpaused(call: Callable[[], _T]) -> _T:
+    """Return the result of *call*, which needs a container that runs: one is paused while its files become an image.
+
+    Raises:
+        APIError: the engine refuses; it still is paused after a while, too.
+    """
+    deadline = time.monotonic() + _PAUSED
+    while True:
+        try:
+            return call()
+        except APIError as error:
+            if error.status_code != 409 or "is paused" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK)
 
 
 def is_running(asked: docker.APIClient, container: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
+from bb_jupyter import interrupts
 from bb_jupyter.backend import state
 from bb_jupyter.backend.guest_user import guest_user
 from bb_jupyter.backend.network import NO_GATEWAY
@@ -42,7 +43,7 @@ def attach(slug: str) -> Iterator[SmolmachinesBottle]:
             raise sdk.gone(record.name)
         machine = Machine.open(found[0].id, connection)
     plan = _plan(record, record.details["attach"])
-    with ExitStack() as stack:
+    with interrupts.Undo() as stack:
         doorman = Doorman.reopen(slug) if plan.target == "local" else None
         if doorman:
             stack.callback(doorman.close)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bb_jupyter import interrupts
 from bb_jupyter.agent.planning import resolve_token
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
@@ -45,7 +46,7 @@ def launch(plan: SmolmachinesBottlePlan, provision: Provision, on_progress: OnPr
     """
     state.add_details(plan.slug, target=plan.target, **({"attach": labels.to_attach(plan)} if plan.spec.keep else {}))
     source = image.obtain(plan, on_progress)
-    with ExitStack() as stack:
+    with interrupts.Undo() as stack:
         steps = stack.enter_context(Steps())
         on_progress(Progress("start"))
         doorman = Doorman.open(plan.slug) if plan.target == "local" else None
