@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 Scope = MutableMapping[str, Any]
@@ -23,6 +24,8 @@ _MEMORY: Final = 4 << 30
 """Bytes of addresses of each program that serves a fetch: how much that takes is up to what upstream holds."""
 #: Bytes of a body that are read although git does not want them: a client listens only when it has sent everything.
 _UNWANTED: Final = 1 << 30
+#: zlib's number for gzip (RFC 1952) with any window.
+_GZIP: Final = 31
 _BOUNDED: Final = 'ulimit -v {} 2>/dev/null; exec "$@"'
 
 
@@ -59,12 +62,19 @@ class Backend:
         descriptors: open files that it and its hooks inherit.
         memory: bytes of addresses that it, and each program that it starts, may use.
         total: seconds that it may take.
+        unpack: whether to pass a body that is gzip on as what it holds: git unpacks such without any limit.
     """
 
     def __init__(
-        self, env: Mapping[str, str], descriptors: Sequence[int] = (), *, memory: int = _MEMORY, total: float = _TOTAL
-    ) -> None:
+        self, env: Mapping[str, str], descriptors: Sequence[int] = (), *, memory: int = _MEMORY, total: float = _TOTAL,
+        unpack: bool = False,
+    ) -> None:  # fmt: skip
         self._env, self._descriptors, self._total = dict(env), descriptors, total
+        self._unpacker = None
+        if unpack and self._env.get("HTTP_CONTENT_ENCODING") in ("gzip", "x-gzip"):
+            self._unpacker = zlib.decompressobj(_GZIP)
+            for name in ("HTTP_CONTENT_ENCODING", "CONTENT_LENGTH"):
+                self._env.pop(name, None)
         self._bounded = _BOUNDED.format(memory >> 10)
 
     async def serve(self, receive: Receive, send: Send) -> None:
@@ -96,7 +106,7 @@ class Backend:
                 return _signal(process, signal.SIGTERM)
             body = message.get("body", b"")
             if wanted:
-                wanted = await _write(process.stdin, body)
+                wanted = await _write(process.stdin, _unpacked(body, self._unpacker))
             else:
                 unwanted += len(body)
             more = more and message.get("more_body", False)
@@ -117,14 +127,26 @@ class Backend:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _write(stdin: asyncio.StreamWriter, data: bytes) -> bool:
+async def _write(stdin: asyncio.StreamWriter, pieces: Iterator[bytes]) -> bool:
     """Write, waiting until it is taken; return whether more is wanted."""
     try:
-        stdin.write(data)
-        await stdin.drain()
-    except ConnectionError:
+        for piece in pieces:
+            stdin.write(piece)
+            await stdin.drain()
+    except (ConnectionError, zlib.error):
         return False
     return True
+
+
+def _unpacked(data: bytes, unpacker: zlib._Decompress | None) -> Iterator[bytes]:
+    """Yield what a part of a body holds, little by little: it may be a thousand times as much."""
+    if unpacker is None:
+        yield data
+        return
+    piece = b""
+    while not unpacker.eof and (data or len(piece) == _CHUNK):
+        yield (piece := unpacker.decompress(data, _CHUNK))
+        data = unpacker.unconsumed_tail
 
 
 def parse_head(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:

@@ -39,6 +39,8 @@ _MOST_AT_ONCE: Final = 8
 #: Seconds that a push may take, bytes of addresses for each program that looks at it beside what it may bring, and how
 #: often the most that one may bring is left in the mirror before that is tidied.
 _PUSH, _PUSH_MEMORY, _UNTIDY = 1200.0, 1 << 30, 4
+#: Bytes that a client may take to say what it wants and has, unpacked: 600,000 commits.  git looks for each of them.
+_MOST_ASKED: Final = 32 << 20
 _KEY_LINE: Final = 40
 """Lines of a private key that are shorter say nothing."""
 
@@ -164,7 +166,8 @@ class GitGate:
 
     async def _fetch(self, repo: Repository, request: dict[str, str], receive: Receive, send: Send) -> None:
         settings, told = await asyncio.to_thread(self._telling, repo)
-        await Backend(self._environment(settings, **request, **told)).serve(receive, send)
+        env = self._environment(settings, GIT_HTTP_MAX_REQUEST_BUFFER=str(_MOST_ASKED), **request, **told)
+        await Backend(env, unpack=True).serve(receive, send)
 
     async def _refreshed(self, repo: Repository, service: str) -> str:
         """Refresh, and return why that failed, in words."""

@@ -163,6 +163,21 @@ def test_a_compressed_request_is_understood(gate: Gate, clone: Clone) -> None:
         assert b"refs/heads/main" in answer.read()
 
 
+def test_a_small_request_that_unpacks_to_a_huge_one_is_not_answered(gate: Gate, clone: Clone) -> None:
+    """git takes an hour and gigabytes to look for everything that such a one names."""
+    headers = {
+        "Content-Type": "application/x-git-upload-pack-request",
+        "Content-Encoding": "gzip",
+        "Git-Protocol": "version=2",
+    }
+    begin = f"0012command=fetch\n00010032want {git(clone.folder, 'rev-parse', 'HEAD')}\n".encode()
+    end, have = b"0009done\n0000", b"0032have " + b"1" * 40 + b"\n"
+    for count, answered in ((1_000, True), (1_000_000, False)):
+        body = gzip.compress(begin + have * count + end)
+        with urlopen(Request(f"{gate.url}/widgets.git/git-upload-pack", body, headers), timeout=60) as answer:
+            assert (b"packfile" in answer.read()) is answered
+
+
 def test_big_packs_stream_both_ways_with_flat_memory(
     upstream: Upstream, gates: Callable[..., Gate], tmp_path: Path
 ) -> None:
