@@ -17,8 +17,8 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import spawn
 from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.notebook import running
-from bb_jupyter.session import Session
+from bb_jupyter.notebook import commands, running
+from bb_jupyter.session import Session, current
 from tests.contract.conftest import Launch
 from tests.leftovers import Engine, leftovers
 
@@ -127,3 +127,14 @@ def test_an_interrupted_allow_is_done(monkeypatch: pytest.MonkeyPatch, home: Pat
         assert bottle.bottle.network.state == "open"
         assert bottle.allow("b.example") == 2
     assert leftovers(home, bottle_name) == []
+
+
+@pytest.mark.bubblewrap
+def test_what_is_stopped_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bottle_name: str
+) -> None:
+    _pressing(monkeypatch, state.BottleRecord, "remove")
+    current().launch(bottle_name, LaunchOptions(backend="bubblewrap"))
+    with pytest.raises(KeyboardInterrupt):
+        commands.run(["stop", bottle_name], {})
+    assert f"stopped {bottle_name}" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from bb_jupyter import interrupts
 from bb_jupyter.errors import UsageError
 from bb_jupyter.notebook.commands.command import Command
 from bb_jupyter.notebook.display import say
@@ -20,10 +21,12 @@ def _run(args: Namespace) -> None:
     if bool(args.names) == args.all:
         raise UsageError("%bottle stop: name the bottles to stop, or write --all")
     if args.all:
-        _say(current().stop_all())
+        with interrupts.held():  # what is stopped is said, whatever comes meanwhile
+            _say(current().stop_all())
     for name in args.names:
-        current().stop(name)
-        _say([name])
+        with interrupts.held():
+            current().stop(name)
+            _say([name])
 
 
 def _say(stopped: list[str]) -> None:
