@@ -1,12 +1,14 @@
-"""A pytest plugin: a notebook that nbval executes gets a home of its own and plain output."""
+"""A pytest plugin: a notebook that nbval executes gets a home of its own, plain output and sockets no other has."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from tempfile import TemporaryDirectory
 
 import pytest
+from jupyter_client import KernelManager
 
 _HOME = pytest.StashKey[TemporaryDirectory[str]]()
 
@@ -38,4 +40,7 @@ def _environment(item: pytest.Item) -> Iterator[None]:
         # nbval 0.11.0 would start a second coverage in the kernel, beside the one of `patch = ["subprocess"]`, and
         # waits in vain for the cell that does it.
         patch.setattr(item.config.option, "cov_source", None, raising=False)
+        # A port that was free is not always so when the kernel gets to it, with other tests beside this one.
+        over_files = partial(KernelManager, transport="ipc", ip=f"{home.name}/kernel")
+        patch.setattr("nbval.kernel.KernelManager", over_files)
         yield

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -80,7 +82,9 @@ class Notebook:
     """
 
     def __init__(self, environment: Mapping[str, str], cwd: str) -> None:
-        self.manager = KernelManager(kernel_name="python3")
+        # A port that was free is not always so when the kernel gets to it, with other tests beside this one.
+        sockets = f"{tempfile.gettempdir()}/bb-{secrets.token_hex(4)}"
+        self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=sockets)
         self._environment, self._cwd = {**os.environ, **environment}, cwd
         self.manager.start_kernel(env=self._environment, cwd=cwd)
         self.client: BlockingKernelClient = self.manager.client()
