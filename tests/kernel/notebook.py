@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jupyter_client import BlockingKernelClient, KernelManager
@@ -83,8 +82,8 @@ class Notebook:
 
     def __init__(self, environment: Mapping[str, str], cwd: str) -> None:
         # A port that was free is not always so when the kernel gets to it, with other tests beside this one.
-        sockets = f"{tempfile.gettempdir()}/bb-{secrets.token_hex(4)}"
-        self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=sockets)
+        self._sockets = TemporaryDirectory(prefix="bb-", ignore_cleanup_errors=True)
+        self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{self._sockets.name}/kernel")
         self._environment, self._cwd = {**os.environ, **environment}, cwd
         self.manager.start_kernel(env=self._environment, cwd=cwd)
         self.client: BlockingKernelClient = self.manager.client()
@@ -153,3 +152,4 @@ class Notebook:
         self.client.stop_channels()
         self.manager.shutdown_kernel()
         self.manager.cleanup_resources()
+        self._sockets.cleanup()
