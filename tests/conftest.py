@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ hypothesis.settings.load_profile("bb")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the rules for notebooks reach outside this folder, and report what this host cannot run."""
+    # What a shell starts in the background ignores interrupts, and so would the tests that cause them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(notebooks, "bb-notebooks")
     config.pluginmanager.register(reporting, "bb-smolmachines")
 

@@ -12,9 +12,9 @@ import shutil
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,17 @@ class LocalLane(Lane):
         self._call, self._used = _call(store.folder, token), dict[str, Spent]()
         self._own = ThreadPoolExecutor(slots, "bottle-run") if executor is None else None
         self._executor: Executor = executor or self._own  # type: ignore[assignment]
+        self._broken = False
 
     def submit(self, job: Job) -> Future[Any]:
         """See `Lane`."""
-        return self._executor.submit(run_here, self._store.folder, job)
+        with self._seeing_it_break():
+            return self._executor.submit(run_here, self._store.folder, job)
 
     def collect(self, run: str, future: Future[Any]) -> Outcome:
         """See `Lane`; what a run has used whose worker died stays used."""
-        outcome: Outcome = future.result()
+        with self._seeing_it_break():
+            outcome: Outcome = future.result()
         (self._call / f"{run}{_USED}").unlink(missing_ok=True)
         self._used.pop(f"{run}{_USED}", None)
         return outcome
@@ -119,9 +122,19 @@ class LocalLane(Lane):
         if self._own is not None:
             self._own.shutdown(cancel_futures=True)
         else:
+            if self._broken:
+                self._executor.shutdown()  # it ends its other workers, too: what those had is left by the dead then
             current().cleanup()  # what a worker left that died
         starting.release(self._token)
         shutil.rmtree(self._call, ignore_errors=True)
+
+    @contextmanager
+    def _seeing_it_break(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenExecutor:
+            self._broken = True
+            raise
 
 
 class HereWatch:
