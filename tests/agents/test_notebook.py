@@ -24,7 +24,7 @@ def test_the_notebook_of_claude(
     endpoint.commands = ["echo Hello from a bottle > hello.txt"]
     monkeypatch.setenv("BOT_BOTTLE_BACKEND", backend)
     notebook = nbformat.read(_NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(home)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(home)}}).execute()
     text = nbformat.writes(notebook)
     assert "('hello.txt',)" in text and "Hello from a bottle" in text and "All **done**" in text
     assert "placeholder-replaced-by-the-gateway" in text and SECRET not in text

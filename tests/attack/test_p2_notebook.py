@@ -72,7 +72,7 @@ def test_a_saved_notebook_holds_no_secret(
         for name, value in values.items():
             cell = cell.replace(f"{{{name}}}", value)
         notebook.cells.append(nbformat.v4.new_code_cell(cell))
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True)
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", allow_errors=True)
     client.execute(cwd=str(home))
     leaking = [cell.source for cell in notebook.cells if MASKER.finds(json.dumps(cell.get("outputs")).encode())]
     assert leaking == []
