@@ -70,8 +70,6 @@ class Owner:
 
 
 _FIELDS = {"host": str, "boot_id": str, "pid_namespace": int, "pid": int, "start_time": int}
-
-
 #: Bytes that a process's line in /proc fits into: 52 numbers and a name.
 _STAT = 4096
 

@@ -58,16 +58,9 @@ class Server:
         overrides = {} if panel else _NO_SUBSHELLS
         (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(overrides))
         places = {"CONFIG": config, "DATA": folder / "data", "RUNTIME": folder / "runtime"}
+        lab = [sys.executable, "-m", "jupyter", "lab", f"--IdentityProvider.token={self.token}"]
         self._process = subprocess.Popen(
-            [
-                *command,
-                *_ENDS_WITH_US,
-                sys.executable,
-                "-m",
-                "jupyter",
-                "lab",
-                f"--IdentityProvider.token={self.token}",
-            ],
+            [*command, *_ENDS_WITH_US, *lab],
             cwd=self.notebooks,
             env={
                 **os.environ,
