@@ -23,7 +23,7 @@ test: lint ## every test, on a real Docker engine (BB_SKIP_DOCKER=1: without)
 	$(ENGINE) $(BIN)/$(PYTEST) $(COVERAGE) $(NBVAL) tests notebooks
 
 coverage: export BB_COVERAGE := subprocess
-coverage: test ## the same tests, and what they cover in kernels, gateways and desks, too
+coverage: test ## the same tests, and what they cover in kernels, gateways and brokers, too
 
 lint: $(VENV)/.test ## ruff, mypy, the direction of imports; the panel's TypeScript: types, eslint, its unit tests
 	$(BIN)/ruff check

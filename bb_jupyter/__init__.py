@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bb_jupyter import approvals, experiment
     from bb_jupyter.api import active, approve, attach, audit, cleanup, deny, doctor, get, launch, stop
     from bb_jupyter.backend import ActiveAgent, Bottle, Check, Chunk, Completed, CopyReport, Execution
+    from bb_jupyter.core.bottle_handle import BottleHandle
     from bb_jupyter.errors import (
         BackendUnavailable,
         BottleError,
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from bb_jupyter.experiment import Experiment
-    from bb_jupyter.held_bottle import HeldBottle
-    from bb_jupyter.notebook.dashboard import Dashboard
-    from bb_jupyter.notebook.experiments import run_experiment
+    from bb_jupyter.notebook.experiment_magic import run_experiment
+    from bb_jupyter.notebook.views.dashboard import Dashboard
 
 __version__ = "0.1.0"
 
@@ -35,6 +35,7 @@ __all__ = [
     "Bottle",
     "BottleError",
     "BottleGone",
+    "BottleHandle",
     "BuildFailed",
     "Check",
     "Chunk",
@@ -44,7 +45,6 @@ __all__ = [
     "Dashboard",
     "Execution",
     "Experiment",
-    "HeldBottle",
     "ManifestError",
     "NameTaken",
     "PolicyDenied",
@@ -68,10 +68,10 @@ __all__ = [
 _HOME_OF = {
     "api": ("active", "approve", "attach", "audit", "cleanup", "deny", "doctor", "get", "launch", "stop"),
     "backend": ("ActiveAgent", "Bottle", "Check", "Chunk", "Completed", "CopyReport", "Execution"),
-    "notebook.dashboard": ("Dashboard",),
+    "notebook.views.dashboard": ("Dashboard",),
     "experiment": ("Experiment",),
-    "notebook.experiments": ("run_experiment",),
-    "held_bottle": ("HeldBottle",),
+    "notebook.experiment_magic": ("run_experiment",),
+    "core.bottle_handle": ("BottleHandle",),
 }
 #: Public packages: `approvals`, which can be called, and `experiment`.
 _PACKAGES = ("approvals", "experiment")

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import Check
 from bb_jupyter.backend.bottle import ActiveAgent
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import current
 
 if TYPE_CHECKING:
     import pandas
 
     from bb_jupyter.approvals import Status
-    from bb_jupyter.gateway.history import Record
+    from bb_jupyter.gateway.audit.history import Record
 
 
 def launch(
@@ -41,7 +41,7 @@ def launch(
     disk: str | int | None = None,
     timeout: str | float | None = None,
     keep: bool = False,
-) -> HeldBottle:
+) -> BottleHandle:
     """Launch a bottle.
 
     Leaving the `with` block of what it returns stops it; else it is stopped when this process ends.
@@ -90,7 +90,7 @@ def launch(
     return current().launch(name, options)
 
 
-def get(name: str) -> HeldBottle:
+def get(name: str) -> BottleHandle:
     """Return a running bottle of this process, such as one that a cell launched.
 
     Raises:
@@ -105,7 +105,7 @@ def active() -> list[ActiveAgent]:
     return current().active()
 
 
-def attach(name: str) -> HeldBottle:
+def attach(name: str) -> BottleHandle:
     """Hold a kept bottle again whose kernel is gone.
 
     Raises:
@@ -171,8 +171,8 @@ def audit(name: str) -> pandas.DataFrame | list[dict[str, object]]:
     Raises:
         UsageError: nothing was ever logged under that name.
     """
-    from bb_jupyter.gateway.audit import slugs_of
-    from bb_jupyter.gateway.history import COLUMNS, history
+    from bb_jupyter.gateway.audit.audit_log import slugs_of
+    from bb_jupyter.gateway.audit.history import COLUMNS, history
 
     records = sorted((record for slug in slugs_of(name) for record in history(slug)), key=lambda record: record.time)
     rows: list[dict[str, object]] = [_row(record) for record in records]
@@ -214,9 +214,9 @@ def approve(
     Raises:
         UsageError: there is no such proposal, it is decided already, or an argument does not fit it.
     """
-    from bb_jupyter.gateway.desk import deciding
+    from bb_jupyter.broker import effects
 
-    return deciding.approve(id, why=why, refs=refs, answer=answer, to=to)
+    return effects.approve(id, why=why, refs=refs, answer=answer, to=to)
 
 
 def deny(id: int, *, why: str) -> Status:
@@ -229,9 +229,9 @@ def deny(id: int, *, why: str) -> Status:
     Raises:
         UsageError: there is no such proposal, or it is decided already.
     """
-    from bb_jupyter.gateway.desk import deciding
+    from bb_jupyter.broker import effects
 
-    return deciding.deny(id, why=why)
+    return effects.deny(id, why=why)
 
 
 def limits_of(**values: str | float | None) -> Limits:

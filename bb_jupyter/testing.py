@@ -1,7 +1,7 @@
 """Contract tests for authors of agent providers: one function a promise, each raises AssertionError when it is broken.
 
     import pytest
-    from bb_jupyter.agent_provider import get_provider
+    from bb_jupyter.agent import get_provider
     from bb_jupyter.testing import PROVIDER_CHECKS
 
     @pytest.mark.parametrize("check", PROVIDER_CHECKS, ids=lambda check: check.__name__)
@@ -22,8 +22,8 @@ from pathlib import PurePosixPath
 from unittest.mock import patch
 
 from bb_jupyter.agent.events import AgentEvent
-from bb_jupyter.agent.plan import AgentCommand, AgentProvisionPlan, AgentRequest
 from bb_jupyter.agent.provider import AgentProvider
+from bb_jupyter.agent.provision_plan import AgentCommand, AgentProvisionPlan, AgentRequest
 
 __all__ = ["PROMPTS", "PROVIDER_CHECKS", "check_provider", "hostile_lines"]
 

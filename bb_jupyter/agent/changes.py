@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 
 from bb_jupyter.agent.guest import STEP_TIMEOUT, Guest
-from bb_jupyter.agent.plan import BOTTLE_FOLDER
+from bb_jupyter.agent.provision_plan import BOTTLE_FOLDER
 from bb_jupyter.errors import BottleError
 
 #: A file's name → its size, inode and times to the nanosecond, as text.

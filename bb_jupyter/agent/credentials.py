@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from bb_jupyter.agent.plan import AgentRequest
-from bb_jupyter.agent.planning import HOST_LOGIN, resolve_token
+from bb_jupyter.agent.provision_plan import AgentRequest
+from bb_jupyter.agent.provision_planning import HOST_LOGIN, resolve_token
 from bb_jupyter.errors import BottleError, ManifestError
 
 

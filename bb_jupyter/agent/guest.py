@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from bb_jupyter.agent.plan import AgentProvisionPlan, GuestFile
+from bb_jupyter.agent.provision_plan import AgentProvisionPlan, GuestFile
 from bb_jupyter.errors import BottleError
 
 #: Seconds that one step of provisioning may take.

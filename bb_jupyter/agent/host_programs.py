@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bb_jupyter.agent.plan import HostBind
+from bb_jupyter.agent.provision_plan import HostBind
 from bb_jupyter.errors import BackendUnavailable
 
 #: Where the programs appear in the bottle, and what its PATH ends in.

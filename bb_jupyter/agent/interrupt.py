@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from bb_jupyter.agent.guest import Guest
-from bb_jupyter.agent.plan import BOTTLE_FOLDER
+from bb_jupyter.agent.provision_plan import BOTTLE_FOLDER
 from bb_jupyter.errors import BottleError
 
 #: Seconds that the whole may take, of which the agent gets half a second.

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from bb_jupyter.agent import steps
+from bb_jupyter.agent import provisioning
 from bb_jupyter.agent.events import AgentEvent, from_line
 from bb_jupyter.agent.guest import Guest, GuestPlan, run, write_files
-from bb_jupyter.agent.plan import BOTTLE_FOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
+from bb_jupyter.agent.provision_plan import BOTTLE_FOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
 from bb_jupyter.errors import UsageError
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.plan import GitGatePlan
+    from bb_jupyter.gateway.egress_plan import GitGatePlan
 
 
 class AgentProvider(ABC):
@@ -89,7 +89,7 @@ class AgentProvider(ABC):
         Raises:
             BottleError: it failed.
         """
-        steps.provision_ca(plan, bottle, ca_pem)
+        provisioning.provision_ca(plan, bottle, ca_pem)
 
     def provision_prompt(self, plan: GuestPlan, bottle: Guest) -> None:
         """Give the agent its standing instructions.
@@ -108,7 +108,7 @@ class AgentProvider(ABC):
             BottleError: it failed.
         """
         if plan.agent_provision and plan.agent_provision.skills:
-            steps.provision_skills(plan, bottle, self.skills_folder)
+            provisioning.provision_skills(plan, bottle, self.skills_folder)
 
     def provision(self, plan: GuestPlan, bottle: Guest) -> None:
         """Do what `provision_plan` declared: write the files, run the commands.
@@ -128,7 +128,7 @@ class AgentProvider(ABC):
         Raises:
             BottleError: it failed.
         """
-        steps.provision_git(plan, bottle, gate)
+        provisioning.provision_git(plan, bottle, gate)
 
     def provision_supervise_mcp(self, plan: GuestPlan, bottle: Guest, url: str) -> None:  # noqa: B027
         """Tell the agent of the MCP server by which it reaches its human; the default does nothing.

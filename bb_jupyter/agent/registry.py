@@ -16,8 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from bb_jupyter.agent.plan import Origin
 from bb_jupyter.agent.provider import AgentProvider
+from bb_jupyter.agent.provision_plan import Origin
 from bb_jupyter.errors import BottleError, ManifestError, UsageError, did_you_mean
 from bb_jupyter.home import bot_bottle_home
 

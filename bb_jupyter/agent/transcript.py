@@ -63,7 +63,7 @@ class Transcript:
         self.final = False
         self.session = ""
         self.usage = Usage()
-        self._room = KEPT_TEXT
+        self._service = KEPT_TEXT
         self._pending: dict[type[Text | Thinking], io.StringIO] = {}
 
     def add(self, event: AgentEvent) -> None:
@@ -101,8 +101,8 @@ class Transcript:
 
     def _keep(self, event: AgentEvent) -> None:
         size = _OVERHEAD + len(dumped(event.as_dict()))
-        if size > self._room or len(self.events) >= KEPT_EVENTS:
+        if size > self._service or len(self.events) >= KEPT_EVENTS:
             self.dropped += 1
             return
-        self._room -= size
+        self._service -= size
         self.events.append(event)

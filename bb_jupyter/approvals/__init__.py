@@ -2,7 +2,7 @@
 
 This is the interface for everything that shows or decides proposals (magics, the lab panel's server, widgets): it needs
 no kernel and no bottle, and imports nothing but files.  Effects (a push goes upstream, a host is allowed) are not its
-business: decide with `bb_jupyter.gateway.desk.deciding`, whose `approve` and `deny` call `decide` here and see to the
+business: decide with `bb_jupyter.broker.effects`, whose `approve` and `deny` call `decide` here and see to the
 effect.
 
 Reading, from anywhere::
@@ -17,9 +17,9 @@ Reading, from anywhere::
 Deciding: `decide(7, token=proposal.token, verdict="approved", why="…", answer={...})`.  The token is the hash of all
 that the proposal says: what was shown is what is decided.  The first decision wins, others get `AlreadyDecided`.
 
-On the bottle's trusted side (its desk)::
+On the bottle's trusted side (its broker)::
 
-    presence = Presence(slug)                           # held while the desk lives; attended(slug) asks from anywhere
+    lock = LivenessLock(slug)                         # locked while the broker lives; is_alive(slug) asks from anywhere
     queue = Queue(slug, name)
     proposal = queue.propose("question", {"question": "…", "choices": []}, expires=time.time() + 300)
     decision = await queue.wait(proposal.id)            # at the latest at `expires`, then its verdict is "expired"
@@ -46,27 +46,27 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-from bb_jupyter.approvals.deciding import decide, expire, withdraw
-from bb_jupyter.approvals.presence import Presence, attended
-from bb_jupyter.approvals.proposal import KINDS, Decision, Outcome, Proposal, State, Status
-from bb_jupyter.approvals.queue import Queue
-from bb_jupyter.approvals.reading import all_proposals, changes, get, pending, status
+from bb_jupyter.approvals.store.decisions import decide, expire, withdraw
+from bb_jupyter.approvals.store.liveness_lock import LivenessLock, is_alive
+from bb_jupyter.approvals.store.proposal import KINDS, Decision, Outcome, Proposal, State, Status
+from bb_jupyter.approvals.store.queries import all_proposals, changes, get, pending, status
+from bb_jupyter.approvals.store.queue import Queue
 
 __all__ = [
     "KINDS",
     "Decision",
+    "LivenessLock",
     "Outcome",
-    "Presence",
     "Proposal",
     "Queue",
     "State",
     "Status",
     "all_proposals",
-    "attended",
     "changes",
     "decide",
     "expire",
     "get",
+    "is_alive",
     "pending",
     "status",
     "withdraw",

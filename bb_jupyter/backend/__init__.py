@@ -4,11 +4,9 @@
 `BottleBackend` itself; `registry` knows which backends there are.
 """
 
-from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, Progress, no_progress
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.execution import KILLED, TIMED_OUT, Chunk, Completed, Execution
-from bb_jupyter.backend.owner import Owner
 from bb_jupyter.backend.plan import (
     GUEST_HOME,
     GUEST_UID,
@@ -18,8 +16,10 @@ from bb_jupyter.backend.plan import (
     LimitPlan,
     Orphan,
 )
+from bb_jupyter.backend.shared.archive import CopyReport
 from bb_jupyter.backend.spec import BottleSpec, Copy
 from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, ManifestError, PolicyDenied
+from bb_jupyter.process.identity import ProcessIdentity
 
 __all__ = [
     "GUEST_HOME",
@@ -46,8 +46,8 @@ __all__ = [
     "ManifestError",
     "OnProgress",
     "Orphan",
-    "Owner",
     "PolicyDenied",
+    "ProcessIdentity",
     "Progress",
     "no_progress",
 ]

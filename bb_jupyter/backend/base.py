@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from bb_jupyter import manifest
-from bb_jupyter.agent import steps
-from bb_jupyter.agent.plan import AgentProvisionPlan
-from bb_jupyter.agent.planning import check_token, plan_agent, resolve_token
+from bb_jupyter.agent import provisioning
+from bb_jupyter.agent.provision_plan import AgentProvisionPlan
+from bb_jupyter.agent.provision_planning import check_token, plan_agent, resolve_token
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
-from bb_jupyter.backend.copying import plan_copies
-from bb_jupyter.backend.desk import has_desk, rooms
 from bb_jupyter.backend.plan import GUEST_HOME, BottleCleanupPlan, BottlePlan, PlanBasis
+from bb_jupyter.backend.shared.bottle_broker import has_broker, services
+from bb_jupyter.backend.shared.copying import plan_copies
 from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.broker.broker_plan import check_git_gate
 from bb_jupyter.errors import UsageError
-from bb_jupyter.gateway.desk.plan import check_git_gate
-from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan, egress_plan, route_configs
+from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, SupervisePlan, egress_plan, route_configs
 from bb_jupyter.manifest import validate_name
 
 PlanT = TypeVar("PlanT", bound=BottlePlan)
@@ -173,9 +173,9 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
             bottle.trust_gateway()
         if not plan.branch_of:  # else it is among its files already, as the other bottle's agent left it
             self._provision_files(plan, bottle, on_progress)
-        if has_desk(plan):
-            on_progress(Progress("desk", line=", ".join(rooms(plan))))
-            bottle.desk.open()
+        if has_broker(plan):
+            on_progress(Progress("broker", line=", ".join(services(plan))))
+            bottle.broker.open()
 
     def _provision_files(self, plan: PlanT, bottle: Bottle, on_progress: OnProgress) -> None:
         provider = get_provider(plan.agent_provision.provider) if plan.agent_provision else None
@@ -185,7 +185,7 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
             provider.provision_skills(plan, bottle)
             provider.provision(plan, bottle)
         if plan.git_gate_plan is not None:
-            configure = provider.provision_git if provider else steps.provision_git
+            configure = provider.provision_git if provider else provisioning.provision_git
             configure(plan, bottle, plan.git_gate_plan)
         if provider is not None and (url := self.supervise_mcp_url(plan)):
             provider.provision_supervise_mcp(plan, bottle, url)

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
-from bb_jupyter import interrupts
-from bb_jupyter.agent import steps
+from bb_jupyter.agent import provisioning
 from bb_jupyter.agent.registry import get_provider
-from bb_jupyter.backend.archive import CopyReport
-from bb_jupyter.backend.desk import BottleDesk
 from bb_jupyter.backend.execution import Execution
-from bb_jupyter.backend.network import Network
-from bb_jupyter.backend.owner import Owner
 from bb_jupyter.backend.plan import BottlePlan
-from bb_jupyter.gateway.plan import egress_plan
+from bb_jupyter.backend.shared.archive import CopyReport
+from bb_jupyter.backend.shared.bottle_broker import BottleBroker
+from bb_jupyter.backend.shared.network import Network
+from bb_jupyter.gateway.egress_plan import egress_plan
+from bb_jupyter.process import deferred_interrupts
+from bb_jupyter.process.identity import ProcessIdentity
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
+    from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
 
 
 class Bottle(ABC):
@@ -30,12 +30,12 @@ class Bottle(ABC):
     Attributes:
         plan: what was launched.
         network: its gateway and policy.
-        desk: its git gate and its way to the human.
+        broker: its git gate and its way to the human.
     """
 
     plan: BottlePlan
     network: Network
-    desk: BottleDesk
+    broker: BottleBroker
 
     def allow(self, routes: EgressPlan) -> int:
         """Replace the policy by *routes*; a bottle without a gateway, or whose gateway died, gets one now.
@@ -48,7 +48,9 @@ class Bottle(ABC):
             BackendUnavailable: the gateway does not start.
             BottleGone: the bottle died.
         """
-        with interrupts.held():  # else a gateway may run that nobody knows of, or a policy that is not the one told
+        with (
+            deferred_interrupts.defer_sigint()
+        ):  # else a gateway may run that nobody knows of, or a policy that is not the one told
             if self.network.state == "open":
                 return self.network.replace(routes)
             self.network.open(routes)
@@ -67,7 +69,7 @@ class Bottle(ABC):
         """Let programs in the bottle trust the certificates of its gateway, as the agent's provider does it."""
         declared = self.plan.agent_provision
         if declared is None:
-            steps.provision_ca(self.plan, self, self.network.ca_pem)
+            provisioning.provision_ca(self.plan, self, self.network.ca_pem)
         else:
             get_provider(declared.provider).provision_ca(self.plan, self, self.network.ca_pem)
 
@@ -198,5 +200,5 @@ class ActiveAgent:
     bottle: str
     state: str
     created: float
-    owner: Owner
+    owner: ProcessIdentity
     keep: bool = False

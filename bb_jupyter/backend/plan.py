@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from bb_jupyter.backend.copying import CopyPlan
+from bb_jupyter.backend.shared.copying import CopyPlan
 from bb_jupyter.backend.spec import BottleSpec
 
 if TYPE_CHECKING:
-    from bb_jupyter.agent.plan import AgentProvisionPlan
-    from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan
+    from bb_jupyter.agent.provision_plan import AgentProvisionPlan
+    from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, SupervisePlan
 
 #: Where the agent lives in every bottle.
 GUEST_HOME = "/home/agent"

@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bb_jupyter.backend.owner import Owner
 from bb_jupyter.errors import NameTaken
 from bb_jupyter.home import bot_bottle_home, private_dir
+from bb_jupyter.process.identity import ProcessIdentity
 
 #: What `ls` says of a bottle that lacks nothing.
 RUNNING = "running"
@@ -55,7 +55,7 @@ class BottleRecord:
     slug: str
     name: str
     backend: str
-    owner: Owner
+    owner: ProcessIdentity
     created: float
     keep: bool = False
     agent: str = ""
@@ -69,8 +69,8 @@ class BottleRecord:
 
     @property
     def state(self) -> str:
-        """`running`, or what is wrong, as its owner wrote it down: such as `no gateway, no desk`."""
-        wrong = (str(self.details.get(key) or "") for key in ("state", "desk_state"))
+        """`running`, or what is wrong, as its owner wrote it down: such as `no gateway, no broker`."""
+        wrong = (str(self.details.get(key) or "") for key in ("state", "broker_state"))
         return ", ".join(text for text in wrong if text not in ("", RUNNING)) or RUNNING
 
     def save(self) -> None:
@@ -144,7 +144,7 @@ def claim(record: BottleRecord) -> None:
             raise
 
 
-def take_over(record: BottleRecord, owner: Owner) -> BottleRecord:
+def take_over(record: BottleRecord, owner: ProcessIdentity) -> BottleRecord:
     """Make *owner* the owner of a kept bottle whose owner is dead.
 
     Raises:
@@ -192,7 +192,7 @@ def _read(folder: str) -> BottleRecord | None:
             return known[1]
         with open(path) as file:  # noqa: PTH123
             stamp, data = _stamp(os.fstat(file.fileno())), json.load(file)
-        record = BottleRecord(**{**data, "owner": Owner.from_dict(data["owner"])})
+        record = BottleRecord(**{**data, "owner": ProcessIdentity.from_dict(data["owner"])})
     except (OSError, ValueError, TypeError, KeyError):
         _known.pop(folder, None)
         return None

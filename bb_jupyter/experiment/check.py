@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.backend.execution import Completed, Execution
+from bb_jupyter.core.agent_run import AgentResult
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError
-from bb_jupyter.experiment import starting
+from bb_jupyter.experiment import provisioning
 from bb_jupyter.experiment.definition import CHECK_TIME, TESTS, WORK, Check
 from bb_jupyter.experiment.grid import RunSpec
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.outcome import Verdict
-from bb_jupyter.held_bottle import HeldBottle
-from bb_jupyter.session import current
 
 #: How much of a check's output is kept, in characters: its end.
 _DETAIL = 64 << 10
@@ -38,7 +38,7 @@ class Finished:
         failure: why the agent did not end well; empty when it did.
     """
 
-    bottle: HeldBottle
+    bottle: BottleHandle
     run: RunSpec
     result: AgentResult | None
     env: dict[str, str]
@@ -121,13 +121,13 @@ def _by_hidden_tests(
     with tempfile.TemporaryDirectory(prefix="bb-judged-") as folder:
         finished.bottle.cp_out(WORK, Path(folder, WORK))
         finished.bottle.stop()
-        options = starting.launch_options(job.definition, "", tests.bottle, tests.image)
+        options = provisioning.launch_options(job.definition, "", tests.bottle, tests.image)
         with current().launch(job.bottle_name(f"c{secrets.token_hex(2)}"), options) as second:
             launched(second.slug)
             if job.most_egress is not None:
                 second.bottle.network.limit_egress(max(0, job.most_egress - used))
             second.cp_in(Path(folder, WORK), WORK)
-            second.cp_in(starting.tree(job, job.tests[job.spec.prompt]), TESTS)
+            second.cp_in(provisioning.tree(job, job.tests[job.spec.prompt]), TESTS)
             env = {**finished.env, "WORK": f"{second.plan.guest_home}/{WORK}"}
             command = ["sh", "-c", tests.command]
             return _verdict(wait(second.exec(command, cwd=TESTS, env=env, timeout=CHECK_TIME)))

@@ -22,15 +22,15 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError
-from bb_jupyter.experiment import starting
+from bb_jupyter.experiment import provisioning
 from bb_jupyter.experiment.budget import Spent
 from bb_jupyter.experiment.executors import Lane
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.outcome import Outcome
 from bb_jupyter.experiment.run import execute
 from bb_jupyter.experiment.store import Store
-from bb_jupyter.session import current
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
@@ -219,7 +219,7 @@ def run_there(job: Job, files: Mapping[str, bytes]) -> Result:
     try:
         watch.tell("begin")
         with tempfile.TemporaryDirectory(prefix="bb-run-") as folder:
-            outcome = execute(replace(job, inputs=starting.keep(job.token, files)), Path(folder), watch)
+            outcome = execute(replace(job, inputs=provisioning.keep(job.token, files)), Path(folder), watch)
             return attempt, outcome, {path.name: _beginning(path) for path in Path(folder).iterdir()}
     finally:
         with _lock:
@@ -246,6 +246,6 @@ def _leave(token: str) -> None:
     _stopped.setdefault(token, "the experiment is over")
     with _lock:
         _lock.wait_for(lambda: not _live.get(token), _END)
-    starting.release(token)
+    provisioning.release(token)
     current().cleanup()
     _live.pop(token, None)

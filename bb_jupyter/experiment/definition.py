@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bb_jupyter.manifest import Limits, parse_size
-from bb_jupyter.manifest.base import Frozen, Line, NoneIsEmpty, OptionalHostPath
+from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.limits import Duration
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.strict_model import Line, NoneIsEmpty, OptionalHostPath, StrictModel
 
 #: Where the workspace lies in every bottle, below its home, and where hidden tests do in theirs.
 WORK, TESTS = "work", "tests"
@@ -97,7 +97,7 @@ Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
 
-class Variant(Frozen):
+class Variant(StrictModel):
     """One of the agents that are compared.
 
     Attributes:
@@ -109,7 +109,7 @@ class Variant(Frozen):
     env: Annotated[dict[Variable, Value], NoneIsEmpty] = Field(default_factory=dict)
 
 
-class Workspace(Frozen):
+class Workspace(StrictModel):
     """What a run starts with: a directory as it is, or the files of a commit.
 
     Attributes:
@@ -129,7 +129,7 @@ class Workspace(Frozen):
         return self
 
 
-class Check(Frozen):
+class Check(StrictModel):
     """What decides whether a run did its task: exit status 0 of a shell command.
 
     Without `hidden` it runs in the agent's bottle, in the workspace, where the agent may have seen or changed what it
@@ -161,7 +161,7 @@ WorkspaceField = Annotated[
 CheckField = Annotated[Check | None, BeforeValidator(_check)]
 
 
-class Task(Frozen):
+class Task(StrictModel):
     """One of the prompts.
 
     Attributes:
@@ -175,7 +175,7 @@ class Task(Frozen):
     check: CheckField = None
 
 
-class RunLimits(Frozen):
+class RunLimits(StrictModel):
     """What a run, or the whole experiment, may use.
 
     The wall clock and the bytes are measured outside the bottle; tokens and money are what the agent says.
@@ -197,7 +197,7 @@ def _script() -> dict[str, Variant]:
     return {SCRIPT: Variant()}
 
 
-class Definition(Frozen):
+class Definition(StrictModel):
     """An experiment: agents × prompts × bottles × parameters, each `repeats` times.
 
     Attributes:

@@ -19,15 +19,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError
-from bb_jupyter.experiment import starting
+from bb_jupyter.experiment import provisioning
 from bb_jupyter.experiment.budget import Spent
 from bb_jupyter.experiment.definition import Definition
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.outcome import Outcome
 from bb_jupyter.experiment.run import execute
 from bb_jupyter.experiment.store import Store
-from bb_jupyter.session import current
 
 #: Memory that a bottle without a limit of its own is taken to need, in bytes.
 TYPICAL_MEMORY = 512 << 20
@@ -125,7 +125,7 @@ class LocalLane(Lane):
             if self._broken:
                 self._executor.shutdown()  # it ends its other workers, too: what those had is left by the dead then
             current().cleanup()  # what a worker left that died
-        starting.release(self._token)
+        provisioning.release(self._token)
         shutil.rmtree(self._call, ignore_errors=True)
 
     @contextmanager

@@ -12,24 +12,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.experiment import record
 from bb_jupyter.experiment.budget import Meter, Spent
 from bb_jupyter.experiment.compare import Comparison, compare, needed
 from bb_jupyter.experiment.definition import Check, Definition
-from bb_jupyter.experiment.drive import Drive, OnTick, spent_in
 from bb_jupyter.experiment.executors import is_cluster, lane
 from bb_jupyter.experiment.grid import RunSpec, expand
 from bb_jupyter.experiment.job import Job, PythonCheck
 from bb_jupyter.experiment.manifests import digests
+from bb_jupyter.experiment.provisioning import launch_options
 from bb_jupyter.experiment.record import RunDiff, RunRecord
-from bb_jupyter.experiment.starting import launch_options
+from bb_jupyter.experiment.schedule import Drive, OnTick, spent_in
 from bb_jupyter.experiment.store import Store, new_owner
 from bb_jupyter.experiment.workspace import pack_tree, pack_workspace
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.manifest import validate_name
 from bb_jupyter.manifest.bottles import definitions
-from bb_jupyter.session import current
 
 if TYPE_CHECKING:
     import pandas
@@ -357,8 +357,8 @@ def experiments_dir(folder: str | Path | None = None) -> Path:
 def _checked(given: Mapping[str, Any]) -> Definition:
     from pydantic import ValidationError
 
-    from bb_jupyter.manifest.explain import explained
     from bb_jupyter.manifest.parse import Document
+    from bb_jupyter.manifest.validation_errors import explained
 
     try:
         return Definition.model_validate(dict(given))

@@ -19,16 +19,16 @@ from typing import Any
 
 from bb_jupyter.agent.changes import changed, listing
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Text, Thinking, Usage
-from bb_jupyter.agent_run import AgentResult
+from bb_jupyter.core.agent_run import AgentResult
+from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.errors import BottleError
-from bb_jupyter.experiment import check, starting, workspace
+from bb_jupyter.experiment import check, provisioning, workspace
 from bb_jupyter.experiment.budget import Meter
 from bb_jupyter.experiment.definition import WORK
 from bb_jupyter.experiment.job import Job, Watch
 from bb_jupyter.experiment.manifests import digest
 from bb_jupyter.experiment.outcome import Outcome, Verdict
-from bb_jupyter.gateway.history import Record, history
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.gateway.audit.history import Record, history
 from bb_jupyter.manifest import format_size
 from bb_jupyter.manifest.bottles import lent
 
@@ -86,29 +86,29 @@ class _Trial:
     def work(self, stack: ExitStack) -> None:
         """Go through the parts of a run."""
         with self._timed("launch"):
-            held = starting.start(self._job)
-            stack.callback(held.stop)
-        self._slugs.append(held.slug)
-        self._facts = _facts(held)
+            handle = provisioning.start(self._job)
+            stack.callback(handle.stop)
+        self._slugs.append(handle.slug)
+        self._facts = _facts(handle)
         if self._job.most_egress is not None:
-            held.bottle.network.limit_egress(self._job.most_egress)
+            handle.bottle.network.limit_egress(self._job.most_egress)
         with self._timed("agent"):
-            result = self._ask(held) if self._job.variant.agent else None
+            result = self._ask(handle) if self._job.variant.agent else None
             if result is None:
-                self._script(held)
+                self._script(handle)
         with self._timed("record"):
-            self._write("workspace.diff", self._diff(held))
-            self._take_log(held)
+            self._write("workspace.diff", self._diff(handle))
+            self._take_log(handle)
         if not self._stopped:
             with self._timed("check"):
-                finished = check.Finished(held, self._job.spec, result, self._job.check_env, self._failure)
+                finished = check.Finished(handle, self._job.spec, result, self._job.check_env, self._failure)
                 self._verdict = check.judge(
                     self._job, finished, check.waiting(self._watch.cancelled), self._slugs.append
                 )
                 self._write("check.txt", self._verdict.detail)
         with self._timed("record"):
-            self._count_egress(held)
-            held.stop()
+            self._count_egress(handle)
+            handle.stop()
             self._note_egress()
 
     def outcome(self) -> Outcome:
@@ -136,11 +136,11 @@ class _Trial:
             return "failed", True, self._failure or "the check did not pass"
         return "passed", True, ""
 
-    def _ask(self, held: HeldBottle) -> AgentResult:
-        with held.ask(self._job.prompt, env=self._job.env, cwd=WORK) as run:
+    def _ask(self, handle: BottleHandle) -> AgentResult:
+        with handle.ask(self._job.prompt, env=self._job.env, cwd=WORK) as run:
             while run.running:
                 self._take(run.poll(_TICK))
-                if self._must_stop(held):
+                if self._must_stop(handle):
                     run.kill()
                     while run.running:
                         self._take(run.poll())
@@ -150,38 +150,38 @@ class _Trial:
         )  # fmt: skip
         return result
 
-    def _script(self, held: HeldBottle) -> None:
-        home = held.plan.guest_home
-        before = listing(held.bottle, home, WORK, ())
-        execution, log = held.run(self._job.prompt, env=self._job.env, cwd=WORK)
+    def _script(self, handle: BottleHandle) -> None:
+        home = handle.plan.guest_home
+        before = listing(handle.bottle, home, WORK, ())
+        execution, log = handle.run(self._job.prompt, env=self._job.env, cwd=WORK)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with contextlib.closing(log), execution:
             while execution.running:
                 chunks = execution.poll(_TICK)
                 self._take([Text(text) for chunk in chunks if (text := decoder.decode(chunk.data))])
-                if self._must_stop(held):
+                if self._must_stop(handle):
                     execution.kill()
             done = execution.wait()
         self._answer = done.stdout.decode("utf-8", "replace")
         self._failure = f"exit status {done.returncode}" if done.returncode else ""
-        self._changed = changed(before, listing(held.bottle, home, WORK, ()))
+        self._changed = changed(before, listing(handle.bottle, home, WORK, ()))
         self._take([Failure(self._failure) if self._failure else Final()])
 
-    def _must_stop(self, held: HeldBottle) -> bool:
+    def _must_stop(self, handle: BottleHandle) -> bool:
         """Whether the run is cancelled or over its limits; then its gateway lets nothing pass any more."""
         if self._job.most_egress is not None:
-            self._count_egress(held)
+            self._count_egress(handle)
         self._stopped = self._stopped or self._cancelled or self._watch.cancelled() or self._meter.over()
         if self._dirty:
             self._dirty = False
             self._watch.used(self._meter.spent)
         if self._stopped:
-            held.bottle.network.shut(self._stopped)
+            handle.bottle.network.shut(self._stopped)
         return bool(self._stopped)
 
-    def _count_egress(self, held: HeldBottle) -> None:
+    def _count_egress(self, handle: BottleHandle) -> None:
         """Look how much has passed, flows under way included."""
-        passed, own, whole = held.bottle.network.sync(), self._meter.limits.egress, self._job.definition.budget.egress
+        passed, own, whole = handle.bottle.network.sync(), self._meter.limits.egress, self._job.definition.budget.egress
         if passed > self._meter.spent.egress:
             self._meter.spent.egress, self._dirty = passed, True
         if self._job.egress_left is not None and self._job.egress_left < passed <= (own or passed):
@@ -202,17 +202,17 @@ class _Trial:
             self._file.flush()
             self._watch.events(batch)
 
-    def _diff(self, held: HeldBottle) -> str:
+    def _diff(self, handle: BottleHandle) -> str:
         if not self._changed:
             return ""
-        before = starting.workspace_of(self._job)
-        return workspace.diff(held.bottle, held.plan.guest_home, before, self._changed)
+        before = provisioning.workspace_of(self._job)
+        return workspace.diff(handle.bottle, handle.plan.guest_home, before, self._changed)
 
-    def _take_log(self, held: HeldBottle) -> None:
+    def _take_log(self, handle: BottleHandle) -> None:
         """Move the bottle's log into the record: the folder of logs must not grow with every run."""
-        from bb_jupyter import logs
+        from bb_jupyter.core import logs
 
-        paths = logs.logs_of(held.plan.slug)
+        paths = logs.logs_of(handle.plan.slug)
         for path in paths[:1]:
             shutil.move(path, self._folder / "output.log")
         for path in paths[:1]:
@@ -247,9 +247,9 @@ def _summary(records: Sequence[Record]) -> dict[str, int]:
     }
 
 
-def _facts(held: HeldBottle) -> dict[str, Any]:
+def _facts(handle: BottleHandle) -> dict[str, Any]:
     """Return where a run happens and on what: enough to find what was different; no secret is in a plan."""
-    plan, spec = held.plan, held.plan.spec
+    plan, spec = handle.plan, handle.plan.spec
     return {
         "bottle": plan.slug,
         "backend": spec.backend,

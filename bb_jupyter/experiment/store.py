@@ -21,11 +21,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bb_jupyter.backend.owner import Owner
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment.grid import RunSpec
 from bb_jupyter.experiment.outcome import Outcome
 from bb_jupyter.home import private_dir
+from bb_jupyter.process.identity import ProcessIdentity
 
 _INDEX = "index.sqlite"
 _SCHEMA = (
@@ -248,7 +248,7 @@ class Store:
 
 def new_owner(nonce: str) -> str:
     """Return how this process claims runs, so that others see when it is dead."""
-    return json.dumps({**Owner.current().to_dict(), "nonce": nonce})
+    return json.dumps({**ProcessIdentity.current().to_dict(), "nonce": nonce})
 
 
 def _json(outcome: Outcome) -> str:
@@ -257,7 +257,7 @@ def _json(outcome: Outcome) -> str:
 
 def _lives(owner: str) -> bool:
     try:
-        return Owner.from_dict(json.loads(owner)).alive
+        return ProcessIdentity.from_dict(json.loads(owner)).alive
     except ValueError:
         return False
 

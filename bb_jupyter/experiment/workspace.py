@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bb_jupyter.agent.guest import STEP_TIMEOUT, Guest
-from bb_jupyter.backend.archive import unpack
-from bb_jupyter.backend.copying import pack, plan_copy
+from bb_jupyter.backend.shared.archive import unpack
+from bb_jupyter.backend.shared.copying import pack, plan_copy
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment.definition import WORK, Workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bb_jupyter.gateway.process import main
+from bb_jupyter.gateway.gateway_process import main
 
 if __name__ == "__main__":
     sys.exit(main())

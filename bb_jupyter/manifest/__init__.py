@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bb_jupyter.manifest.egress import Auth, Egress, Route, allowed_route
     from bb_jupyter.manifest.git_gate import GitGate, GitRepo, GitUser
     from bb_jupyter.manifest.limits import Limits
+    from bb_jupyter.manifest.locations import located
     from bb_jupyter.manifest.names import validate_name
-    from bb_jupyter.manifest.places import located
     from bb_jupyter.manifest.secrets import resolve_token
     from bb_jupyter.manifest.sources import Entry, Origin, check_repository
     from bb_jupyter.manifest.units import about_size, format_duration, format_size, parse_duration, parse_size
@@ -62,7 +62,7 @@ _HOME_OF = {
     "git_gate": ("GitGate", "GitRepo", "GitUser"),
     "limits": ("Limits",),
     "names": ("validate_name",),
-    "places": ("located",),
+    "locations": ("located",),
     "secrets": ("resolve_token",),
     "sources": ("Entry", "Origin", "check_repository"),
     "units": ("about_size", "format_duration", "format_size", "parse_duration", "parse_size"),

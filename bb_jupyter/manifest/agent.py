@@ -8,12 +8,12 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest.base import Argument, Frozen, NoneIsEmpty
 from bb_jupyter.manifest.bottle import Template
+from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.limits import Limits
 from bb_jupyter.manifest.names import validate_name
 from bb_jupyter.manifest.sources import Origin
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.strict_model import Argument, NoneIsEmpty, StrictModel
 
 _SKILL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -31,7 +31,7 @@ def _bottle(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
-class AgentManifest(Frozen):
+class AgentManifest(StrictModel):
     """An agent as declared.
 
     Attributes:

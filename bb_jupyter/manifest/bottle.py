@@ -7,12 +7,19 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from bb_jupyter.manifest.base import Frozen, Line, NoneIsEmpty, OptionalArgument, OptionalHostPath, TokenRef
 from bb_jupyter.manifest.egress import Egress
+from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.git_gate import GitGate
 from bb_jupyter.manifest.limits import Duration, Limits
 from bb_jupyter.manifest.sources import Origin
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.strict_model import (
+    Line,
+    NoneIsEmpty,
+    OptionalArgument,
+    OptionalHostPath,
+    StrictModel,
+    TokenRef,
+)
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TEMPLATE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -54,7 +61,7 @@ EnvValue = Annotated[str, AfterValidator(_env_value)]
 Template = Annotated[str, AfterValidator(provider_template)]
 
 
-class AgentProviderRef(Frozen):
+class AgentProviderRef(StrictModel):
     """Which agent provider a bottle is made for.
 
     Attributes:
@@ -70,7 +77,7 @@ class AgentProviderRef(Frozen):
     forward_host_credentials: bool = False
 
 
-class Supervise(Frozen):
+class Supervise(StrictModel):
     """How the agent may ask the human.
 
     Attributes:
@@ -90,7 +97,7 @@ def _supervise(value: object) -> object:
         raise ValueError(f"expected true or false, got {shown(value)}\n{hint}") from None
 
 
-class BottleManifest(Frozen):
+class BottleManifest(StrictModel):
     """A bottle as declared, with what it extends merged in.
 
     Attributes:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from bb_jupyter.errors import BottleError, ManifestError, did_you_mean
 from bb_jupyter.manifest.bottle import BottleManifest
-from bb_jupyter.manifest.explain import build
 from bb_jupyter.manifest.extends import merged
+from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.names import is_name, validate_name
 from bb_jupyter.manifest.parse import Document, parse
 from bb_jupyter.manifest.read import read_text
 from bb_jupyter.manifest.sources import Entry, Origin, check_repository, home_folder, manifest_names
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.validation_errors import build
 
 _defined: dict[str, _Layer] = {}
 _lent: ContextVar[Definitions] = ContextVar("lent", default={})  # noqa: B039 - never written to

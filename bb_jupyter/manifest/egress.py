@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest.base import Frozen, HostPath, Line, TokenRef
+from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.hosts import Address, normalise_host, split_address
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.strict_model import HostPath, Line, StrictModel, TokenRef
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9110, section 5.6.2
 # Headers that carry the message itself (RFC 9110, section 7.6.1): a credential there would break or smuggle requests.
@@ -64,7 +64,7 @@ def _not_empty(items: tuple[str, ...]) -> tuple[str, ...]:
     return items
 
 
-class Auth(Frozen):
+class Auth(StrictModel):
     """A credential that the gateway puts into requests; the bottle never holds it.
 
     Attributes:
@@ -89,7 +89,7 @@ class Auth(Frozen):
         return self
 
 
-class Route(Frozen):
+class Route(StrictModel):
     """One host that a bottle may reach, and what it may do there.
 
     Attributes:
@@ -168,7 +168,7 @@ def _reason(error: ValueError) -> str:
     return "the port is between 1 and 65535" if isinstance(error, ValidationError) else str(error)
 
 
-class Egress(Frozen):
+class Egress(StrictModel):
     """What a bottle may reach; no routes, however written, is no network."""
 
     routes: Annotated[tuple[Route, ...], BeforeValidator(_nothing_is_empty)] = ()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from bb_jupyter.manifest.base import Frozen
 from bb_jupyter.manifest.egress import Egress
+from bb_jupyter.manifest.strict_model import StrictModel
 
-F = TypeVar("F", bound=Frozen)
+F = TypeVar("F", bound=StrictModel)
 
 
 def merged(parent: F, child: F) -> F:
@@ -24,6 +24,6 @@ def merged(parent: F, child: F) -> F:
 def _value(old: object, new: object) -> object:
     if isinstance(old, Egress) and isinstance(new, Egress):
         return old.merged(new)
-    if isinstance(old, Frozen) and isinstance(new, Frozen):
+    if isinstance(old, StrictModel) and isinstance(new, StrictModel):
         return merged(old, new)
     return {**old, **new} if isinstance(old, dict) and isinstance(new, dict) else new

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from bb_jupyter.manifest.base import Frozen, HostPath, Line, TokenRef, absolute
+from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.hosts import is_address, normalise_host, split_address
 from bb_jupyter.manifest.limits import Size
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.strict_model import HostPath, Line, StrictModel, TokenRef, absolute
 
 _URL = re.compile(r"(?P<scheme>https|ssh|file)://(?P<rest>.+)", re.ASCII | re.IGNORECASE)
 _SCP = re.compile(r"(?:(?P<user>[^@:/\s]+)@)?(?P<host>[^@:/\s\[\]]+):(?P<path>[^:-].*)")
@@ -72,14 +72,14 @@ def _host_key(text: str) -> str:
     return text
 
 
-class GitUser(Frozen):
+class GitUser(StrictModel):
     """Whom the commits of a bottle name as author and committer."""
 
     name: Annotated[Line, AfterValidator(_person)]
     email: Annotated[Line, AfterValidator(_person)]
 
 
-class GitRepo(Frozen):
+class GitRepo(StrictModel):
     """One upstream repository; its credentials stay in the gateway.
 
     Attributes:
@@ -122,7 +122,7 @@ class GitRepo(Frozen):
         return "https" if self.url.startswith("https://") else "ssh"
 
 
-class GitGate(Frozen):
+class GitGate(StrictModel):
     """The user that a bottle commits as, and the repositories it may use, by alias."""
 
     user: GitUser | None = None

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import idna
 
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.formatting import shown
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

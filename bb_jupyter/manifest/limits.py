@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from bb_jupyter.manifest.base import Frozen
+from bb_jupyter.manifest.formatting import shown
+from bb_jupyter.manifest.strict_model import StrictModel
 from bb_jupyter.manifest.units import format_size, parse_duration, parse_size
-from bb_jupyter.manifest.wording import shown
 
 # The least memory that a Docker engine accepts; also tells a forgotten unit (`memory: 4`) from a wish.
 _LEAST = 6 * 2**20
@@ -38,7 +38,7 @@ Size = Annotated[int, BeforeValidator(_size)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 
 
-class Limits(Frozen):
+class Limits(StrictModel):
     """How much of the host a bottle may use; ``None`` leaves it to the session's default.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.formatting import shown
 
 NAME_MAX = 40
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")

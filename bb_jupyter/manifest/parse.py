@@ -13,7 +13,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.manifest.wording import dotted, kind_of, shown
+from bb_jupyter.manifest.formatting import dotted, kind_of, shown
 
 MAX_BYTES = 256 * 1024
 _DEEPEST = 16

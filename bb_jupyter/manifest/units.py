@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from itertools import pairwise
 
-from bb_jupyter.manifest.wording import shown
+from bb_jupyter.manifest.formatting import shown
 
 _SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s*(?:([kmgtp])i?)?b?", re.ASCII | re.IGNORECASE)
 _SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}

@@ -1,1 +1,1 @@
-"""The IPython face: magics, cell streaming, display.  Parses and delegates; `bb_jupyter.session` does the work."""
+"""The IPython face: magics, cell streaming, display.  Parses and delegates; `bb_jupyter.core.session` does the work."""

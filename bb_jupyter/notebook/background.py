@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bb_jupyter.agent_run import AgentResult
+from bb_jupyter.core.agent_run import AgentResult
 from bb_jupyter.errors import BottleError
 from bb_jupyter.notebook.errors import message
 from bb_jupyter.notebook.kernel import start_thread

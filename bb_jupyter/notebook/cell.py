@@ -9,14 +9,14 @@ from dataclasses import fields
 from functools import partial
 
 from bb_jupyter.backend import state
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import UsageError
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.notebook.background import BackgroundRun
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.launching import launch
 from bb_jupyter.notebook.options import duration, environment, launch_options
 from bb_jupyter.notebook.running import Running, Script, Work, check, tell
-from bb_jupyter.session import Session
+from bb_jupyter.notebook.views.display import say
 
 #: Launch options that a later cell may give too: they then hold for that cell.
 _OF_A_CELL = {"env", "cwd", "user"}
@@ -39,18 +39,18 @@ def run_cell(session: Session, args: Namespace, body: str, names: MutableMapping
     """
     work = _work(args, body, cap)
     _check_variable(args.out)
-    held = _find_or_launch(session, args)
+    handle = _find_or_launch(session, args)
     if args.bg and body.strip():
-        _in_background(work(held), held, args, names)
+        _in_background(work(handle), handle, args, names)
         return
     with contextlib.ExitStack() as stack:
         if args.rm:
-            stack.callback(held.stop)
+            stack.callback(handle.stop)
         if body.strip():
-            _run(work(held), args, names)
+            _run(work(handle), args, names)
 
 
-def _work(args: Namespace, body: str, cap: int) -> Callable[[HeldBottle], Work]:
+def _work(args: Namespace, body: str, cap: int) -> Callable[[BottleHandle], Work]:
     """Return what starts the body in a bottle: a prompt for its agent, or a script; wrong options are told at once."""
     env, timeout = environment(args.env), duration(args.timeout)
     if args.resume and args.new:
@@ -59,14 +59,14 @@ def _work(args: Namespace, body: str, cap: int) -> Callable[[HeldBottle], Work]:
         return partial(_running, Script(body, env, args.cwd, args.user, timeout, cap))
     if args.user:
         raise UsageError("--user is for scripts; an agent is the bottle's own user")
-    from bb_jupyter.notebook.asking import Asking, Prompt
+    from bb_jupyter.notebook.agent_cell import AgentCell, Prompt
 
     prompt = Prompt(body, True if args.resume else False if args.new else None, env, args.cwd, timeout)
-    return lambda held: Asking(held, prompt)
+    return lambda handle: AgentCell(handle, prompt)
 
 
-def _running(script: Script, held: HeldBottle) -> Running:
-    return Running(held, script)
+def _running(script: Script, handle: BottleHandle) -> Running:
+    return Running(handle, script)
 
 
 def _run(work: Work, args: Namespace, names: MutableMapping[str, object]) -> None:
@@ -78,33 +78,33 @@ def _run(work: Work, args: Namespace, names: MutableMapping[str, object]) -> Non
     tell(work.name, result)
 
 
-def _in_background(running: Work, held: HeldBottle, args: Namespace, names: MutableMapping[str, object]) -> None:
-    say(f"{held.name}: running in the background")
-    handle = BackgroundRun(running, tell=not args.no_raise_error, after=held.stop if args.rm else _nothing)
+def _in_background(running: Work, handle: BottleHandle, args: Namespace, names: MutableMapping[str, object]) -> None:
+    say(f"{handle.name}: running in the background")
+    background = BackgroundRun(running, tell=not args.no_raise_error, after=handle.stop if args.rm else _nothing)
     if args.out:
-        names[args.out] = handle
+        names[args.out] = background
 
 
-def _find_or_launch(session: Session, args: Namespace) -> HeldBottle:
+def _find_or_launch(session: Session, args: Namespace) -> BottleHandle:
     options = launch_options(args)
     if args.fresh and any(record.name == args.name for record in state.records()):
         session.stop(args.name)
-    if not any(held.name == args.name for held in session.held()):
+    if not any(handle.name == args.name for handle in session.handles()):
         return launch(session, args.name, options)
-    held = session.get(args.name)
-    _check_same(held, options)
-    return held
+    handle = session.get(args.name)
+    _check_same(handle, options)
+    return handle
 
 
-def _check_same(held: HeldBottle, given: LaunchOptions) -> None:
+def _check_same(handle: BottleHandle, given: LaunchOptions) -> None:
     """Refuse an option that only a launch can follow and that differs from how the bottle was launched."""
-    launched, nothing = held.options, LaunchOptions()
+    launched, nothing = handle.options, LaunchOptions()
     for field in fields(LaunchOptions):
         value = getattr(given, field.name)
         is_new = launched is not None and value != getattr(launched, field.name)
         if field.name not in _OF_A_CELL and value != getattr(nothing, field.name) and is_new:
             raise UsageError(
-                f"bottle '{held.name}' runs already, launched with another {_option(field.name)}",
+                f"bottle '{handle.name}' runs already, launched with another {_option(field.name)}",
                 hint="--fresh stops it and launches a new one; without the option the cell runs in it as it is.",
             )
 

@@ -78,10 +78,10 @@ def candidates(magic: str, before: list[str], word: str = "") -> list[str]:
 
 
 def _cell_parser(magic: str) -> Parser:
-    from bb_jupyter.notebook import experiments, manifests
+    from bb_jupyter.notebook import experiment_magic, manifests
     from bb_jupyter.notebook.options import cell_parser
 
-    others = {"%%bottle_manifest": manifests.parser, "%%bottle_experiment": experiments.parser}
+    others = {"%%bottle_manifest": manifests.parser, "%%bottle_experiment": experiment_magic.parser}
     return others.get(magic, cell_parser)()
 
 
@@ -116,7 +116,7 @@ def _files(dest: str, word: str) -> list[str]:
 def _answers(dest: str, id_: str) -> list[str]:
     """Return the answers to a request that it names itself; none that would look like something else."""
     from bb_jupyter import approvals
-    from bb_jupyter.notebook.visible import one_line
+    from bb_jupyter.text.visible import one_line
 
     content = next((proposal.content for proposal in approvals.pending() if str(proposal.id) == id_), {})
     if dest == "answer":
@@ -150,15 +150,15 @@ def _places() -> Iterable[str]:
 
 
 def _past_bottles() -> Iterable[str]:
-    from bb_jupyter.gateway import audit
+    from bb_jupyter.gateway.audit import audit_log
 
-    return {*_bottles(), *audit.names()}
+    return {*_bottles(), *audit_log.names()}
 
 
 def _denied_hosts(name: str) -> list[str]:
     """Return what `%bottle allow` may be for: the hosts that a bottle was refused."""
     from bb_jupyter.backend import state
-    from bb_jupyter.gateway.history import history
+    from bb_jupyter.gateway.audit.history import history
 
     slugs = [record.slug for record in state.records() if record.name == name]
     records = [record for slug in slugs for record in history(slug)]
@@ -168,8 +168,8 @@ def _denied_hosts(name: str) -> list[str]:
 def _agents() -> Iterable[str]:
     """Agents by manifest, and providers: the name of one stands for an agent of it that says nothing else."""
     from bb_jupyter.agent.registry import list_providers
+    from bb_jupyter.core.session import current
     from bb_jupyter.manifest import list_agents
-    from bb_jupyter.session import current
 
     declared = {entry.name: entry.error is None for entry in list_agents(current().project)}
     providers = {entry.name: entry.error is None for entry in list_providers()}

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from bb_jupyter.errors import BottleError
 from bb_jupyter.notebook.parser import HelpWanted
-from bb_jupyter.notebook.visible import visible
+from bb_jupyter.text.visible import visible
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bb_jupyter.backend.base import Progress
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.notebook import kernel
-from bb_jupyter.notebook.display import escaped, publish, say, show_plan
-from bb_jupyter.notebook.visible import one_line
-from bb_jupyter.session import Session
+from bb_jupyter.notebook.views.display import escaped, publish, say, show_plan
+from bb_jupyter.text.visible import one_line
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INTERVAL = 0.2
 
 
-def launch(session: Session, name: str, options: LaunchOptions) -> HeldBottle:
+def launch(session: Session, name: str, options: LaunchOptions) -> BottleHandle:
     """Launch a bottle and show how it goes.
 
     Raises:
@@ -29,12 +29,12 @@ def launch(session: Session, name: str, options: LaunchOptions) -> HeldBottle:
     """
     progress = _RichProgress(name) if kernel.is_rich() else _PlainProgress(name)
     try:
-        held = session.launch(name, options, on_plan=show_plan, on_progress=progress.step)
+        handle = session.launch(name, options, on_plan=show_plan, on_progress=progress.step)
     except BaseException:
         progress.end(f"{name} was not launched")
         raise
     progress.end(f"launched {name} in {progress.seconds:.2f} s", always=True)
-    return held
+    return handle
 
 
 class _PlainProgress:

@@ -39,7 +39,7 @@ def _help_of_manifest() -> str:
 
 
 def _help_of_experiment() -> str:
-    from bb_jupyter.notebook.experiments import parser
+    from bb_jupyter.notebook.experiment_magic import parser
 
     return parser().format_help()
 
@@ -64,10 +64,10 @@ class BottleMagics(Settings):
     @shown_shortly
     def bottle_cell(self, line: str, cell: str) -> None:
         """Run the cell in a bottle; `%%bottle --help` says how."""
+        from bb_jupyter.core.session import current
         from bb_jupyter.notebook import cell as cells
         from bb_jupyter.notebook.options import cell_parser
-        from bb_jupyter.notebook.words import split
-        from bb_jupyter.session import current
+        from bb_jupyter.text.tokenise import split
 
         args = cell_parser().read(split(line), self.names)
         cells.run_cell(current(), args, cell, self.names, cap=self.output_cap)
@@ -79,7 +79,7 @@ class BottleMagics(Settings):
     def bottle_line(self, line: str) -> None:
         """Watch and handle bottles; `%bottle` alone lists the sub-commands."""
         from bb_jupyter.notebook import commands
-        from bb_jupyter.notebook.words import split
+        from bb_jupyter.text.tokenise import split
 
         commands.run(split(line), self.names)
 
@@ -90,7 +90,7 @@ class BottleMagics(Settings):
     def bottle_manifest(self, line: str, cell: str) -> None:
         """Define a bottle for this kernel: NAME on the line, YAML or Markdown with frontmatter in the cell."""
         from bb_jupyter.notebook import manifests
-        from bb_jupyter.notebook.words import split
+        from bb_jupyter.text.tokenise import split
 
         manifests.define(split(line), cell, self.names)
 
@@ -100,10 +100,10 @@ class BottleMagics(Settings):
     @shown_shortly
     def bottle_experiment(self, line: str, cell: str) -> None:
         """Run agents at tasks, many times, and compare them; `%%bottle_experiment --help` says how."""
-        from bb_jupyter.notebook import experiments
-        from bb_jupyter.notebook.words import split
+        from bb_jupyter.notebook import experiment_magic
+        from bb_jupyter.text.tokenise import split
 
-        experiments.define_and_run(split(line), cell, self.names)
+        experiment_magic.define_and_run(split(line), cell, self.names)
 
 
 def load(ip: InteractiveShell) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bb_jupyter.manifest import BottleManifest, define_bottle, format_duration, format_size
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.notebook.views.display import say
 
 
 def parser() -> Parser:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from bb_jupyter.errors import UsageError, did_you_mean
-from bb_jupyter.notebook.words import expand
+from bb_jupyter.text.tokenise import expand
 
 
 class HelpWanted(Exception):

@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bb_jupyter import interrupts
-from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.backend.execution import Execution
+from bb_jupyter.core.agent_run import AgentResult
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.logs import MAX_LOG
 from bb_jupyter.errors import CommandFailed
-from bb_jupyter.held_bottle import HeldBottle
-from bb_jupyter.logs import MAX_LOG
 from bb_jupyter.manifest import about_size
-from bb_jupyter.notebook.display import say
-from bb_jupyter.notebook.notices import Notices
+from bb_jupyter.notebook.egress_notices import Notices
 from bb_jupyter.notebook.result import CellResult
 from bb_jupyter.notebook.streaming import Screen, pump
-from bb_jupyter.notebook.visible import one_line
+from bb_jupyter.notebook.views.display import say
+from bb_jupyter.process import deferred_interrupts
+from bb_jupyter.text.visible import one_line
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Running:
         UsageError: the script is too long, or its user unknown.
     """
 
-    def __init__(self, held: HeldBottle, script: Script) -> None:
-        self.name = held.name
-        self._notices = Notices(held)
+    def __init__(self, handle: BottleHandle, script: Script) -> None:
+        self.name = handle.name
+        self._notices = Notices(handle)
         try:
-            self._execution, self._log = held.run(
+            self._execution, self._log = handle.run(
                 script.body, env=script.env, cwd=script.cwd or None, user=script.user or None, timeout=script.timeout
             )
         except BaseException:
@@ -79,7 +79,7 @@ class Running:
             try:
                 self._pump(execution)
             finally:
-                with interrupts.held():
+                with deferred_interrupts.defer_sigint():
                     self._log.close()
                     self._screen.finish([*self._cut_log(), *self._notices.finish()])
             return CellResult.of(execution.wait(), self._log.path)
@@ -97,7 +97,7 @@ class Running:
         try:
             pump(execution, self._screen, self._notices)
         except KeyboardInterrupt:
-            with interrupts.held(same=True):
+            with deferred_interrupts.defer_sigint(same=True):
                 execution.kill()
                 pump(execution, self._screen, self._notices)
 

@@ -56,8 +56,8 @@ class Settings(Magics):
     @observe("backend", *_LIMITS)
     def _push(self, change: object) -> None:
         """Make the values the session's, so that bottles launched from Python have them too."""
-        from bb_jupyter import session
         from bb_jupyter.api import limits_of
+        from bb_jupyter.core import session
 
         current = session.current()
         current.default_backend = self.backend

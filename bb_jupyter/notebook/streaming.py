@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bb_jupyter.backend.execution import Execution, Stream
 from bb_jupyter.manifest import about_size
-from bb_jupyter.notebook.visible import Visible
+from bb_jupyter.text.visible import Visible
 
 #: Seconds between two messages of a busy command: 20 a second.
 INTERVAL = 0.05
@@ -89,7 +89,7 @@ class Screen:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cell = _Cell(stdout, stderr)
-        self._room = cap - cap // 2
+        self._service = cap - cap // 2
         self._tail = _Tail(cap // 2)
         self._log = log
         self._clock = clock
@@ -98,14 +98,14 @@ class Screen:
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Take output; it is shown at once when the last message was long enough ago, else with the next `tick`."""
-        if self._room > len(data):
+        if self._service > len(data):
             self._cell.add(stream, data)
-            self._room -= len(data)
+            self._service -= len(data)
             return
-        if self._room:
-            end = data.rfind(b"\n", 0, self._room) + 1 or self._room
+        if self._service:
+            end = data.rfind(b"\n", 0, self._service) + 1 or self._service
             self._cell.add(stream, data[:end])
-            data, self._room = data[end:], 0
+            data, self._service = data[end:], 0
         if data:
             if not self._tail.size:
                 self._held_since = self._clock()

@@ -20,7 +20,7 @@ from bb_jupyter.selftest.probe import Probe
 from bb_jupyter.selftest.verdict import Check, Verdict
 
 if TYPE_CHECKING:
-    from bb_jupyter.held_bottle import HeldBottle
+    from bb_jupyter.core.bottle_handle import BottleHandle
 
 __all__ = ["CHECKS", "Canary", "Check", "Probe", "Verdict", "require", "selftest"]
 
@@ -52,7 +52,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 
 def selftest(
-    held: HeldBottle,
+    handle: BottleHandle,
     *,
     checks: Sequence[Check] = CHECKS,
     on_verdict: Callable[[Verdict], object] = lambda verdict: None,
@@ -75,7 +75,7 @@ def selftest(
     """
     verdicts = []
     with Canary() as canary:
-        probe = Probe(held, canary)
+        probe = Probe(handle, canary)
         for check in checks:
             verdicts.append(check(probe))
             on_verdict(verdicts[-1])

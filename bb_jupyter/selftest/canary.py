@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import Final, Self
 
-from bb_jupyter.gateway import own
+from bb_jupyter.gateway.proxy import host_addresses
 
 #: Variable that holds a canary of its own kind: a secret of this process.
 VARIABLE: Final = "BB_SELFTEST_TOKEN"
@@ -37,7 +37,7 @@ class Canary:
     def __init__(self) -> None:
         self.token = f"bb-{secrets.token_hex(8)}"
         self.secret = secrets.token_urlsafe(24)
-        self.addresses = own.of_this_host()
+        self.addresses = host_addresses.of_this_host()
         self.abstract = ""
         self._came: list[str] = []
         self._changed = threading.Condition()

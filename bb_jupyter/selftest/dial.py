@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from bb_jupyter.selftest.verdict import NotRun
 
 if TYPE_CHECKING:
-    from bb_jupyter.held_bottle import HeldBottle
+    from bb_jupyter.core.bottle_handle import BottleHandle
 
 #: Seconds within which a denial must have come.
 IMMEDIATE: Final = 3.0
@@ -91,27 +91,27 @@ class Outcome:
         return found[1].decode() if found else ""
 
 
-def dial(held: HeldBottle, attempts: Sequence[Attempt]) -> list[Outcome]:
+def dial(handle: BottleHandle, attempts: Sequence[Attempt]) -> list[Outcome]:
     """Try connections from inside the bottle, one after another.
 
     Raises:
         NotRun: the bottle's image has nothing to try them with.
         BottleGone: the bottle died.
     """
-    if python := _python(held):
-        return _by_python(held, python, attempts)
-    return [_by_shell(held, attempt) for attempt in attempts]
+    if python := _python(handle):
+        return _by_python(handle, python, attempts)
+    return [_by_shell(handle, attempt) for attempt in attempts]
 
 
-def _python(held: HeldBottle) -> str:
-    found = held.exec(["sh", "-c", "command -v python3"], timeout=_START).wait()
+def _python(handle: BottleHandle) -> str:
+    found = handle.exec(["sh", "-c", "command -v python3"], timeout=_START).wait()
     return found.stdout.decode("utf-8", "replace").strip() if found.returncode == 0 else ""
 
 
-def _by_python(held: HeldBottle, python: str, attempts: Sequence[Attempt]) -> list[Outcome]:
+def _by_python(handle: BottleHandle, python: str, attempts: Sequence[Attempt]) -> list[Outcome]:
     told = json.dumps([_as_json(attempt) for attempt in attempts])
     limit = _START + sum(attempt.limit * (1 + len(attempt.say)) for attempt in attempts)
-    done = held.exec([python, "-I", "-S", "-", told], stdin=_program(), timeout=limit).wait()
+    done = handle.exec([python, "-I", "-S", "-", told], stdin=_program(), timeout=limit).wait()
     try:
         found = json.loads(done.stdout)
         return [_outcome(attempt, answer) for attempt, answer in zip(attempts, found, strict=True)]
@@ -130,11 +130,11 @@ def _outcome(attempt: Attempt, answer: dict[str, object]) -> Outcome:
     return Outcome(attempt, str(answer["error"]), answers, float(str(answer["seconds"])))
 
 
-def _by_shell(held: HeldBottle, attempt: Attempt) -> Outcome:
+def _by_shell(handle: BottleHandle, attempt: Attempt) -> Outcome:
     if attempt.kind != "tcp" or len(attempt.say) != 1:
         return Outcome(attempt, not_tried=NO_PYTHON)
     argv = ["sh", "-c", _WITHOUT_PYTHON, "sh", attempt.address, str(attempt.port)]
-    done = held.exec(argv, stdin=attempt.say[0], timeout=attempt.limit).wait()
+    done = handle.exec(argv, stdin=attempt.say[0], timeout=attempt.limit).wait()
     if done.returncode == _NO_TOOL:
         raise NotRun("the image has neither python3, bash nor nc")
     answers = (done.stdout,) if done.stdout else ()

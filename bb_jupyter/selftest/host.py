@@ -58,7 +58,7 @@ def copies_out(probe: Probe) -> str:
             raise NotRun("the bottle cannot make a folder with a link")
         try:
             with contextlib.suppress(BottleError):  # to be refused as a whole is fine
-                probe.held.cp_out(planted, target)
+                probe.handle.cp_out(planted, target)
         finally:
             probe.sh('rm -rf "$1"', planted)
         for path in (target, *target.rglob("*")):
@@ -95,9 +95,9 @@ def privileges(probe: Probe) -> str:
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     if not status:
         raise NotRun("the bottle has no /proc")
-    held = [name for name in _CAPABILITIES if int(status.get(name, "0"), 16)]
-    if held:
-        raise Broken(f"{held[0]} is {status[held[0]]}")
+    capabilities = [name for name in _CAPABILITIES if int(status.get(name, "0"), 16)]
+    if capabilities:
+        raise Broken(f"{capabilities[0]} is {status[capabilities[0]]}")
     if status.get("NoNewPrivs") != "1":
         raise Broken("no_new_privs is not set")
     if status.get("Seccomp", "2") != "2":
@@ -113,7 +113,7 @@ def ended_commands(probe: Probe) -> str:
     """
     mark = str(100000 + secrets.randbelow(800000))
     script = 'trap "" TERM; (sleep "$1" & sleep "$1") & echo ready; wait'
-    done = probe.held.exec(["sh", "-c", script, "sh", mark], timeout=1.0).wait()
+    done = probe.handle.exec(["sh", "-c", script, "sh", mark], timeout=1.0).wait()
     if not done.timed_out:
         raise Broken(f"a command of 1 s ended with {done.returncode} after {done.duration:.1f} s")
     left = probe.text(_ARGUMENTS)

@@ -11,7 +11,7 @@ from bb_jupyter.selftest.verdict import Broken, NotRun
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.execution import Completed
-    from bb_jupyter.held_bottle import HeldBottle
+    from bb_jupyter.core.bottle_handle import BottleHandle
     from bb_jupyter.selftest.canary import Canary
 
 #: Seconds that a shell script of a check may take.
@@ -26,13 +26,13 @@ class Probe:
         canary: the oracle.
     """
 
-    def __init__(self, held: HeldBottle, canary: Canary) -> None:
-        self.held, self.canary = held, canary
+    def __init__(self, handle: BottleHandle, canary: Canary) -> None:
+        self.handle, self.canary = handle, canary
 
     @property
     def has_gateway(self) -> bool:
         """Whether a gateway answers in the bottle; if not, it has no network."""
-        return self.held.bottle.network.state == "open"
+        return self.handle.bottle.network.state == "open"
 
     @property
     def hello(self) -> bytes:
@@ -41,7 +41,7 @@ class Probe:
 
     def sh(self, script: str, *arguments: str, stdin: bytes | None = None) -> Completed:
         """Run a shell script in the bottle."""
-        return self.held.exec(["sh", "-c", script, "sh", *arguments], stdin=stdin, timeout=_SCRIPT).wait()
+        return self.handle.exec(["sh", "-c", script, "sh", *arguments], stdin=stdin, timeout=_SCRIPT).wait()
 
     def text(self, script: str, *arguments: str) -> str:
         """Return what a shell script in the bottle prints."""
@@ -49,7 +49,7 @@ class Probe:
 
     def dial(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         """Try connections from inside; see `dial.dial`."""
-        return dial(self.held, attempts)
+        return dial(self.handle, attempts)
 
     def proxied(self, *requests: bytes) -> Attempt:
         """Return the attempt to send requests, one after another on one connection, to the gateway's proxy."""

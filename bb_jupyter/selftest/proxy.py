@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bb_jupyter.gateway.names import specificity
-from bb_jupyter.gateway.plan import RoutePlan
+from bb_jupyter.gateway.egress_plan import RoutePlan
+from bb_jupyter.policy.hosts import specificity
 from bb_jupyter.selftest.hello import client_hello
 from bb_jupyter.selftest.network import METADATA
 from bb_jupyter.selftest.probe import Probe
@@ -151,7 +151,7 @@ def later_requests(probe: Probe) -> str:
 
 
 def _listed(probe: Probe) -> tuple[RoutePlan, ...]:
-    routes = probe.held.bottle.network.routes
+    routes = probe.handle.bottle.network.routes
     return routes.routes if routes else ()
 
 

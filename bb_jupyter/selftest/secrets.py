@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bb_jupyter.errors import BottleError
-from bb_jupyter.gateway.redact import Masker
+from bb_jupyter.gateway.proxy.redact import Masker
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.manifest import resolve_token
 from bb_jupyter.selftest.probe import Probe
@@ -57,8 +57,8 @@ def preflight(probe: Probe) -> str:
     Broken elsewhere: plans and reprs that end up in saved notebooks.
     """
     masker = _masker(probe)
-    bottle = probe.held.bottle
-    shown = (bottle.plan.text(), bottle.plan._repr_html_(), repr(bottle.plan), repr(probe.held), repr(bottle.network))
+    bottle = probe.handle.bottle
+    shown = (bottle.plan.text(), bottle.plan._repr_html_(), repr(bottle.plan), repr(probe.handle), repr(bottle.network))
     if any(masker.finds(text.encode()) for text in (*shown, repr(bottle.network.routes))):
         raise Broken("the plan shows a secret")
     return f"{len(shown) + 1} renderings"
@@ -71,7 +71,7 @@ def records(probe: Probe) -> str:
     Broken elsewhere: debug logs and audit trails with whole headers.
     """
     masker = _masker(probe)
-    home, slug = bot_bottle_home(), probe.held.plan.slug
+    home, slug = bot_bottle_home(), probe.handle.plan.slug
     paths = [path for folder in ("state", "audit", "logs") for path in (home / folder).rglob("*") if path.is_file()]
     for path in (path for path in paths if slug in str(path.relative_to(home))):
         with path.open("rb") as file:
@@ -89,7 +89,7 @@ def host_processes(probe: Probe) -> str:
     masker = _masker(probe)
     if not Path("/proc/self/cmdline").exists():
         raise NotRun("this host has no /proc")
-    with probe.held.exec(["sh", "-c", "echo ready; exec sleep 60"]) as running:
+    with probe.handle.exec(["sh", "-c", "echo ready; exec sleep 60"]) as running:
         _first_output(running)
         seen = [pid for pid in _descendants() if masker.finds(_arguments(pid))]
     if seen:
@@ -99,12 +99,12 @@ def host_processes(probe: Probe) -> str:
 
 def secrets_of(probe: Probe) -> list[str]:
     """Return what must not be found: the credentials of the bottle's routes, and of variables named like secrets."""
-    routes = probe.held.bottle.network.routes
+    routes = probe.handle.bottle.network.routes
     found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
     for reference in routes.token_refs if routes else ():
         with contextlib.suppress(BottleError):  # unset meanwhile
             found.append(resolve_token(reference))
-    given = set(probe.held.plan.spec.env.values())  # the user gave it away by hand, and the preflight says so
+    given = set(probe.handle.plan.spec.env.values())  # the user gave it away by hand, and the preflight says so
     return list(dict.fromkeys(value for value in found if len(value) >= _SHORTEST and value not in given))
 
 
@@ -115,7 +115,7 @@ def _masker(probe: Probe) -> Masker:
 def _nothing_in(probe: Probe, script: str, place: str) -> str:
     """Read what a script in the bottle prints and look for secrets here: they are never sent there to be compared."""
     masker = _masker(probe)
-    with probe.held.exec(["sh", "-c", script], timeout=_SECONDS) as execution:
+    with probe.handle.exec(["sh", "-c", script], timeout=_SECONDS) as execution:
         if _is_in(_output(execution), masker):
             raise Broken(f"{place} holds a secret of the host")
     return "no secret of the host, in any common encoding"

@@ -9,7 +9,7 @@ from jupyter_events import EventLogger
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
 
-from bb_jupyter.console.watcher import INTERVAL, Watcher
+from bb_jupyter.webapi.watcher import INTERVAL, Watcher
 
 SCHEMA_ID: Final = "https://bb-jupyter.invalid/changed/v1"
 _SLUGS: Final = {"type": "array", "items": {"type": "string"}}

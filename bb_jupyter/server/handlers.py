@@ -15,9 +15,9 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from bb_jupyter.console import bottles
-from bb_jupyter.console.routes import ROUTES, Call, Json, Route, guarded
 from bb_jupyter.server.kernels import Kernels
+from bb_jupyter.webapi import bottles
+from bb_jupyter.webapi.routes import ROUTES, Call, Json, Route, guarded
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jupyter_server.serverapp import ServerApp
 
-from bb_jupyter.backend.owner import Owner
+from bb_jupyter.process.identity import ProcessIdentity
 
 
 class Kernels:
@@ -17,9 +17,9 @@ class Kernels:
     def __init__(self, server: ServerApp) -> None:
         self._manager = server.kernel_manager
 
-    def of(self, owner: Owner) -> str:
+    def of(self, owner: ProcessIdentity) -> str:
         """Return the id of the kernel that is *owner*; empty when it is none of this server's."""
-        here = Owner.current()
+        here = ProcessIdentity.current()
         if (owner.host, owner.boot_id, owner.pid_namespace) != (here.host, here.boot_id, here.pid_namespace):
             return ""
         return next((kernel for kernel in self._manager.list_kernel_ids() if self._pid(kernel) == owner.pid), "")

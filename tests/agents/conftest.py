@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.agent_provider import get_provider
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.agent import get_provider
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from tests.agents import cli
 from tests.agents.endpoint import ModelEndpoint
 from tests.attack.conftest import address_for
@@ -33,7 +33,7 @@ egress:
 ---
 """
 
-Launch = Callable[..., HeldBottle]
+Launch = Callable[..., BottleHandle]
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def launch(
     )
     (home / "bottles" / "model.md").write_text(text)
 
-    def start(**options: object) -> HeldBottle:
+    def start(**options: object) -> BottleHandle:
         given = {"agent": agent_name, "bottle": "model", "backend": backend, **options}
         return session.launch(bottle_name, LaunchOptions(**given))  # type: ignore[arg-type]
 
@@ -122,5 +122,5 @@ def _pinned(agent: str, folder: Path) -> Path:
 
 
 @pytest.fixture
-def bottle(launch: Launch) -> HeldBottle:
+def bottle(launch: Launch) -> BottleHandle:
     return launch()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from bb_jupyter.gateway.ca import LeafAuthority
+from bb_jupyter.gateway.proxy.ca import LeafAuthority
 
 Mode = Literal["ok", "401", "429", "500", "drop", "never"]
 Json = dict[str, Any]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from bb_jupyter.agent import get_provider
 from bb_jupyter.agent.events import Final, Text
-from bb_jupyter.agent_provider import get_provider
-from bb_jupyter.gateway.plan import GitGatePlan, GitRepoPlan
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
+from bb_jupyter.gateway.egress_plan import GitGatePlan, GitRepoPlan
 
 _PROVIDER = """
-from bb_jupyter.agent_provider import AgentCommand, AgentProvider, AgentProvisionPlan, GuestFile
+from bb_jupyter.agent import AgentCommand, AgentProvider, AgentProvisionPlan, GuestFile
 
 class Parrot(AgentProvider):
     title = "Parrot"
@@ -37,7 +37,7 @@ class Parrot(AgentProvider):
 )
 def bottle(
     request: pytest.FixtureRequest, home: Path, bottle_name: str, nothing_left: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[HeldBottle]:
+) -> Iterator[BottleHandle]:
     if request.param == "docker":
         monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", request.getfixturevalue("engine").base_image)
     folder = home / "contrib" / "parrot"
@@ -51,7 +51,7 @@ def bottle(
     session.stop_all()
 
 
-def test_one_file_makes_an_agent(bottle: HeldBottle, home: Path) -> None:
+def test_one_file_makes_an_agent(bottle: BottleHandle, home: Path) -> None:
     result = bottle.ask("pretty bird").wait()
     assert result.ok and result.events == (Text("Polly says: pretty bird"), Final("Polly says: pretty bird"))
     assert bottle.exec(["cat", "provisioned"]).wait().stdout
@@ -63,7 +63,7 @@ def test_one_file_makes_an_agent(bottle: HeldBottle, home: Path) -> None:
         assert "beside your own provider" in shown
 
 
-def test_git_knows_the_person_and_the_gate(bottle: HeldBottle) -> None:
+def test_git_knows_the_person_and_the_gate(bottle: BottleHandle) -> None:
     gate = GitGatePlan(
         (GitRepoPlan("widgets", "ssh://git@example.org/team/widgets.git"),), "A. Person", "a@example.org"
     )

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from bb_jupyter.agent import get_provider
 from bb_jupyter.agent.events import Failure, Final, Started, Text, Thinking, ToolCall, ToolResult
-from bb_jupyter.agent_provider import get_provider
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.core.bottle_handle import BottleHandle
 from tests.agents.conftest import SECRET, Launch
 from tests.agents.endpoint import SAID, THOUGHT, Mode, ModelEndpoint
 from tests.leftovers import SLUG_LABEL, Engine
 
 
 def test_a_prompt_ends_in_an_answer_with_its_tool_call_done_in_the_bottle(
-    bottle: HeldBottle, endpoint: ModelEndpoint
+    bottle: BottleHandle, endpoint: ModelEndpoint
 ) -> None:
     endpoint.commands = ["echo made by the agent > made.txt; cat made.txt"]
     result = bottle.ask("Make the file.").wait()
@@ -35,7 +35,7 @@ def test_a_prompt_ends_in_an_answer_with_its_tool_call_done_in_the_bottle(
 
 
 def test_the_service_gets_the_credential_that_nothing_in_the_bottle_holds(
-    bottle: HeldBottle, endpoint: ModelEndpoint, backend: str, request: pytest.FixtureRequest
+    bottle: BottleHandle, endpoint: ModelEndpoint, backend: str, request: pytest.FixtureRequest
 ) -> None:
     endpoint.commands = ["env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'"]
     result = bottle.ask("Look around.").wait()
@@ -58,7 +58,7 @@ def known_to(engine: Engine, slug: str) -> str:
 
 
 @pytest.mark.parametrize("agent", ["claude-oauth"], indirect=True)
-def test_a_subscriptions_token_is_sent_as_a_bearer(bottle: HeldBottle, endpoint: ModelEndpoint) -> None:
+def test_a_subscriptions_token_is_sent_as_a_bearer(bottle: BottleHandle, endpoint: ModelEndpoint) -> None:
     result = bottle.ask("Hello.").wait()
     assert result.ok, result.events
     assert endpoint.credentials == {"Bearer sk-ant-oat01-scripted-0123456789abcdef"}
@@ -66,7 +66,7 @@ def test_a_subscriptions_token_is_sent_as_a_bearer(bottle: HeldBottle, endpoint:
     assert b"CLAUDE_CODE_OAUTH_TOKEN=placeholder" in environment and b"sk-ant-oat01" not in environment
 
 
-def test_the_humans_mcp_server_is_known_to_the_agent(bottle: HeldBottle, agent: str) -> None:
+def test_the_humans_mcp_server_is_known_to_the_agent(bottle: BottleHandle, agent: str) -> None:
     get_provider(agent).provision_supervise_mcp(bottle.plan, bottle.bottle, "http://supervise:9100/")
     listed = {"claude": ["claude", "mcp", "list"], "codex": ["codex", "mcp", "list"]}[agent]
     assert b"http://supervise:9100/" in bottle.exec(listed).wait().stdout
@@ -74,7 +74,7 @@ def test_the_humans_mcp_server_is_known_to_the_agent(bottle: HeldBottle, agent: 
 
 @pytest.mark.parametrize("mode", ["401", "429", "500", "drop"])
 def test_a_service_that_fails_gives_a_clear_event_and_a_non_zero_result(
-    bottle: HeldBottle, endpoint: ModelEndpoint, mode: Mode
+    bottle: BottleHandle, endpoint: ModelEndpoint, mode: Mode
 ) -> None:
     endpoint.mode = mode
     result = bottle.ask("Try.").wait()
@@ -86,7 +86,7 @@ def test_a_service_that_fails_gives_a_clear_event_and_a_non_zero_result(
     assert endpoint.requests
 
 
-def test_a_service_that_never_answers_is_ended_by_the_time_limit(bottle: HeldBottle, endpoint: ModelEndpoint) -> None:
+def test_a_service_that_never_answers_is_ended_by_the_time_limit(bottle: BottleHandle, endpoint: ModelEndpoint) -> None:
     endpoint.mode = "never"
     result = bottle.ask("Try.", timeout=6).wait()
     assert result.timed_out and result.returncode == 124
@@ -105,14 +105,14 @@ def test_a_service_that_never_answers_is_ended_by_the_time_limit(bottle: HeldBot
     ],
     ids=["quotes", "lines", "option", "options", "unicode", "200kB"],
 )
-def test_a_prompt_arrives_as_it_is(bottle: HeldBottle, endpoint: ModelEndpoint, prompt: str) -> None:
+def test_a_prompt_arrives_as_it_is(bottle: BottleHandle, endpoint: ModelEndpoint, prompt: str) -> None:
     result = bottle.ask(prompt).wait()
     assert result.ok, result.events
     assert prompt in endpoint.prompts, [t[:200] for t in endpoint.prompts]
 
 
 def test_the_next_prompt_goes_on_with_the_conversation_and_a_new_one_does_not(
-    bottle: HeldBottle, endpoint: ModelEndpoint
+    bottle: BottleHandle, endpoint: ModelEndpoint
 ) -> None:
     first = bottle.ask("The first prompt.").wait()
     second = bottle.ask("The second prompt.").wait()
@@ -128,7 +128,7 @@ def test_the_next_prompt_goes_on_with_the_conversation_and_a_new_one_does_not(
 
 
 def test_an_interrupt_stops_the_agent_keeps_the_transcript_and_it_can_go_on(
-    bottle: HeldBottle, endpoint: ModelEndpoint
+    bottle: BottleHandle, endpoint: ModelEndpoint
 ) -> None:
     endpoint.commands = ["touch started; sleep 1000"]
     run = bottle.ask("Work for long.")

@@ -12,11 +12,11 @@ import pytest
 
 from bb_jupyter import api, approvals
 from bb_jupyter.agent.events import ToolCall, ToolResult
-from bb_jupyter.agent_run import AgentResult
 from bb_jupyter.approvals import Proposal
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.core.agent_run import AgentResult
+from bb_jupyter.core.bottle_handle import BottleHandle
 from tests.agents.endpoint import ModelEndpoint
-from tests.tools.desk import desk_pid
+from tests.tools.broker import broker_pid
 
 TOOLS = ("request_host", "ask", "propose_file", "report", "decisions")
 
@@ -26,7 +26,7 @@ def more() -> str:
     return "supervise: {timeout: 2m}"
 
 
-def work(bottle: HeldBottle, decide: Callable[[Proposal], object]) -> AgentResult:
+def work(bottle: BottleHandle, decide: Callable[[Proposal], object]) -> AgentResult:
     """Let the agent work, and decide the first thing that it asks for."""
     results: list[AgentResult] = []
     thread = threading.Thread(target=lambda: results.append(bottle.ask("Work.", resume=False).wait()))
@@ -48,7 +48,7 @@ def answer(result: AgentResult) -> str:
     return came.output
 
 
-def test_the_model_asks_and_the_humans_answer_reaches_it(bottle: HeldBottle, endpoint: ModelEndpoint) -> None:
+def test_the_model_asks_and_the_humans_answer_reaches_it(bottle: BottleHandle, endpoint: ModelEndpoint) -> None:
     endpoint.commands = [("ask", {"question": "Which colour?", "choices": ["red", "blue"]})]
     said = answer(work(bottle, lambda proposal: api.approve(proposal.id, answer="blue", why="it is nicer")))
     assert "The human answered: blue They say: it is nicer" in said
@@ -56,17 +56,17 @@ def test_the_model_asks_and_the_humans_answer_reaches_it(bottle: HeldBottle, end
     assert "The human answered: blue" in str(body), "the model hears it"
 
 
-def test_an_agent_asks_by_the_desk_that_took_over(bottle: HeldBottle, endpoint: ModelEndpoint) -> None:
+def test_an_agent_asks_by_the_broker_that_took_over(bottle: BottleHandle, endpoint: ModelEndpoint) -> None:
     """Codex does not start at all without its human's server."""
     restarted = threading.Event()
-    bottle.bottle.desk.events.append(lambda event: event["event"] == "desk-restarted" and restarted.set())
-    os.kill(desk_pid(bottle), signal.SIGKILL)
+    bottle.bottle.broker.events.append(lambda event: event["event"] == "broker-restarted" and restarted.set())
+    os.kill(broker_pid(bottle), signal.SIGKILL)
     assert restarted.wait(60)
     endpoint.commands = [("ask", {"question": "Still there?"})]
     assert "The human answered: yes" in answer(work(bottle, lambda proposal: api.approve(proposal.id, answer="yes")))
 
 
-def test_the_tools_are_listed_by_the_agent(bottle: HeldBottle, endpoint: ModelEndpoint, agent: str) -> None:
+def test_the_tools_are_listed_by_the_agent(bottle: BottleHandle, endpoint: ModelEndpoint, agent: str) -> None:
     """Codex tells its model of many tools only when the model asks: by a program that looks at all of them."""
     endpoint.commands = [("", {})] if agent == "codex" else []
     result = bottle.ask("Work.").wait()
@@ -76,7 +76,7 @@ def test_the_tools_are_listed_by_the_agent(bottle: HeldBottle, endpoint: ModelEn
 
 
 def test_a_host_that_the_human_allows_is_reachable_and_a_denied_one_is_told(
-    bottle: HeldBottle, endpoint: ModelEndpoint
+    bottle: BottleHandle, endpoint: ModelEndpoint
 ) -> None:
     endpoint.commands = [("request_host", {"host": "docs.python.org", "methods": ["GET"], "reason": "to read"})]
     assert "In force: docs.python.org (GET" in answer(work(bottle, lambda proposal: api.approve(proposal.id)))
@@ -87,7 +87,7 @@ def test_a_host_that_the_human_allows_is_reachable_and_a_denied_one_is_told(
     assert "denied" in denied and "use the mirror" in denied
 
 
-def test_a_file_is_handed_out(bottle: HeldBottle, endpoint: ModelEndpoint, tmp_path: Any) -> None:
+def test_a_file_is_handed_out(bottle: BottleHandle, endpoint: ModelEndpoint, tmp_path: Any) -> None:
     assert bottle.exec(["sh", "-c", "echo 42 > result.txt"]).wait().returncode == 0
     endpoint.commands = [("propose_file", {"path": "result.txt", "reason": "it is done"})]
     said = answer(work(bottle, lambda proposal: api.approve(proposal.id, to=tmp_path)))
@@ -95,7 +95,7 @@ def test_a_file_is_handed_out(bottle: HeldBottle, endpoint: ModelEndpoint, tmp_p
 
 
 def test_an_agent_that_waits_longer_than_its_clients_usual_limit_hears_the_answer(
-    bottle: HeldBottle, endpoint: ModelEndpoint
+    bottle: BottleHandle, endpoint: ModelEndpoint
 ) -> None:
     """Codex gives up after 60 s by itself, Claude Code's requests after 60 s without a sign of life."""
     endpoint.commands = [("ask", {"question": "Long?"})]

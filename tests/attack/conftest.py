@@ -13,9 +13,9 @@ import pytest
 
 from bb_jupyter import manifest
 from bb_jupyter.backend.execution import Completed, Execution
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.selftest import Canary, Probe
-from bb_jupyter.session import Session
 from tests.attack.service import Service
 from tests.contract.conftest import launch, session  # noqa: F401 - the fixtures of single tests
 from tests.leftovers import Engine
@@ -77,19 +77,19 @@ def canary() -> Iterator[Canary]:
 class Walled:
     """A bottle that may reach some hosts, all of them the test's own server."""
 
-    held: HeldBottle
+    handle: BottleHandle
     service: Service
     canary: Canary
     backend: str
 
     @property
     def probe(self) -> Probe:
-        return Probe(self.held, self.canary)
+        return Probe(self.handle, self.canary)
 
     def curl(self, *arguments: str) -> Completed:
         """Run curl, which finds the proxy and the gateway's CA by the bottle's variables."""
         argv = ["curl", "-sS", "--max-time", "20", "-w", "\\n%{http_code}", *arguments]
-        return self.held.exec(argv, timeout=40).wait()
+        return self.handle.exec(argv, timeout=40).wait()
 
     def end_to_end(self, *arguments: str) -> Completed:
         """Run curl where the gateway only relays: the server's own certificate must be trusted."""
@@ -97,7 +97,7 @@ class Walled:
 
     def python(self, program: str, *arguments: str) -> Completed:
         """Run a Python program in the bottle."""
-        return self.held.exec(["python3", "-", *arguments], stdin=program.encode(), timeout=60).wait()
+        return self.handle.exec(["python3", "-", *arguments], stdin=program.encode(), timeout=60).wait()
 
 
 @pytest.fixture(
@@ -118,9 +118,9 @@ def walled(request: pytest.FixtureRequest) -> Iterator[Walled]:
         manifest.define_bottle(name, yaml_of(*_routes(service, canary.port)))
         session = Session()
         try:
-            held = session.launch(name, LaunchOptions(backend=request.param, bottle=name))
-            held.cp_in(service.ca_file, "service-ca.pem")
-            yield Walled(held, service, canary, request.param)
+            handle = session.launch(name, LaunchOptions(backend=request.param, bottle=name))
+            handle.cp_in(service.ca_file, "service-ca.pem")
+            yield Walled(handle, service, canary, request.param)
         finally:
             session.stop_all()
             service.close()

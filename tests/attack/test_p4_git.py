@@ -12,13 +12,13 @@ import pytest
 from bb_jupyter import manifest
 from bb_jupyter.approvals import pending, status
 from bb_jupyter.backend.execution import Completed
+from bb_jupyter.broker.effects import approve
+from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.errors import AlreadyDecided
-from bb_jupyter.gateway.desk.deciding import approve
-from bb_jupyter.held_bottle import HeldBottle
 from tests.attack.conftest import service  # noqa: F401 - the fixture
 from tests.attack.service import Service
 from tests.contract.conftest import Launch, out, sh
-from tests.unit.gitgate.upstreams import Upstream, bare, git
+from tests.unit.git_gate.upstreams import Upstream, bare, git
 
 KEY = "AKIA" + "2E0A8F3B244C9986"
 _PLANT = """
@@ -42,7 +42,7 @@ git add -A && git commit -qm planted && git push 2>&1
 class Gated:
     """A bottle with a clone of an upstream that the test owns."""
 
-    held: HeldBottle
+    handle: BottleHandle
     upstream: Upstream
 
     def push(self, script: str, *arguments: str) -> Completed:
@@ -51,7 +51,7 @@ class Gated:
             "cd work && git fetch -q && git reset -q --hard origin/main",
             f"git push {' '.join(arguments)} 2>&1",
         )
-        return self.held.exec(["sh", "-c", f"{begin} && {script} && {push}"], timeout=120).wait()
+        return self.handle.exec(["sh", "-c", f"{begin} && {script} && {push}"], timeout=120).wait()
 
     def refused(self, script: str, *arguments: str, why: str) -> None:
         """Push, which has to be refused at once, with the reason; nothing changes."""
@@ -71,9 +71,9 @@ def gated(launch: Launch, bottle_name: str, tmp_path: Path) -> Iterator[Gated]:
     repo = {"url": str(path), "protected": ["release/*"], "max_push": "6m"}
     gate = {"user": {"name": "A", "email": "a@example.org"}, "repos": {"widgets": repo}}
     manifest.define_bottle(bottle_name, json.dumps({"git-gate": gate}))
-    held = launch(bottle=bottle_name)
-    out(held, f"git clone -q file://{path} work")
-    yield Gated(held, Upstream(path, str(path)))
+    handle = launch(bottle=bottle_name)
+    out(handle, f"git clone -q file://{path} work")
+    yield Gated(handle, Upstream(path, str(path)))
 
 
 def test_a_push_of_a_new_branch_is_answered_and_reaches_nobody(gated: Gated) -> None:
@@ -118,7 +118,7 @@ def test_upstream_is_unreachable(gated: Gated) -> None:
     path, away = gated.upstream.path, gated.upstream.path.with_suffix(".away")
     gated.push("echo x >f && git add f && git commit -qm x", "-q")
     path.rename(away)
-    done = sh(gated.held, "cd work && git fetch")
+    done = sh(gated.handle, "cd work && git fetch")
     assert done.returncode != 0
     assert b"remote: upstream of 'widgets' cannot be used" in done.stderr
     outcome = approve(pending()[0].id).outcome
@@ -129,14 +129,14 @@ def test_upstream_is_unreachable(gated: Gated) -> None:
 
 def test_nothing_that_is_planted_runs_on_the_host(gated: Gated, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    done = gated.held.exec(["sh", "-c", _PLANT], env={"CANARY": str(canary)}, timeout=120).wait()
+    done = gated.handle.exec(["sh", "-c", _PLANT], env={"CANARY": str(canary)}, timeout=120).wait()
     assert b"Held for review" in done.stdout, done
     proposal = pending()[0]
     assert "hooks/pre-receive" in {file["path"] for file in proposal.content["files"]}
     outcome = approve(proposal.id).outcome
     assert outcome is not None
     assert outcome.ok, outcome
-    sh(gated.held, "cd work && git fetch")
+    sh(gated.handle, "cd work && git fetch")
     assert not canary.exists()
     assert git(gated.upstream.path, "log", "-1", "--format=%s") == "planted"
 
@@ -150,15 +150,15 @@ def test_the_host_of_a_repository_is_no_way_around_the_gate(
     routes = [service.route("forge.test")]
     text = json.dumps({"git-gate": {"repos": {"widgets": repo}}, "egress": {"routes": routes}})
     manifest.define_bottle(bottle_name, text)
-    held = launch(bottle=bottle_name)
+    handle = launch(bottle=bottle_name)
     assert (
-        b"remote: " in sh(held, "git ls-remote https://forge.test/team/widgets.git").stderr
+        b"remote: " in sh(handle, "git ls-remote https://forge.test/team/widgets.git").stderr
     )  # by the gate: no such host
     who = "-c user.name=a -c user.email=a@b"
     start = f"export GIT_CONFIG_GLOBAL=/dev/null; git init -q w; cd w; git {who} commit -q --allow-empty -m x"
     before = len(service.requests)
     for command in ("ls-remote", "push"):
-        done = sh(held, f"{start}; git {command} https://forge.test/team/widgets.git HEAD:main")
+        done = sh(handle, f"{start}; git {command} https://forge.test/team/widgets.git HEAD:main")
         assert done.returncode != 0
         assert b"git does not go through the egress proxy" in done.stderr, done
         assert b"git-gate" in done.stderr

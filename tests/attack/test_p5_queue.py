@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from bb_jupyter import api, approvals, manifest
 from bb_jupyter.approvals import Proposal
 from bb_jupyter.backend.execution import Completed
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.notebook.reviewing import as_html, as_text
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
+from bb_jupyter.notebook.views.proposal_view import as_html, as_text
 from tests.contract.conftest import out, sh
 
 _CALL = """
@@ -42,8 +42,8 @@ for line in urllib.request.build_opener(urllib.request.ProxyHandler({})).open(re
 class Pair:
     """Two supervised bottles of one user, and where the user's files are."""
 
-    mine: HeldBottle
-    other: HeldBottle
+    mine: BottleHandle
+    other: BottleHandle
     home: Path
 
 
@@ -74,7 +74,7 @@ def _home_of_the_pair(request: pytest.FixtureRequest, home: Path, monkeypatch: p
         monkeypatch.setenv("BOT_BOTTLE_HOME", str(request.getfixturevalue("pair").home))
 
 
-def rpc(bottle: HeldBottle, method: str, params: dict[str, Any]) -> dict[str, Any]:
+def rpc(bottle: BottleHandle, method: str, params: dict[str, Any]) -> dict[str, Any]:
     argv = ["python3", "-c", _CALL, method, json.dumps(params)]
     done: Completed = bottle.exec(argv, timeout=120).wait()
     assert done.returncode == 0, done
@@ -82,13 +82,13 @@ def rpc(bottle: HeldBottle, method: str, params: dict[str, Any]) -> dict[str, An
     return found
 
 
-def call(bottle: HeldBottle, tool: str, **arguments: object) -> tuple[str, bool]:
+def call(bottle: BottleHandle, tool: str, **arguments: object) -> tuple[str, bool]:
     result = rpc(bottle, "tools/call", {"name": tool, "arguments": arguments})["result"]
     return result["content"][0]["text"], result["isError"]
 
 
 @contextmanager
-def asked(bottle: HeldBottle, tool: str, **arguments: object) -> Iterator[tuple[Proposal, Callable[[], str]]]:
+def asked(bottle: BottleHandle, tool: str, **arguments: object) -> Iterator[tuple[Proposal, Callable[[], str]]]:
     """Ask from inside; gives the proposal, and what returns the answer once it is decided."""
     answers: list[tuple[str, bool]] = []
     before = {proposal.id for proposal in approvals.pending(bottle.slug)}
@@ -108,14 +108,14 @@ def asked(bottle: HeldBottle, tool: str, **arguments: object) -> Iterator[tuple[
         thread.join(100)
 
 
-def reachable(bottle: HeldBottle) -> list[tuple[str, tuple[str, ...]]]:
+def reachable(bottle: BottleHandle) -> list[tuple[str, tuple[str, ...]]]:
     routes = bottle.bottle.network.routes
     return [(route.host, route.paths) for route in routes.routes] if routes else []
 
 
 def test_nothing_of_the_queue_is_to_be_found_inside(pair: Pair) -> None:
     with asked(pair.mine, "ask", question="Is needle-7f3a secret?") as (proposal, _):
-        found = sh(pair.mine, "find / -xdev \\( -name '*.decision.json' -o -name 'desk.lock' \\) 2>/dev/null")
+        found = sh(pair.mine, "find / -xdev \\( -name '*.decision.json' -o -name 'broker.lock' \\) 2>/dev/null")
         assert found.stdout == b""
         assert sh(pair.mine, f"ls {pair.home}").returncode != 0
         everywhere = sh(pair.mine, f"grep -rlaF {proposal.token} /home /tmp /proc/*/environ /etc 2>/dev/null || true")

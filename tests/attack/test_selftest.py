@@ -18,14 +18,14 @@ from typing import IO, Any, cast
 import pytest
 
 from bb_jupyter.backend.execution import Chunk, Execution
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import PromiseBroken, UsageError
-from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
 from bb_jupyter.notebook import commands
 from bb_jupyter.selftest import Canary, Check, Probe, Verdict, host, network, proxy, require, secrets, selftest
 from bb_jupyter.selftest.dial import Attempt
 from bb_jupyter.selftest.probe import Probe as RealProbe
-from bb_jupyter.session import current
 from tests.contract.conftest import Launch
 from tests.leftovers import Engine
 
@@ -85,8 +85,8 @@ class _NoWalls:
         shutil.copytree(source, target, symlinks=True)
 
 
-def _held(state: str = "none", *routes: RoutePlan) -> HeldBottle:
-    return cast(HeldBottle, _NoWalls(state, *routes))
+def _handle(state: str = "none", *routes: RoutePlan) -> BottleHandle:
+    return cast(BottleHandle, _NoWalls(state, *routes))
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def _held(state: str = "none", *routes: RoutePlan) -> HeldBottle:
     ids=lambda check: check.__name__,
 )
 def test_a_missing_wall_is_found(check: Check, canary: Canary) -> None:
-    verdict = check(Probe(_held(), canary))
+    verdict = check(Probe(_handle(), canary))
     assert verdict.ok is False, verdict
     with pytest.raises(PromiseBroken, match=verdict.promise):
         require([verdict])
 
 
 def test_a_home_of_the_host_is_found(canary: Canary, home: Path) -> None:
-    assert host.host_files(Probe(_held(), canary)).ok is False
+    assert host.host_files(Probe(_handle(), canary)).ok is False
 
 
 class _Proxy(socketserver.StreamRequestHandler):
@@ -140,7 +140,7 @@ def at_proxy(canary: Canary) -> Iterator[Callable[[bytes], Probe]]:
         handler = type("Handler", (_Proxy,), {"answer": answer})
         servers.append(socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler))
         threading.Thread(target=servers[0].serve_forever, args=(0.02,), daemon=True).start()
-        return AtProxy(_held("open", RoutePlan("ok.test"), RoutePlan("*.wild.test")), canary)
+        return AtProxy(_handle("open", RoutePlan("ok.test"), RoutePlan("*.wild.test")), canary)
 
     yield make
     for server in servers:
@@ -177,8 +177,8 @@ def test_a_gateway_that_does_not_refuse_is_found(
 @pytest.mark.docker
 @pytest.mark.parametrize("backend", ["docker"], indirect=True)
 def test_it_runs_where_the_image_has_only_a_shell(engine: Engine, launch: Launch) -> None:
-    held = launch(image=engine.busybox_image, allow=("ok.test",))
-    verdicts = selftest(held)
+    handle = launch(image=engine.busybox_image, allow=("ok.test",))
+    verdicts = selftest(handle)
     assert [str(verdict) for verdict in verdicts if verdict.ok is False] == []
     not_run = {verdict.promise: verdict.detail for verdict in verdicts if verdict.ok is None}
     assert "python3" in not_run["P1.other-families"]
@@ -193,7 +193,7 @@ def test_the_command_shows_a_verdict_a_row(
     rows = capsys.readouterr().out.splitlines()
     assert rows[0].split() == ["promise", "verdict", "what", "was", "tried"]
     assert [row.split()[1] for row in rows[1:] if row.startswith("P1.raw-sockets")] == ["ok"]
-    assert current().held() == []
+    assert current().handles() == []
 
 
 def test_the_command_tests_no_bottle_that_is_not_there(bottle_name: str) -> None:
@@ -204,12 +204,12 @@ def test_the_command_tests_no_bottle_that_is_not_there(bottle_name: str) -> None
 
 
 def test_the_policy_is_not_touched(launch: Launch) -> None:
-    held = launch(allow=("ok.test",))
+    handle = launch(allow=("ok.test",))
     events: list[dict[str, Any]] = []
-    held.bottle.network.events.append(events.append)
-    before = held.bottle.network.routes
-    selftest(held)
-    assert held.bottle.network.routes == before
+    handle.bottle.network.events.append(events.append)
+    before = handle.bottle.network.routes
+    selftest(handle)
+    assert handle.bottle.network.routes == before
     assert [event for event in events if event["event"] == "policy"] == []
 
 

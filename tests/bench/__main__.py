@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bb_jupyter.session import Session
+from bb_jupyter.core.session import Session
 from tests.bench import egress, experiment, launching, output, panel
 from tests.bench.measure import Row
 from tests.leftovers import Engine

@@ -15,11 +15,11 @@ from socket import create_connection, create_server
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bb_jupyter.gateway.audit import AuditLog
-from bb_jupyter.gateway.client import GatewayClient
-from bb_jupyter.gateway.config import AuthConfig, GatewayConfig, RouteConfig
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session
+from bb_jupyter.gateway.audit.audit_log import AuditLog
+from bb_jupyter.gateway.control.gateway_client import GatewayClient
+from bb_jupyter.gateway.control.gateway_config import AuthConfig, GatewayConfig, RouteConfig
 from tests.bench.measure import Row, alternately, percentiles
 
 _HOST, _TUNNELLED, _TOKEN = "localhost", "files.test", "sk-bench-0123456789abcdef"  # mitmdump resolves the first
@@ -52,8 +52,8 @@ def bubblewrap_launch(session: Session) -> Row:
     row = Row("bubblewrap with gateway: launch to first byte", "launch, then a gateway", "<= 1x")
 
     def launch(*allow: str) -> None:
-        held = session.launch(next(_names), LaunchOptions(backend="bubblewrap", allow=allow))
-        next(iter(held.exec(["echo", "x"])))
+        handle = session.launch(next(_names), LaunchOptions(backend="bubblewrap", allow=allow))
+        next(iter(handle.exec(["echo", "x"])))
 
     def one_after_the_other() -> None:
         launch()

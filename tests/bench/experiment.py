@@ -12,10 +12,10 @@ from itertools import count
 from typing import Any
 
 from bb_jupyter.backend.bubblewrap import bwrap
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import current
 from bb_jupyter.experiment import Experiment
 from bb_jupyter.experiment.executors import capacity
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import current
 from tests.bench.measure import Row
 from tests.leftovers import Engine
 
@@ -98,9 +98,9 @@ def _experiment(runs: int, **given: Any) -> Experiment:
 
 def _bottle(options: LaunchOptions) -> None:
     """Do by hand what a trivial run does, without a record."""
-    with current().launch(next(_names), options) as held:
-        held.exec(["mkdir", "-p", "work"]).wait()
-        execution, log = held.run("true", cwd="work")
+    with current().launch(next(_names), options) as handle:
+        handle.exec(["mkdir", "-p", "work"]).wait()
+        execution, log = handle.run("true", cwd="work")
         execution.wait()
         log.close()
 

@@ -22,8 +22,8 @@ from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.bubblewrap import bwrap, sandbox, spawn
 from bb_jupyter.backend.docker import gateway_image
 from bb_jupyter.backend.execution import Execution
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from tests.bench.measure import Row, alternately, timed
 from tests.leftovers import Engine
 
@@ -57,12 +57,12 @@ def bubblewrap_launch(session: Session) -> Row:
     bare = [str(bwrap.find()[0]), "--ro-bind", "/", "/", "--unshare-all", "--proc", "/proc", "--dev", "/dev", "true"]
     options = LaunchOptions(backend="bubblewrap")
     row = Row("bubblewrap: launch to first output byte", "the same bwrap, true", "<= 3x, <= 60 ms")
-    started: list[HeldBottle] = []
+    started: list[BottleHandle] = []
 
     def ours() -> None:
-        held = session.launch(next(_names), options)
-        started.append(held)
-        next(iter(held.exec(["echo", "x"])))
+        handle = session.launch(next(_names), options)
+        started.append(handle)
+        next(iter(handle.exec(["echo", "x"])))
 
     row.ours, row.theirs = alternately(15, ours, _bwrap_by_hand)
     # It binds every mount of the host, and may stumble over one that goes at the same time.
@@ -109,18 +109,18 @@ def docker_launch(session: Session, engine: Engine) -> Row:
 
 def docker_launches_with_gateway(session: Session, engine: Engine) -> Iterator[Row]:
     """From nothing to the first byte, against create and start alone of the same containers, one by one."""
-    manifest.define_bottle("bench-desk", "supervise: true")
+    manifest.define_bottle("bench-broker", "supervise: true")
     gated = LaunchOptions(backend="docker", image=engine.base_image, allow=("example.org",))
     yield _gated_launch(session, engine, "docker, gateway", gated)
-    yield _gated_launch(session, engine, "docker, gateway, desk", replace(gated, bottle="bench-desk"), "supervise")
+    yield _gated_launch(session, engine, "docker, gateway, broker", replace(gated, bottle="bench-broker"), "supervise")
 
 
-def _gated_launch(session: Session, engine: Engine, what: str, options: LaunchOptions, *rooms: str) -> Row:
-    row = Row(f"{what}: launch to first byte", f"API create+start of the {4 if rooms else 3}", "<= 1x")
+def _gated_launch(session: Session, engine: Engine, what: str, options: LaunchOptions, *services: str) -> Row:
+    row = Row(f"{what}: launch to first byte", f"API create+start of the {4 if services else 3}", "<= 1x")
     started: list[Execution] = []
     base = patch.dict(os.environ, BOT_BOTTLE_BASE_IMAGE=engine.base_image)
     with base, contextlib.closing(docker.APIClient(engine.address)) as api:
-        containers = GatedContainers(api, engine.base_image, gateway_image.obtain(api, no_progress), rooms)
+        containers = GatedContainers(api, engine.base_image, gateway_image.obtain(api, no_progress), services)
         for number in range(10):
             ours = timed(lambda: started.append(_first_byte(session.launch(next(_names), options))))
             session.stop_all()  # before the other side begins: what goes on in the background would slow it
@@ -132,18 +132,18 @@ def _gated_launch(session: Session, engine: Engine, what: str, options: LaunchOp
     return row
 
 
-def _first_byte(held: HeldBottle) -> Execution:
+def _first_byte(handle: BottleHandle) -> Execution:
     """Run a command until something comes; it is not ended, which would take another command."""
-    execution = held.exec(["echo", "x"])
+    execution = handle.exec(["echo", "x"])
     execution.poll()
     return execution
 
 
 class GatedContainers:
-    """A bottle, its gateway, donor and relay by the engine's API: started one after the other, and not waited for."""
+    """A bottle, its gateway, handoff and relay by the engine's API: started one after the other, and not waited for."""
 
-    def __init__(self, api: docker.APIClient, bottle: str, gateway: str, rooms: Sequence[str]) -> None:
-        self._api, self._bottle, self._gateway, self._rooms = api, bottle, gateway, rooms
+    def __init__(self, api: docker.APIClient, bottle: str, gateway: str, services: Sequence[str]) -> None:
+        self._api, self._bottle, self._gateway, self._services = api, bottle, gateway, services
         self._made: list[str] = []
 
     def start(self) -> None:
@@ -151,10 +151,10 @@ class GatedContainers:
         python = [gateway_image.PYTHON, "-m"]
         agent = self._start(self._bottle, ["sleep", "600"], network_mode="none")
         self._start(self._gateway, [*python, "bb_jupyter.gateway"], network_mode="bridge", mounts=meeting)
-        donor = [*python, "bb_jupyter.gateway.donor", f"{gateway_image.MEETING}/donate"]
-        self._start(self._gateway, donor, network_mode=f"container:{agent}", mounts=meeting)
-        if self._rooms:
-            relay = [*python, "bb_jupyter.gateway.relay", *self._rooms]
+        handoff = [*python, "bb_jupyter.gateway.handoff.send_listener", f"{gateway_image.MEETING}/hand_off"]
+        self._start(self._gateway, handoff, network_mode=f"container:{agent}", mounts=meeting)
+        if self._services:
+            relay = [*python, "bb_jupyter.gateway.handoff.mux", *self._services]
             self._start(self._gateway, relay, network_mode=f"container:{agent}")
 
     def remove(self) -> None:
@@ -174,11 +174,11 @@ def exec_round_trip(session: Session, engine: Engine) -> Iterator[Row]:
     boxed = session.launch(next(_names), LaunchOptions(backend="docker", image=engine.base_image))
     light = session.launch(next(_names), LaunchOptions(backend="bubblewrap"))
     command = ["docker", "-H", engine.address, "exec", f"bb-{boxed.plan.slug}", "true"]
-    for held, wanted in ((boxed, "<= 1x"), (light, "<= 0.1x")):
-        row = Row(f"{held.plan.spec.backend}: exec round trip", "docker exec", wanted)
+    for handle, wanted in ((boxed, "<= 1x"), (light, "<= 0.1x")):
+        row = Row(f"{handle.plan.spec.backend}: exec round trip", "docker exec", wanted)
 
-        def ours(held: HeldBottle = held) -> None:
-            held.exec(["true"]).wait()
+        def ours(handle: BottleHandle = handle) -> None:
+            handle.exec(["true"]).wait()
 
         row.ours, row.theirs = alternately(30, ours, lambda: subprocess.run(command, check=True))
         yield row

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from bb_jupyter.gateway.ca import LeafAuthority
+from bb_jupyter.gateway.proxy.ca import LeafAuthority
 
 _BODY = b"x" * 512
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from bb_jupyter.approvals import Presence, Queue, status
-from bb_jupyter.notebook import cards
+from bb_jupyter.approvals import LivenessLock, Queue, status
+from bb_jupyter.notebook.views import approval_cards
 from tests.browser.conftest import NewLab, Picture
 from tests.browser.lab import Lab, Server
 
@@ -35,14 +35,14 @@ _PUSH = {
 
 @pytest.fixture
 def queue(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
-    """The queue of a bottle whose desk this test is, in the server's home."""
+    """The queue of a bottle whose broker this test is, in the server's home."""
     monkeypatch.setenv("BOT_BOTTLE_HOME", str(server.home))
     slug = f"demo-{secrets.token_hex(4)}"
-    presence, made = Presence(slug), Queue(slug, "demo")
+    presence, made = LivenessLock(slug), Queue(slug, "demo")
     yield made
     made.end()
-    for held in made.pending():
-        made.withdraw(held.id, "the test ended")
+    for handle in made.pending():
+        made.withdraw(handle.id, "the test ended")
     presence.close()
 
 
@@ -126,7 +126,7 @@ def test_nothing_slides_under_the_pointer_in_the_panel(lab: Lab, queue: Queue) -
 def test_a_click_that_was_meant_for_what_was_there_before_decides_nothing(lab: Lab, queue: Queue) -> None:
     """In a cell, one line replaces a card that was decided elsewhere, and the next card moves up."""
     ids = [queue.propose("question", {"question": f"Go {way}?", "choices": ["yes"]}).id for way in ("left", "right")]
-    card = f"{{{cards.MIME!r}: {{'id': %d}}, 'text/plain': 'asks'}}, raw=True"
+    card = f"{{{approval_cards.MIME!r}: {{'id': %d}}, 'text/plain': 'asks'}}, raw=True"
     show = "\n".join(f"shown{n} = display({card % n}, display_id=True)" for n in ids)
     over, again = f"shown{ids[0]}.update({{'text/plain': 'gone'}}, raw=True)", f"shown{ids[0]}.update({card % ids[0]})"
     notebook = lab.open(lab.server.add(show, over, again))

@@ -9,6 +9,6 @@ from tests.attack.conftest import Walled, walled  # noqa: F401 - a bottle of eac
 
 def needs(walled: Walled, program: str, env: dict[str, str] | None = None) -> None:  # noqa: F811
     """Skip, in plain sight, where the bottle has no such program."""
-    if walled.held.exec(["sh", "-c", f"command -v {program}"], env=env).wait().returncode:
+    if walled.handle.exec(["sh", "-c", f"command -v {program}"], env=env).wait().returncode:
         where = "this host" if walled.backend == "bubblewrap" else "the test image"
         pytest.skip(f"{where} has no {program}")

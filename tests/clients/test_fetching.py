@@ -36,15 +36,15 @@ def _python(walled: Walled, library: str, url: str) -> str:
         if found is None or found.origin is None:
             continue  # not every version needs all of them
         source = Path(found.origin).parent if found.submodule_search_locations else Path(found.origin)
-        walled.held.cp_in(source, f"lib/{source.name}")
-    env = {"PYTHONPATH": f"{walled.held.plan.guest_home}/lib", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = walled.held.exec(["python3", "-c", _PYTHON[library], url], env=env, timeout=60).wait()
+        walled.handle.cp_in(source, f"lib/{source.name}")
+    env = {"PYTHONPATH": f"{walled.handle.plan.guest_home}/lib", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = walled.handle.exec(["python3", "-c", _PYTHON[library], url], env=env, timeout=60).wait()
     return (done.stdout + done.stderr).decode()
 
 
 @pytest.fixture(autouse=True)
 def _folder(walled: Walled) -> None:
-    walled.held.exec(["mkdir", "-p", "lib"]).wait()
+    walled.handle.exec(["mkdir", "-p", "lib"]).wait()
 
 
 @pytest.mark.parametrize("library", _WITH)
@@ -72,7 +72,7 @@ def test_curl_downloads(walled: Walled, options: tuple[str, ...]) -> None:
     data = bytes(range(256)) * 4096
     (walled.service.folder / "large.bin").write_bytes(data)
     url = "https://read.test/files/large.bin"
-    done = walled.held.exec(["curl", "-sS", *options, url], timeout=60).wait()
+    done = walled.handle.exec(["curl", "-sS", *options, url], timeout=60).wait()
     assert done.returncode == 0, done.stderr
     assert done.stdout == data
 
@@ -80,21 +80,21 @@ def test_curl_downloads(walled: Walled, options: tuple[str, ...]) -> None:
 def test_curl_uploads(walled: Walled) -> None:
     size = 3 << 20
     script = f"head -c {size} /dev/zero | curl -sS -T - -X POST https://post.test/upload"
-    done = walled.held.exec(["sh", "-c", script], timeout=60).wait()
+    done = walled.handle.exec(["sh", "-c", script], timeout=60).wait()
     assert f'"body": {size}'.encode() in done.stdout, done
 
 
 def test_curl_shows_the_denial_and_what_to_do(walled: Walled) -> None:
     done = walled.curl("-i", "http://other.test/")
     assert b"403 Forbidden" in done.stdout
-    assert f"%bottle allow {walled.held.name} other.test".encode() in done.stdout
+    assert f"%bottle allow {walled.handle.name} other.test".encode() in done.stdout
     assert walled.curl("https://other.test/").returncode == 56  # CURLE_RECV_ERROR: the proxy refused CONNECT
     assert b"bottle: denied (method)" in walled.curl("-d", "x", "https://read.test/").stdout
 
 
 def test_wget_downloads(walled: Walled) -> None:
     needs(walled, "wget")
-    ca = f"{walled.held.plan.guest_home}/.bottle/ca.pem"
-    ca = walled.held.exec(["sh", "-c", 'printf %s "$SSL_CERT_FILE"']).wait().stdout.decode() or ca
-    done = walled.held.exec(["wget", "-q", "-O", "-", f"--ca-certificate={ca}", "https://read.test/echo"]).wait()
+    ca = f"{walled.handle.plan.guest_home}/.bottle/ca.pem"
+    ca = walled.handle.exec(["sh", "-c", 'printf %s "$SSL_CERT_FILE"']).wait().stdout.decode() or ca
+    done = walled.handle.exec(["wget", "-q", "-O", "-", f"--ca-certificate={ca}", "https://read.test/echo"]).wait()
     assert b"service" in done.stdout, done

@@ -49,7 +49,7 @@ def test_git_is_refused_with_the_way_to_the_gate(walled: Walled, repository: str
         "fetch": f"{start}git fetch {url}",
     }
     before = len(walled.service.requests)
-    done = walled.held.exec(["sh", "-c", scripts[command]], env=_WHO, timeout=60).wait()
+    done = walled.handle.exec(["sh", "-c", scripts[command]], env=_WHO, timeout=60).wait()
     assert done.returncode != 0
     assert b"403" in done.stderr
     assert b"git does not go through the egress proxy" in done.stderr, done.stderr
@@ -60,7 +60,7 @@ def test_git_is_refused_with_the_way_to_the_gate(walled: Walled, repository: str
 
 def test_git_that_is_only_relayed_works(walled: Walled, repository: str) -> None:
     script = f"rm -rf work && git clone -q https://ok.test/{repository} work && cat work/file"
-    done = walled.held.exec(["sh", "-c", script], env={"GIT_SSL_CAINFO": "service-ca.pem"}, timeout=60).wait()
+    done = walled.handle.exec(["sh", "-c", script], env={"GIT_SSL_CAINFO": "service-ca.pem"}, timeout=60).wait()
     assert done.stdout == b"content\n", done
 
 

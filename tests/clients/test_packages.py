@@ -57,7 +57,9 @@ def node(walled: Walled) -> dict[str, str]:
         member = tarfile.TarInfo("node/bin/npm")
         member.size, member.mode = len(run), 0o755
         archive.addfile(member, io.BytesIO(run))
-    done = walled.held.exec(["sh", "-c", "tar -xf - --no-same-owner && pwd"], stdin=data.getvalue(), timeout=120).wait()
+    done = walled.handle.exec(
+        ["sh", "-c", "tar -xf - --no-same-owner && pwd"], stdin=data.getvalue(), timeout=120
+    ).wait()
     assert done.returncode == 0, done
     return {"PATH": f"{done.stdout.decode().strip()}/node/bin:/usr/local/bin:/usr/bin:/bin"}
 
@@ -80,12 +82,12 @@ def registries(walled: Walled) -> None:
 
 @pytest.mark.parametrize("host", ["read.test", "secret.test"])
 def test_pip_installs(walled: Walled, registries: None, host: str) -> None:
-    pip = "python3 -m pip" if not walled.held.exec(["python3", "-m", "pip", "-V"]).wait().returncode else ""
+    pip = "python3 -m pip" if not walled.handle.exec(["python3", "-m", "pip", "-V"]).wait().returncode else ""
     make = "" if pip else "[ -x venv/bin/pip ] || python3 -m venv venv || exit; "
     index = f"--no-cache-dir --disable-pip-version-check --index-url https://{host}/simple/"
     script = f"rm -rf site; {make}{pip or 'venv/bin/pip'} install -q {index} --target site bb-tiny && "
     script += "PYTHONPATH=site python3 -c 'import bb_tiny; print(bb_tiny.ANSWER)'"
-    done = walled.held.exec(["sh", "-c", script], timeout=120).wait()
+    done = walled.handle.exec(["sh", "-c", script], timeout=120).wait()
     assert done.stdout == b"42\n", done
     assert walled.service.requests[-1].target.endswith(".whl")
 
@@ -93,7 +95,7 @@ def test_pip_installs(walled: Walled, registries: None, host: str) -> None:
 def test_pip_fails_soon_where_it_may_not(walled: Walled) -> None:
     needs(walled, "pip")
     command = "python3 -m pip -vv download --no-cache-dir --retries 0 --index-url https://other.test/simple/ bb-tiny"
-    done = walled.held.exec(["sh", "-c", command], timeout=60).wait()
+    done = walled.handle.exec(["sh", "-c", command], timeout=60).wait()
     assert done.returncode not in (0, 124)
     assert b"403" in done.stderr + done.stdout, done
 
@@ -104,7 +106,7 @@ def test_npm_installs(walled: Walled, node: dict[str, str], registries: None) ->
         "rm -rf js && mkdir js && cd js && npm install --silent --no-audit --no-fund --no-update-notifier"
         " --registry https://read.test/npm/ bb-tiny && node -p 'require(\"bb-tiny\")'"
     )
-    done = walled.held.exec(["sh", "-c", script], env=node, timeout=120).wait()
+    done = walled.handle.exec(["sh", "-c", script], env=node, timeout=120).wait()
     assert done.stdout.splitlines()[-1:] == [b"42"], done
 
 
@@ -136,13 +138,13 @@ ask.end();
 
 def _node(walled: Walled, env: dict[str, str], program: str, url: str) -> str:
     needs(walled, "node", env)
-    done = walled.held.exec(["node", "-e", program, url], env=env, timeout=60).wait()
+    done = walled.handle.exec(["node", "-e", program, url], env=env, timeout=60).wait()
     return (done.stdout + done.stderr).decode()
 
 
 def test_nodes_fetch_uses_the_proxy(walled: Walled, node: dict[str, str]) -> None:
     needs(walled, "node", node)
-    text = walled.held.exec(["node", "--version"], env=node).wait().stdout.decode()
+    text = walled.handle.exec(["node", "--version"], env=node).wait().stdout.decode()
     version = tuple(map(int, text.strip().lstrip("v").split(".")))
     if not (22, 21) <= version < (23,) and version < (24, 5):
         pytest.skip(f"fetch of Node {text.strip()} knows no proxy variables (22.21 and 24.5 do): see undici below")
@@ -152,7 +154,7 @@ def test_nodes_fetch_uses_the_proxy(walled: Walled, node: dict[str, str]) -> Non
 
 def test_nodes_fetch_without_a_proxy_fails_at_once(walled: Walled, node: dict[str, str]) -> None:
     needs(walled, "node", node)
-    done = walled.held.exec(
+    done = walled.handle.exec(
         ["node", "-e", _FETCH, "https://ok.test/"], env={**node, "NODE_USE_ENV_PROXY": ""}, timeout=20
     )
     assert b"failed" in done.wait().stdout

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bb_jupyter.backend.execution import Completed
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from tests.smolmachines.fixtures import cloud
 
 __all__ = ["cloud"]
 
-Launch = Callable[..., HeldBottle]
+Launch = Callable[..., BottleHandle]
 
 
 @pytest.fixture(
@@ -46,23 +46,23 @@ def session(backend: str, nothing_left: None) -> Iterator[Session]:
 
 @pytest.fixture
 def launch(session: Session, backend: str, bottle_name: str) -> Launch:
-    def start(name: str = bottle_name, **options: object) -> HeldBottle:
+    def start(name: str = bottle_name, **options: object) -> BottleHandle:
         return session.launch(name, LaunchOptions(**{"backend": backend, **options}))  # type: ignore[arg-type]
 
     return start
 
 
 @pytest.fixture
-def bottle(launch: Launch) -> HeldBottle:
+def bottle(launch: Launch) -> BottleHandle:
     return launch()
 
 
-def sh(bottle: HeldBottle, script: str, **options: object) -> Completed:
+def sh(bottle: BottleHandle, script: str, **options: object) -> Completed:
     """Run a script and wait for its end."""
     return bottle.exec(["sh", "-c", script], **options).wait()  # type: ignore[arg-type]
 
 
-def out(bottle: HeldBottle, script: str, **options: object) -> str:
+def out(bottle: BottleHandle, script: str, **options: object) -> str:
     """Run a script that must succeed and return what it printed."""
     done = sh(bottle, script, **options)
     assert done.returncode == 0, done

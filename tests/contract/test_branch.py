@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import registry, state
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleError, BottleGone, NameTaken, UsageError
-from bb_jupyter.held_bottle import HeldBottle
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import Session
 from tests.contract.conftest import Launch, out, sh
 
 _CHILD = """
 import sys
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import current
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import current
 name, backend = sys.argv[1:]
 held = current().launch(name, LaunchOptions(backend=backend))
 held.branch(2)[0].branch()
@@ -28,7 +28,7 @@ sys.stdin.read()
 """
 
 
-def test_branches_have_the_files_and_go_their_own_way(bottle: HeldBottle, session: Session) -> None:
+def test_branches_have_the_files_and_go_their_own_way(bottle: BottleHandle, session: Session) -> None:
     out(bottle, "mkdir -p work/deep; echo 42 > work/deep/answer; ln -s deep/answer work/link; chmod 755 work/link")
     branches = bottle.branch(3)
     assert [branch.name for branch in branches] == [f"{bottle.name}-{number}" for number in (1, 2, 3)]
@@ -37,10 +37,10 @@ def test_branches_have_the_files_and_go_their_own_way(bottle: HeldBottle, sessio
         out(branch, f"echo {branch.name} > work/deep/answer")
     assert [out(branch, "cat work/link").strip() for branch in branches] == [branch.name for branch in branches]
     assert out(bottle, "cat work/link") == "42\n"
-    assert {held.name for held in session.held()} == {bottle.name, *(branch.name for branch in branches)}
+    assert {handle.name for handle in session.handles()} == {bottle.name, *(branch.name for branch in branches)}
 
 
-def test_a_branch_is_a_bottle_of_its_own(bottle: HeldBottle, session: Session) -> None:
+def test_a_branch_is_a_bottle_of_its_own(bottle: BottleHandle, session: Session) -> None:
     (branch,) = bottle.branch(names=[f"{bottle.name}-other"])
     assert branch.name == f"{bottle.name}-other"
     assert branch.plan.slug != bottle.plan.slug
@@ -61,7 +61,7 @@ def test_what_was_launched_holds_in_a_branch(launch: Launch) -> None:
     assert out(branch, "id -u; tail -n +3 /proc/net/dev | cut -d: -f1").split() == ["1000", "lo"]
 
 
-def test_programs_do_not_go_along(bottle: HeldBottle) -> None:
+def test_programs_do_not_go_along(bottle: BottleHandle) -> None:
     with bottle.exec(["sleep", "4321"]):
         (branch,) = bottle.branch()
         assert "4321" not in out(branch, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
@@ -75,13 +75,13 @@ def test_what_was_copied_in_is_not_copied_again(launch: Launch, tmp_path: Path) 
     assert out(branch, "cat note") == "changed\n"
 
 
-def test_a_branch_has_a_gateway_and_a_desk_of_its_own(launch: Launch, home: Path) -> None:
+def test_a_branch_has_a_gateway_and_a_broker_of_its_own(launch: Launch, home: Path) -> None:
     (home / "bottles").mkdir()
     (home / "bottles" / "open.md").write_text("---\nsupervise: true\negress: {routes: [{host: ok.test}]}\n---\n")
     bottle = launch(bottle="open")
     bottle.allow("more.test")
     (branch,) = bottle.branch()
-    assert (branch.bottle.network.state, branch.bottle.desk.state) == ("open", "open")
+    assert (branch.bottle.network.state, branch.bottle.broker.state) == ("open", "open")
     assert [route.host for route in branch.bottle.network.routes.routes] == ["ok.test"]  # type: ignore[union-attr]
     assert branch.bottle.network.ca_pem != bottle.bottle.network.ca_pem
     marker = branch.bottle.network.ca_pem.splitlines()[5]
@@ -92,13 +92,13 @@ def test_a_branch_has_a_gateway_and_a_desk_of_its_own(launch: Launch, home: Path
     assert answers(branch, "supervise:9100")
 
 
-def answers(bottle: HeldBottle, room: str) -> bool:
-    """Whether something speaks HTTP in a room."""
+def answers(bottle: BottleHandle, service: str) -> bool:
+    """Whether something speaks HTTP in a service."""
     code = "curl -s -m 30 --noproxy '*' -X POST -d '{}' -o /dev/null -w '%{http_code}'"
-    return out(bottle, f"{code} http://{room}/; :") != "000"
+    return out(bottle, f"{code} http://{service}/; :") != "000"
 
 
-def test_a_branch_can_be_branched(bottle: HeldBottle) -> None:
+def test_a_branch_can_be_branched(bottle: BottleHandle) -> None:
     out(bottle, "echo one > first")
     (child,) = bottle.branch()
     out(child, "echo two > second")
@@ -108,7 +108,7 @@ def test_a_branch_can_be_branched(bottle: HeldBottle) -> None:
     assert out(grandchild, "cat first second") == "one\ntwo\n"
 
 
-def test_odd_files_are_taken_over(bottle: HeldBottle) -> None:
+def test_odd_files_are_taken_over(bottle: BottleHandle) -> None:
     out(bottle, "mkdir ro; echo x > ro/file; chmod 555 ro; mkfifo pipe; ln -s /nowhere dangling; : > -n")
     out(bottle, "printf x > \"$(printf 'a\\nb')\"; echo y > one; ln one two")
     (branch,) = bottle.branch()
@@ -118,31 +118,31 @@ def test_odd_files_are_taken_over(bottle: HeldBottle) -> None:
     assert out(branch, "test -p pipe; readlink dangling; stat -c %a ro") == "/nowhere\n555\n"
 
 
-def test_no_branch_stays_when_one_fails(bottle: HeldBottle, session: Session) -> None:
+def test_no_branch_stays_when_one_fails(bottle: BottleHandle, session: Session) -> None:
     with pytest.raises(NameTaken):
         bottle.branch(names=[f"{bottle.name}-a", bottle.name, f"{bottle.name}-b"])
     assert [record.name for record in state.records()] == [bottle.name]
-    assert [held.name for held in session.held()] == [bottle.name]
+    assert [handle.name for handle in session.handles()] == [bottle.name]
 
 
-def test_names_that_are_taken_are_passed_over(bottle: HeldBottle, launch: Launch) -> None:
+def test_names_that_are_taken_are_passed_over(bottle: BottleHandle, launch: Launch) -> None:
     launch(f"{bottle.name}-1")
     assert [branch.name for branch in bottle.branch(2)] == [f"{bottle.name}-2", f"{bottle.name}-3"]
 
 
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"names": ["A B"]}])
-def test_what_cannot_be_is_refused(bottle: HeldBottle, wrong: dict[str, object]) -> None:
+def test_what_cannot_be_is_refused(bottle: BottleHandle, wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         bottle.branch(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_stopped_bottle_has_no_branches(bottle: HeldBottle) -> None:
+def test_a_stopped_bottle_has_no_branches(bottle: BottleHandle) -> None:
     bottle.stop()
     with pytest.raises(BottleGone):
         bottle.branch()
 
 
-def test_a_failure_after_the_files_are_held_leaves_nothing(bottle: HeldBottle) -> None:
+def test_a_failure_after_the_files_are_held_leaves_nothing(bottle: BottleHandle) -> None:
     with pytest.raises(BottleError), bottle.bottle.snapshot():
         raise BottleError("no")
     assert [record.name for record in state.records()] == [bottle.name]

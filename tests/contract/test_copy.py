@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.backend.archive import unpack
+from bb_jupyter.backend.shared.archive import unpack
+from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.errors import UsageError
-from bb_jupyter.held_bottle import HeldBottle
 from tests.contract.conftest import Launch, out
 
 AWKWARD = [
@@ -31,14 +31,14 @@ AWKWARD = [
 ]
 
 
-def test_a_file_goes_in_and_comes_out(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_a_file_goes_in_and_comes_out(bottle: BottleHandle, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(bytes(range(256)))
     bottle.cp_in(tmp_path / "data", "copy")
     bottle.cp_out("copy", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == bytes(range(256))
 
 
-def test_an_existing_folder_takes_the_source_under_its_name(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_an_existing_folder_takes_the_source_under_its_name(bottle: BottleHandle, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("x")
     (tmp_path / "into").mkdir()
     out(bottle, "mkdir folder")
@@ -48,7 +48,7 @@ def test_an_existing_folder_takes_the_source_under_its_name(bottle: HeldBottle, 
     assert (tmp_path / "into/data").read_text() == "x"
 
 
-def test_a_tree_keeps_its_shape(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_a_tree_keeps_its_shape(bottle: BottleHandle, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "a/b").mkdir(parents=True)
     (tree / "a/b/deep").write_text("deep")
@@ -64,7 +64,7 @@ def test_a_tree_keeps_its_shape(bottle: HeldBottle, tmp_path: Path) -> None:
     assert (tmp_path / "back/empty").is_dir()
 
 
-def test_what_is_copied_in_belongs_to_the_agent(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_what_is_copied_in_belongs_to_the_agent(bottle: BottleHandle, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").write_text("x")
     (tmp_path / "tree/file").chmod(0o400)
@@ -73,7 +73,7 @@ def test_what_is_copied_in_belongs_to_the_agent(bottle: HeldBottle, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_names_are_literal(bottle: HeldBottle, tmp_path: Path, name: str) -> None:
+def test_names_are_literal(bottle: BottleHandle, tmp_path: Path, name: str) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_text("content")
     bottle.cp_in(tmp_path / "in", "in")
@@ -82,7 +82,7 @@ def test_names_are_literal(bottle: HeldBottle, tmp_path: Path, name: str) -> Non
     assert (tmp_path / "out" / name).read_text() == "content"
 
 
-def test_a_source_that_is_missing_is_said(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_a_source_that_is_missing_is_said(bottle: BottleHandle, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="missing"):
         bottle.cp_in(tmp_path / "missing", "x")
     with pytest.raises(UsageError, match="missing"):
@@ -101,7 +101,7 @@ def test_copies_of_the_launch_are_there(launch: Launch, tmp_path: Path) -> None:
     assert "1 ignored" in bottle.plan.text()
 
 
-def test_special_files_of_the_host_stay_out(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_special_files_of_the_host_stay_out(bottle: BottleHandle, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     os.mkfifo(tree / "fifo")
@@ -113,7 +113,7 @@ def test_special_files_of_the_host_stay_out(bottle: HeldBottle, tmp_path: Path) 
     assert out(bottle, "ls tree") == "plain\n"
 
 
-def test_links_and_special_files_of_the_bottle_stay_inside(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_links_and_special_files_of_the_bottle_stay_inside(bottle: BottleHandle, tmp_path: Path) -> None:
     out(
         bottle,
         "mkdir -p t/sub && cd t && ln -s /etc/passwd absolute && ln -s ../../../../etc up && ln -s sub dir"
@@ -131,7 +131,7 @@ def test_links_and_special_files_of_the_bottle_stay_inside(bottle: HeldBottle, t
         assert path.resolve().is_relative_to(target)
 
 
-def test_links_to_what_lies_beside_the_copy_are_refused(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_links_to_what_lies_beside_the_copy_are_refused(bottle: BottleHandle, tmp_path: Path) -> None:
     (tmp_path / "tree-secret").mkdir()
     (tmp_path / "tree-secret/key").write_text("secret")
     out(
@@ -145,7 +145,7 @@ def test_links_to_what_lies_beside_the_copy_are_refused(bottle: HeldBottle, tmp_
     assert (tmp_path / "tree/also").read_text() == "x\n"
 
 
-def test_what_was_copied_out_before_leads_no_later_copy_away(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_what_was_copied_out_before_leads_no_later_copy_away(bottle: BottleHandle, tmp_path: Path) -> None:
     (tmp_path / "host").mkdir()
     (tmp_path / "target").mkdir()
     (tmp_path / "target/tree").symlink_to(tmp_path / "host")
@@ -154,14 +154,16 @@ def test_what_was_copied_out_before_leads_no_later_copy_away(bottle: HeldBottle,
     assert report.refused and list((tmp_path / "host").iterdir()) == []
 
 
-def test_a_link_in_the_middle_of_the_source_is_the_bottles_own_matter(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_a_link_in_the_middle_of_the_source_is_the_bottles_own_matter(bottle: BottleHandle, tmp_path: Path) -> None:
     out(bottle, "ln -s /etc way")
     bottle.cp_out("way/hostname" if (tmp_path / "x").exists() else "way/passwd", tmp_path / "passwd")
     assert "agent" in (tmp_path / "passwd").read_text() or "root" in (tmp_path / "passwd").read_text()
     assert (tmp_path / "passwd").read_text() != Path("/etc/passwd").read_text()
 
 
-def test_a_planted_link_at_the_target_in_the_bottle_does_not_reach_the_host(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_a_planted_link_at_the_target_in_the_bottle_does_not_reach_the_host(
+    bottle: BottleHandle, tmp_path: Path
+) -> None:
     out(bottle, "ln -s /tmp/outside target")
     (tmp_path / "data").write_text("x")
     before = os.path.lexists("/tmp/outside")

@@ -15,19 +15,19 @@ import pytest
 from bb_jupyter import manifest
 from bb_jupyter.approvals import pending, status
 from bb_jupyter.backend import registry
-from bb_jupyter.gateway.desk.deciding import approve, deny
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.broker.effects import approve, deny
+from bb_jupyter.core.bottle_handle import BottleHandle
 from tests.contract.conftest import Launch, out, sh
-from tests.unit.gitgate.conftest import https, make_upstream, sshd  # noqa: F401 - the fixtures
-from tests.unit.gitgate.upstreams import TOKEN, Upstream, bare, git
+from tests.unit.git_gate.conftest import https, make_upstream, sshd  # noqa: F401 - the fixtures
+from tests.unit.git_gate.upstreams import TOKEN, Upstream, bare, git
 
 _CHANGE = "cd work && date +%N >>file && git add file && git commit -qm change"
 #: What another kernel does: a bottle that pushes, and then nothing, until it is killed.
 _KERNEL = """
 import json, sys, time
 from bb_jupyter import manifest
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session
 name, backend, text, script = sys.argv[1:]
 manifest.define_bottle(name, text)
 held = Session().launch(name, LaunchOptions(backend=backend, bottle=name))
@@ -50,11 +50,11 @@ def upstream(tmp_path: Path) -> Upstream:
 
 
 @pytest.fixture
-def bottle(launch: Launch, upstream: Upstream, bottle_name: str) -> HeldBottle:
+def bottle(launch: Launch, upstream: Upstream, bottle_name: str) -> BottleHandle:
     manifest.define_bottle(bottle_name, gated(widgets=upstream))
-    held = launch(bottle=bottle_name)
-    out(held, f"git clone -q file://{upstream.path} work")
-    return held
+    handle = launch(bottle=bottle_name)
+    out(handle, f"git clone -q file://{upstream.path} work")
+    return handle
 
 
 @pytest.mark.parametrize("kind", ["path", "ssh", "https"])
@@ -64,11 +64,11 @@ def test_the_upstreams_own_url_works(
 ) -> None:  # fmt: skip
     upstream = make_upstream(kind, request, tmp_path, monkeypatch)
     manifest.define_bottle(bottle_name, gated(widgets=upstream))
-    held = launch(bottle=bottle_name)
+    handle = launch(bottle=bottle_name)
     for number, url in enumerate((upstream.url, upstream.url.removesuffix(".git"))):
-        out(held, f"git clone -q {url} clone{number}")
-    assert out(held, "git -C clone1 log -1 --format=%s").strip() == "change README.md"
-    said = sh(held, f"cd clone0 && date >file && git commit -qam mine && git push {upstream.url} HEAD:main")
+        out(handle, f"git clone -q {url} clone{number}")
+    assert out(handle, "git -C clone1 log -1 --format=%s").strip() == "change README.md"
+    said = sh(handle, f"cd clone0 && date >file && git commit -qam mine && git push {upstream.url} HEAD:main")
     assert said.returncode == 0, said
     (proposal,) = pending()
     assert f"remote: Held for review: request {proposal.id}".encode() in said.stderr
@@ -78,18 +78,18 @@ def test_the_upstreams_own_url_works(
     assert outcome.ok, outcome
     sha = upstream.refs()["refs/heads/main"]
     assert git(upstream.path, "log", "-1", "--format=%an <%ae>", sha) == "A. Researcher <a@example.org>"
-    out(held, "git -C clone1 fetch -q")
-    assert out(held, "git -C clone1 rev-parse origin/main").strip() == sha
-    assert TOKEN not in out(held, "env; cat ~/.gitconfig; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'")
+    out(handle, "git -C clone1 fetch -q")
+    assert out(handle, "git -C clone1 rev-parse origin/main").strip() == sha
+    assert TOKEN not in out(handle, "env; cat ~/.gitconfig; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'")
 
 
-def test_a_bottle_with_a_gate_alone_reaches_nothing_else(bottle: HeldBottle) -> None:
+def test_a_bottle_with_a_gate_alone_reaches_nothing_else(bottle: BottleHandle) -> None:
     assert bottle.bottle.network.state == "none"
     assert sh(bottle, "curl -sS --max-time 5 http://example.org").returncode != 0
     assert out(bottle, "curl -s -o /dev/null -w '%{http_code}' http://git-gate:9418/").strip() == "404"
 
 
-def test_a_denial_is_read_at_the_next_fetch(bottle: HeldBottle, upstream: Upstream) -> None:
+def test_a_denial_is_read_at_the_next_fetch(bottle: BottleHandle, upstream: Upstream) -> None:
     before = upstream.refs()
     out(bottle, f"{_CHANGE} && git push -q")
     deny(pending()[0].id, why="not like this")
@@ -97,7 +97,7 @@ def test_a_denial_is_read_at_the_next_fetch(bottle: HeldBottle, upstream: Upstre
     assert upstream.refs() == before
 
 
-def test_a_held_push_outlives_its_bottle(bottle: HeldBottle, upstream: Upstream, home: Path) -> None:
+def test_a_held_push_outlives_its_bottle(bottle: BottleHandle, upstream: Upstream, home: Path) -> None:
     out(bottle, f"{_CHANGE} && git push -q")
     sha = out(bottle, "git -C work rev-parse HEAD").strip()
     bottle.stop()
@@ -109,23 +109,23 @@ def test_a_held_push_outlives_its_bottle(bottle: HeldBottle, upstream: Upstream,
     assert not list(home.glob("git/*"))
 
 
-def test_nothing_of_the_gate_stays_when_nothing_is_held(bottle: HeldBottle, home: Path) -> None:
+def test_nothing_of_the_gate_stays_when_nothing_is_held(bottle: BottleHandle, home: Path) -> None:
     assert list(home.glob("git/*/widgets.git"))
     bottle.stop()
     assert not list(home.glob("git/*"))
 
 
 def test_two_bottles_of_one_repository_push_at_once(
-    bottle: HeldBottle, launch: Launch, upstream: Upstream, bottle_name: str
+    bottle: BottleHandle, launch: Launch, upstream: Upstream, bottle_name: str
 ) -> None:
     other = launch(f"{bottle_name}b", bottle=bottle_name)
     out(other, f"git clone -q file://{upstream.path} work")
-    pushes = [held.exec(["sh", "-c", f"{_CHANGE} && git push -q"], timeout=120) for held in (bottle, other)]
+    pushes = [handle.exec(["sh", "-c", f"{_CHANGE} && git push -q"], timeout=120) for handle in (bottle, other)]
     assert [push.wait().returncode for push in pushes] == [0, 0]
     first, second = pending()
     assert {first.slug, second.slug} == {bottle.bottle.plan.slug, other.bottle.plan.slug}
     assert [approve(first.id).outcome.ok, approve(second.id).outcome.ok] == [True, False]  # type: ignore[union-attr]
-    assert [held.id for held in pending()] == [second.id]
+    assert [handle.id for handle in pending()] == [second.id]
     late = bottle if second.slug == bottle.bottle.plan.slug else other
     out(late, "cd work && git pull -q --rebase -X theirs && git push -q")
     (again,) = pending()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import state
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.core.bottle_handle import BottleHandle
 from tests.contract.conftest import Launch, out, sh
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's bottles are that user's")
@@ -20,7 +20,7 @@ def backend() -> str:
     return "bubblewrap"
 
 
-def host_ids(bottle: HeldBottle) -> set[int]:
+def host_ids(bottle: BottleHandle) -> set[int]:
     """Return every uid and gid that the bottle's first process has on this host."""
     (record,) = [record for record in state.records() if record.slug == bottle.plan.slug]
     status = Path(f"/proc/{record.details['pid']}/status").read_text().splitlines()
@@ -34,16 +34,16 @@ def test_the_agent_is_nobody_known_and_each_bottle_has_its_own(launch: Launch, b
     assert not host_ids(one) & host_ids(other)
     assert "warning" not in one.plan.text()
     assert out(one, "id -u; id -g; id -G").split() == ["1000"] * 3
-    for held in (one, other):
-        held.stop()
+    for handle in (one, other):
+        handle.stop()
 
 
-def test_what_only_root_may_read_is_closed(bottle: HeldBottle) -> None:
+def test_what_only_root_may_read_is_closed(bottle: BottleHandle) -> None:
     assert out(bottle, "find / -xdev -uid 0 -perm -400 ! -perm -004 -type f -readable -print 2>/dev/null; :") == ""
     assert sh(bottle, "chmod 777 /tmp; touch /proc/sys/kernel/core_pattern").returncode != 0
 
 
-def test_its_input_and_output_can_be_opened_again(bottle: HeldBottle) -> None:
+def test_its_input_and_output_can_be_opened_again(bottle: BottleHandle) -> None:
     script = "cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr"
     for given in (b"given\n", (Path(__file__).parents[2] / "Makefile").read_bytes()):
         done = sh(bottle, script, stdin=given)

@@ -16,9 +16,9 @@ import pytest
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import spawn
-from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session, current
 from bb_jupyter.notebook import commands, running
-from bb_jupyter.session import Session, current
 from tests.contract.conftest import Launch
 from tests.leftovers import Engine, leftovers
 
@@ -40,8 +40,8 @@ def test_an_interrupt_at_any_moment_of_a_launch(
             launch()
             alarm.join()
             time.sleep(1)  # the interrupt is noticed by now
-        for held in session.held():
-            held.stop()
+        for handle in session.handles():
+            handle.stop()
         assert leftovers(home, bottle_name, engine) == []
 
 
@@ -94,7 +94,7 @@ def test_an_interrupted_stop_is_done_to_its_end(
             bottle = launch(keep=keep)
             with pytest.raises(KeyboardInterrupt):
                 bottle.stop()
-        assert session.held() == []
+        assert session.handles() == []
         assert leftovers(home, bottle_name, engine) == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.core.bottle_handle import BottleHandle
 from tests.contract.conftest import Launch, out, sh
 
 
@@ -44,7 +44,7 @@ def addresses_of_the_host() -> list[str]:
     return sorted(found)
 
 
-def test_no_address_of_the_host_answers(bottle: HeldBottle, canary: tuple[int, list[str]]) -> None:
+def test_no_address_of_the_host_answers(bottle: BottleHandle, canary: tuple[int, list[str]]) -> None:
     port, came = canary
     for address in addresses_of_the_host():
         done = bottle.exec(
@@ -56,22 +56,22 @@ def test_no_address_of_the_host_answers(bottle: HeldBottle, canary: tuple[int, l
     assert came == []
 
 
-def test_only_the_loopback_is_there(bottle: HeldBottle) -> None:
+def test_only_the_loopback_is_there(bottle: BottleHandle) -> None:
     assert out(bottle, "cat /proc/net/dev | tail -n +3 | cut -d: -f1").split() == ["lo"]
     assert out(bottle, "tail -n +2 /proc/net/route").strip() == ""
 
 
-def test_no_name_is_resolved(bottle: HeldBottle) -> None:
+def test_no_name_is_resolved(bottle: BottleHandle) -> None:
     done = sh(bottle, "getent hosts example.com", timeout=15)
     assert done.returncode not in (0, 124)
 
 
-def test_gateway_names_are_the_bottles_own_loopback(bottle: HeldBottle) -> None:
+def test_gateway_names_are_the_bottles_own_loopback(bottle: BottleHandle) -> None:
     for name in ("egress", "git-gate", "supervise"):
         assert out(bottle, f"getent hosts {name}").split()[0] == "127.0.0.1"
 
 
-def test_the_hosts_files_are_not_there(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_the_hosts_files_are_not_there(bottle: BottleHandle, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("canary")
     home = Path.home()
     for path in (
@@ -86,18 +86,18 @@ def test_the_hosts_files_are_not_there(bottle: HeldBottle, tmp_path: Path) -> No
         assert b"canary" not in done.stdout
 
 
-def test_the_hosts_processes_are_not_there(bottle: HeldBottle) -> None:
+def test_the_hosts_processes_are_not_there(bottle: BottleHandle) -> None:
     pids = out(bottle, "ls /proc | grep -c '^[0-9]'")
     assert int(pids) < 20
     assert str(os.getpid()) not in out(bottle, "ls /proc").split()
 
 
-def test_nothing_of_the_system_can_be_written(bottle: HeldBottle) -> None:
+def test_nothing_of_the_system_can_be_written(bottle: BottleHandle) -> None:
     for path in ("/usr/bin/x", "/etc/passwd", "/sys/kernel/x"):
         assert sh(bottle, f"echo x > {path}").returncode != 0, path
 
 
-def test_no_file_of_the_machine_can_be_written(bottle: HeldBottle) -> None:
+def test_no_file_of_the_machine_can_be_written(bottle: BottleHandle) -> None:
     # Asked of the kernel (access(2)), and nothing is written: a hole here would be the host's.
     found = out(
         bottle,
@@ -109,7 +109,7 @@ def test_no_file_of_the_machine_can_be_written(bottle: HeldBottle) -> None:
     assert [line for line in found.splitlines() if not line.startswith(home)] == []
 
 
-def test_no_capability_and_no_new_privilege(bottle: HeldBottle) -> None:
+def test_no_capability_and_no_new_privilege(bottle: BottleHandle) -> None:
     status = dict(line.split(":\t", 1) for line in out(bottle, "cat /proc/self/status").splitlines() if ":\t" in line)
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[name], 16) == 0, name
@@ -121,11 +121,11 @@ def test_no_capability_and_no_new_privilege(bottle: HeldBottle) -> None:
     "attempt",
     ["unshare -U true", "unshare -r true", "mount -t tmpfs none /tmp", "chroot / true", "dmesg", "unshare -n true"],
 )
-def test_what_widens_the_sandbox_is_refused(bottle: HeldBottle, attempt: str) -> None:
+def test_what_widens_the_sandbox_is_refused(bottle: BottleHandle, attempt: str) -> None:
     assert sh(bottle, attempt).returncode != 0
 
 
-def test_the_first_process_cannot_be_touched(bottle: HeldBottle) -> None:
+def test_the_first_process_cannot_be_touched(bottle: BottleHandle) -> None:
     sh(bottle, "kill -9 1; kill -STOP 1; kill -TERM 1")
     assert out(bottle, "echo alive") == "alive\n"
 
@@ -138,20 +138,20 @@ def test_two_bottles_do_not_see_each_other(launch: Launch, bottle_name: str) -> 
     two.stop()
 
 
-def test_files_stay_between_commands(bottle: HeldBottle) -> None:
+def test_files_stay_between_commands(bottle: BottleHandle) -> None:
     out(bottle, "echo 42 > answer")
     assert out(bottle, "cat answer") == "42\n"
 
 
-def test_the_host_name_is_the_bottles(bottle: HeldBottle) -> None:
+def test_the_host_name_is_the_bottles(bottle: BottleHandle) -> None:
     assert out(bottle, "hostname").strip() == bottle.name
 
 
-def test_no_descriptor_of_the_host_leaks(bottle: HeldBottle) -> None:
+def test_no_descriptor_of_the_host_leaks(bottle: BottleHandle) -> None:
     assert out(bottle, "ls /proc/self/fd").split() == ["0", "1", "2", "3"]  # 3: the folder that ls reads
 
 
-def test_the_input_of_a_file_cannot_be_written_back(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_the_input_of_a_file_cannot_be_written_back(bottle: BottleHandle, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("original")
     with (tmp_path / "file").open("rb") as source:
         bottle.exec(

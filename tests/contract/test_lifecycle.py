@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import registry, state
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleError, BottleGone, NameTaken, UsageError
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.session import Session
 from tests.contract.conftest import Launch, out
 from tests.contract.test_exec import assert_soon
 
 _CHILD = """
 import sys
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import current
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import current
 name, backend, ending = sys.argv[1:]
 held = current().launch(name, LaunchOptions(backend=backend))
 held.exec(["sh", "-c", "sleep 300"])
@@ -40,7 +40,7 @@ def other_process(name: str, backend: str, ending: str = "") -> subprocess.Popen
     return process
 
 
-def test_a_bottle_is_listed_while_it_lives(bottle: HeldBottle, session: Session) -> None:
+def test_a_bottle_is_listed_while_it_lives(bottle: BottleHandle, session: Session) -> None:
     (agent,) = [agent for agent in session.active() if agent.name == bottle.name]
     assert (agent.slug, agent.backend, agent.state) == (bottle.plan.slug, bottle.plan.spec.backend, "running")
     assert agent.owner.pid == os.getpid()
@@ -48,7 +48,7 @@ def test_a_bottle_is_listed_while_it_lives(bottle: HeldBottle, session: Session)
     assert bottle.name not in [agent.name for agent in session.active()]
 
 
-def test_stop_may_be_said_twice(bottle: HeldBottle, session: Session) -> None:
+def test_stop_may_be_said_twice(bottle: BottleHandle, session: Session) -> None:
     bottle.stop()
     with pytest.raises(UsageError):
         session.stop(bottle.name)
@@ -68,7 +68,7 @@ def test_prepare_has_no_side_effects(session: Session, backend: str, bottle_name
     assert not list((home / "state").glob("[a-z0-9]*"))
 
 
-def test_a_name_of_this_process_is_taken(bottle: HeldBottle, launch: Launch) -> None:
+def test_a_name_of_this_process_is_taken(bottle: BottleHandle, launch: Launch) -> None:
     with pytest.raises(NameTaken, match=str(os.getpid())):
         launch()
 
@@ -113,7 +113,7 @@ def test_the_name_of_a_killed_process_is_free_again(launch: Launch, backend: str
     assert out(launch(), "echo new") == "new\n"
 
 
-def test_a_rebooted_machine_leaves_orphans_only(session: Session, bottle: HeldBottle) -> None:
+def test_a_rebooted_machine_leaves_orphans_only(session: Session, bottle: BottleHandle) -> None:
     file = state.state_dir() / bottle.plan.slug / "bottle.json"
     old = json.loads(file.read_text())
     old["slug"], old["name"] = "rebooted-00000000", "rebooted"
@@ -125,7 +125,7 @@ def test_a_rebooted_machine_leaves_orphans_only(session: Session, bottle: HeldBo
     assert out(bottle, "echo x") == "x\n"
 
 
-def test_another_hosts_bottle_is_not_touched(session: Session, bottle: HeldBottle) -> None:
+def test_another_hosts_bottle_is_not_touched(session: Session, bottle: BottleHandle) -> None:
     file = state.state_dir() / bottle.plan.slug / "bottle.json"
     foreign = json.loads(file.read_text())
     foreign["slug"], foreign["name"] = "foreign-00000000", "foreign"
@@ -164,19 +164,19 @@ def _interrupt(_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_bottle_stopped_elsewhere_is_gone(session: Session, bottle: HeldBottle) -> None:
+def test_a_bottle_stopped_elsewhere_is_gone(session: Session, bottle: BottleHandle) -> None:
     registry.get(bottle.plan.spec.backend).stop(bottle.plan.slug)
     assert_soon(lambda: not bottle.bottle.alive)
     with pytest.raises(BottleGone):
         session.get(bottle.name)
-    assert bottle.name not in [held.name for held in session.held()]
+    assert bottle.name not in [handle.name for handle in session.handles()]
 
 
 def test_many_bottles_stop_together(session: Session, launch: Launch, bottle_name: str) -> None:
     for number in range(8):
         launch(f"{bottle_name}-{number}")
     assert len(session.stop_all()) == 8
-    assert not session.held()
+    assert not session.handles()
     assert not state.records()
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.manifest import Limits
 from tests.contract.conftest import Launch, out, sh
 
 _MIB = 1 << 20
 
 
-def enforced(bottle: HeldBottle, name: str) -> bool:
+def enforced(bottle: BottleHandle, name: str) -> bool:
     return any(limit.name == name and limit.means for limit in bottle.plan.limits)
 
 
@@ -62,6 +62,6 @@ def test_the_limit_of_the_bottle_ends_a_command_that_has_none_of_its_own(launch:
     assert not sh(bottle, "sleep 1", timeout=50).timed_out
 
 
-def test_no_core_is_dumped_on_the_host(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_no_core_is_dumped_on_the_host(bottle: BottleHandle, tmp_path: Path) -> None:
     sh(bottle, "kill -SEGV $$")
     assert not list(Path().glob("core*"))

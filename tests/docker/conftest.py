@@ -16,8 +16,8 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.owner import Owner
 from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.process.identity import ProcessIdentity
 from tests.leftovers import Engine
 
 Plan = Callable[..., DockerBottlePlan]
@@ -63,18 +63,18 @@ def launch(backend: DockerBackend, prepare: Plan, nothing_left: None) -> Iterato
         yield start
 
 
-def claim(plan: DockerBottlePlan, owner: Owner | None = None) -> state.BottleRecord:
+def claim(plan: DockerBottlePlan, owner: ProcessIdentity | None = None) -> state.BottleRecord:
     """Write the record of a bottle."""
     record = state.BottleRecord(
-        plan.slug, plan.spec.name, "docker", owner or Owner.current(), created=1.0, keep=plan.spec.keep
+        plan.slug, plan.spec.name, "docker", owner or ProcessIdentity.current(), created=1.0, keep=plan.spec.keep
     )
     state.claim(record)
     return record
 
 
-def dead_owner() -> Owner:
+def dead_owner() -> ProcessIdentity:
     """Return a process that certainly does not live."""
-    return Owner.from_dict({**Owner.current().to_dict(), "pid": os.getpid(), "start_time": 1})
+    return ProcessIdentity.from_dict({**ProcessIdentity.current().to_dict(), "pid": os.getpid(), "start_time": 1})
 
 
 def out(bottle: Bottle, script: str, **options: Any) -> str:

@@ -13,10 +13,10 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.docker import labels
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleGone, NameTaken
-from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import Session
 from tests.docker.conftest import Plan, claim, dead_owner, out, until
 
 
@@ -49,11 +49,11 @@ def test_it_is_no_orphan(kept: DockerBottlePlan, backend: DockerBackend) -> None
 
 
 def test_who_attached_is_its_owner(kept: DockerBottlePlan, backend: DockerBackend) -> None:
-    from bb_jupyter.backend.owner import Owner
+    from bb_jupyter.process.identity import ProcessIdentity
 
     (record,) = state.records()
-    state.take_over(record, Owner.current())
-    assert [agent.owner for agent in backend.enumerate_active()] == [Owner.current()]
+    state.take_over(record, ProcessIdentity.current())
+    assert [agent.owner for agent in backend.enumerate_active()] == [ProcessIdentity.current()]
 
 
 def test_one_that_its_engine_stopped_is_listed_and_starts_again_where_somebody_attaches(
@@ -64,11 +64,11 @@ def test_one_that_its_engine_stopped_is_listed_and_starts_again_where_somebody_a
     session = Session()
     with pytest.raises(NameTaken, match=f"%bottle attach {kept.spec.name}"):
         session.launch(kept.spec.name, LaunchOptions(backend="docker"))
-    held = session.attach(kept.spec.name)
-    assert out(held.bottle, "cat ~/answer; pwd; echo $WORD") == "42\n/tmp\nkept\n"
+    handle = session.attach(kept.spec.name)
+    assert out(handle.bottle, "cat ~/answer; pwd; echo $WORD") == "42\n/tmp\nkept\n"
     assert [agent.state for agent in backend.enumerate_active()] == ["running"]
     api.kill(kept.container)
-    until(lambda: not held.bottle.alive)
+    until(lambda: not handle.bottle.alive)
     assert not backend.prepare_cleanup(), "its owner lives"
     with pytest.raises(BottleGone, match=f"%bottle attach {kept.spec.name}"):
         session.get(kept.spec.name)
@@ -121,7 +121,7 @@ def test_what_a_dead_process_left_is_found_and_removed(
     with contextlib.ExitStack() as stack:
         with monkeypatch.context() as patch:
             dead = dead_owner()
-            patch.setattr(labels.Owner, "current", lambda: dead)
+            patch.setattr(labels.ProcessIdentity, "current", lambda: dead)
             stack.enter_context(backend.launch(plan))
         orphans = backend.prepare_cleanup()
         assert [(orphan.slug, orphan.kind) for orphan in orphans.orphans] == [

@@ -10,23 +10,23 @@ import pytest
 from docker.errors import APIError
 
 from bb_jupyter.backend import registry
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from tests.contract.conftest import out
 from tests.leftovers import SLUG_LABEL, Engine
 
 pytestmark = pytest.mark.docker
 
 
-def images(engine: Engine, *held: HeldBottle) -> list[str]:
+def images(engine: Engine, *handle: BottleHandle) -> list[str]:
     """Return the images that hold the files of these bottles."""
     with engine.client() as client:
-        found = [client.api.images(filters={"label": f"{SLUG_LABEL}={each.plan.slug}"}) for each in held]
+        found = [client.api.images(filters={"label": f"{SLUG_LABEL}={each.plan.slug}"}) for each in handle]
         return [image["Id"] for some in found for image in some]
 
 
 @pytest.fixture
-def bottle(engine: Engine, session: Session, bottle_name: str, monkeypatch: pytest.MonkeyPatch) -> HeldBottle:
+def bottle(engine: Engine, session: Session, bottle_name: str, monkeypatch: pytest.MonkeyPatch) -> BottleHandle:
     monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", engine.busybox_image)
     return session.launch(bottle_name, LaunchOptions(backend="docker"))
 
@@ -38,7 +38,7 @@ def session(nothing_left: None) -> Iterator[Session]:
     session.stop_all()
 
 
-def test_it_goes_with_the_last_branch(engine: Engine, bottle: HeldBottle) -> None:
+def test_it_goes_with_the_last_branch(engine: Engine, bottle: BottleHandle) -> None:
     one, two = bottle.branch(2)
     assert len(images(engine, bottle)) == 1
     bottle.stop()
@@ -49,7 +49,7 @@ def test_it_goes_with_the_last_branch(engine: Engine, bottle: HeldBottle) -> Non
     assert not images(engine, bottle)
 
 
-def test_branches_of_branches_leave_none(engine: Engine, bottle: HeldBottle) -> None:
+def test_branches_of_branches_leave_none(engine: Engine, bottle: BottleHandle) -> None:
     (child,) = bottle.branch()
     (grandchild,) = child.branch()
     child.stop()
@@ -60,7 +60,7 @@ def test_branches_of_branches_leave_none(engine: Engine, bottle: HeldBottle) -> 
 
 
 def test_a_command_waits_while_an_image_is_made(
-    engine: Engine, bottle: HeldBottle, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, bottle: BottleHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = docker.APIClient.exec_create
 
@@ -77,14 +77,14 @@ def test_a_command_waits_while_an_image_is_made(
     assert out(bottle, "echo lives") == "lives\n"
 
 
-def test_a_branch_that_does_not_start_leaves_none(engine: Engine, bottle: HeldBottle) -> None:
+def test_a_branch_that_does_not_start_leaves_none(engine: Engine, bottle: BottleHandle) -> None:
     with pytest.raises(KeyboardInterrupt), bottle.bottle.snapshot():
         raise KeyboardInterrupt
     assert not images(engine, bottle)
 
 
 def test_cleanup_finds_it_when_its_kernel_died(
-    engine: Engine, session: Session, bottle: HeldBottle, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, session: Session, bottle: BottleHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bb_jupyter.backend.docker import branch
 
@@ -94,7 +94,7 @@ def test_cleanup_finds_it_when_its_kernel_died(
         session.stop_all()
     assert len(images(engine, bottle)) == 1
     assert not registry.get("docker").prepare_cleanup()  # its owner lives
-    monkeypatch.setattr("bb_jupyter.backend.owner.Owner.alive", property(lambda owner: False))
+    monkeypatch.setattr("bb_jupyter.process.identity.ProcessIdentity.alive", property(lambda owner: False))
     plan = registry.get("docker").prepare_cleanup()
     assert [orphan.kind for orphan in plan.orphans if orphan.slug == bottle.plan.slug] == ["image"]
     registry.get("docker").cleanup(plan)

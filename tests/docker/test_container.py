@@ -10,9 +10,9 @@ import docker
 import pytest
 
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.backend.owner import Owner
 from bb_jupyter.errors import BottleGone, UsageError
 from bb_jupyter.manifest import Limits
+from bb_jupyter.process.identity import ProcessIdentity
 from tests.docker.conftest import Launch, Plan, out
 from tests.leftovers import Engine
 
@@ -55,7 +55,7 @@ def test_its_labels_tell_whose_it_is(launch: Launch, api: docker.APIClient, bott
     assert labels["bb-jupyter.slug"] == bottle.slug
     assert labels["bb-jupyter.name"] == bottle_name
     assert labels["bb-jupyter.keep"] == "0"
-    assert Owner.from_dict(json.loads(labels["bb-jupyter.owner"])) == Owner.current()
+    assert ProcessIdentity.from_dict(json.loads(labels["bb-jupyter.owner"])) == ProcessIdentity.current()
 
 
 def test_another_home_does_not_see_it(

@@ -19,7 +19,7 @@ from bb_jupyter.backend.docker import endpoint
 from bb_jupyter.backend.docker import engine as connection
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.errors import BackendUnavailable
-from bb_jupyter.gateway.ca import LeafAuthority
+from bb_jupyter.gateway.proxy.ca import LeafAuthority
 from bb_jupyter.manifest import allowed_route
 from tests.docker.conftest import Launch, Plan, out
 from tests.leftovers import Engine

@@ -15,14 +15,14 @@ from typing import Any
 import docker
 import pytest
 
-from bb_jupyter.backend.docker import gateway as gateway_room
+from bb_jupyter.backend.docker import gateway as gateway_module
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.gateway import audit
-from bb_jupyter.gateway.plan import EgressPlan, RoutePlan
-from bb_jupyter.held_bottle import LaunchOptions
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session
+from bb_jupyter.gateway.audit import audit_log
+from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
 from bb_jupyter.manifest import allowed_route
-from bb_jupyter.session import Session
 from tests.docker.conftest import Launch, Plan, claim, dead_owner, out, until
 from tests.docker.test_engine import over_tcp  # noqa: F401 - the fixture
 from tests.docker.test_launch import Stop
@@ -32,8 +32,8 @@ ROUTES = (allowed_route("ok.test"),)
 _REFUSED = "curl -sS --max-time 20 -i http://other.test/"
 _CHILD = """
 import sys, time
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import current
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import current
 current().launch(sys.argv[1], LaunchOptions(backend="docker", allow=("ok.test",), keep=sys.argv[2:] == ["keep"]))
 print("up", flush=True)
 time.sleep(600)
@@ -44,7 +44,7 @@ def containers_of(api: docker.APIClient, slug: str) -> dict[str, dict[str, Any]]
     """Return what the engine knows of a bottle's containers, by role."""
     found = {}
     for entry in api.containers(all=True, filters={"label": f"{SLUG_LABEL}={slug}"}):
-        with contextlib.suppress(docker.errors.NotFound):  # a donor goes when it has done its work
+        with contextlib.suppress(docker.errors.NotFound):  # a handoff goes when it has done its work
             found[entry["Labels"]["bb-jupyter.role"]] = api.inspect_container(entry["Id"])
     return found
 
@@ -52,7 +52,7 @@ def containers_of(api: docker.APIClient, slug: str) -> dict[str, dict[str, Any]]
 def test_the_gateways_container_can_do_nothing_but_serve(launch: Launch, api: docker.APIClient) -> None:
     bottle = launch(routes=ROUTES)
     assert "no-route" in out(bottle, _REFUSED)
-    until(lambda: "donor" not in containers_of(api, bottle.slug))
+    until(lambda: "handoff" not in containers_of(api, bottle.slug))
     found = containers_of(api, bottle.slug)
     assert found["bottle"]["HostConfig"]["NetworkMode"] == "none"
     host, config = found["gateway"]["HostConfig"], found["gateway"]["Config"]
@@ -117,7 +117,7 @@ def test_an_exception_at_any_request_leaves_nothing(
         pytest.fail("it was launched")
 
 
-@pytest.mark.parametrize("step", ["_attached", "_create_donor", "_donate", "wait_served", "open"])
+@pytest.mark.parametrize("step", ["_attached", "_create_handoff", "_hand_off", "wait_served", "open"])
 def test_an_interrupt_leaves_nothing(
     nothing_left: None,
     backend: DockerBackend,
@@ -126,13 +126,13 @@ def test_an_interrupt_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     step: str,
 ) -> None:
-    real = getattr(gateway_room.Gateway, step)
+    real = getattr(gateway_module.Gateway, step)
 
     def interrupted(*args: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return real(*args)
 
-    monkeypatch.setattr(gateway_room.Gateway, step, interrupted)
+    monkeypatch.setattr(gateway_module.Gateway, step, interrupted)
     with pytest.raises(KeyboardInterrupt), backend.launch(prepare(routes=ROUTES)):
         time.sleep(20)  # it comes while the launch goes on, or at the latest now
 
@@ -143,13 +143,13 @@ def test_provisioning_that_fails_leaves_nothing(
     def fail(*_: object) -> None:
         raise Stop
 
-    monkeypatch.setattr("bb_jupyter.agent.steps.provision_ca", fail)
+    monkeypatch.setattr("bb_jupyter.agent.provisioning.provision_ca", fail)
     with pytest.raises(Stop), backend.launch(prepare(routes=ROUTES, keep=True)):
         pytest.fail("it was launched")
 
 
 def test_a_provider_may_bring_the_certificate_in_its_own_way(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bb_jupyter.agent.steps.provision_ca", lambda *_: None)
+    monkeypatch.setattr("bb_jupyter.agent.provisioning.provision_ca", lambda *_: None)
     bottle = launch(routes=ROUTES)
     assert out(bottle, "ls -A .bottle; ps -eo args | grep '[c]a.pem' || :") == ""
 
@@ -190,21 +190,21 @@ def kept(nothing_left: None, bottle_name: str, engine: Engine) -> Iterator[str]:
 
 
 def test_a_kept_bottles_gateway_is_taken_over(kept: str, backend: DockerBackend, api: docker.APIClient) -> None:
-    backend.cleanup(backend.prepare_cleanup())  # the donor, if it was not gone yet
+    backend.cleanup(backend.prepare_cleanup())  # the handoff, if it was not gone yet
     (active,) = [agent for agent in backend.enumerate_active() if agent.name == kept]
     unheard = ["sh", "-c", f"{_REFUSED.replace('other', 'unheard')} --proxy http://egress:3128"]
     api.exec_start(api.exec_create(f"bb-{active.slug}", unheard)["Id"])
     session = Session()
-    held = session.attach(kept)
-    network = held.bottle.network
+    handle = session.attach(kept)
+    network = handle.bottle.network
     assert (network.state, network.generation) == ("open", 1)
     assert network.routes is not None
     assert [route.host for route in network.routes.routes] == ["ok.test"]
-    assert held.plan.egress_plan == network.routes
-    assert "no-route" in out(held.bottle, _REFUSED)
-    assert held.allow("more.test") == 2
+    assert handle.plan.egress_plan == network.routes
+    assert "no-route" in out(handle.bottle, _REFUSED)
+    assert handle.allow("more.test") == 2
     network.sync()
-    events = audit.read(kept)
+    events = audit_log.read(kept)
     assert [event["host"] for event in events if event["event"] == "egress"] == ["unheard.test", "other.test"]
     session.close()
     again = Session().attach(kept).bottle.network
@@ -218,30 +218,30 @@ def test_a_kept_bottle_whose_gateway_died_meanwhile_gets_another(kept: str, api:
     (active,) = [agent for agent in Session().active() if agent.name == kept]
     api.kill(containers_of(api, active.slug)["gateway"]["Id"])
     until(lambda: [agent.state for agent in Session().active() if agent.name == kept] == ["no gateway"])
-    held = Session().attach(kept)
-    assert held.bottle.network.state == "lost"
-    held.allow("more.test")
-    assert held.bottle.network.state == "open"
-    assert {route.host for route in held.bottle.network.routes.routes} == {"ok.test", "more.test"}  # type: ignore[union-attr]
-    assert "no-route" in out(held.bottle, _REFUSED)
+    handle = Session().attach(kept)
+    assert handle.bottle.network.state == "lost"
+    handle.allow("more.test")
+    assert handle.bottle.network.state == "open"
+    assert {route.host for route in handle.bottle.network.routes.routes} == {"ok.test", "more.test"}  # type: ignore[union-attr]
+    assert "no-route" in out(handle.bottle, _REFUSED)
     assert [agent.state for agent in Session().active() if agent.name == kept] == ["running"]
 
 
 def test_a_kept_bottle_that_ended_with_its_engine_gets_another_gateway(kept: str, api: docker.APIClient) -> None:
     (active,) = [agent for agent in Session().active() if agent.name == kept]
     for container in containers_of(api, active.slug).values():
-        with contextlib.suppress(docker.errors.APIError):  # the donor ends by itself
+        with contextlib.suppress(docker.errors.APIError):  # the handoff ends by itself
             api.kill(container["Id"])
     until(lambda: [agent.state for agent in Session().active() if agent.name == kept] == ["stopped"])
-    held = Session().attach(kept)
-    assert held.bottle.network.state == "lost"
-    assert "no-route" not in held.exec(["sh", "-c", f"{_REFUSED} 2>&1"]).wait().stdout.decode()
-    held.allow("more.test")
-    assert held.bottle.network.state == "open"
-    assert "no-route" in out(held.bottle, _REFUSED)
+    handle = Session().attach(kept)
+    assert handle.bottle.network.state == "lost"
+    assert "no-route" not in handle.exec(["sh", "-c", f"{_REFUSED} 2>&1"]).wait().stdout.decode()
+    handle.allow("more.test")
+    assert handle.bottle.network.state == "open"
+    assert "no-route" in out(handle.bottle, _REFUSED)
 
 
-def test_a_dead_owners_donor_is_an_orphan_and_a_kept_bottle_is_not(
+def test_a_dead_owners_handoff_is_an_orphan_and_a_kept_bottle_is_not(
     nothing_left: None, backend: DockerBackend, prepare: Plan, api: docker.APIClient, engine: Engine
 ) -> None:
     from bb_jupyter.backend.docker import labels
@@ -251,7 +251,7 @@ def test_a_dead_owners_donor_is_an_orphan_and_a_kept_bottle_is_not(
     try:
         with backend.launch(plan):
             pass
-        _make_donor(api, plan, labels.of_plan(plan, labels.DONOR), engine)
+        _make_handoff(api, plan, labels.of_plan(plan, labels.HANDOFF), engine)
         orphans = backend.prepare_cleanup()
         assert [(orphan.slug, orphan.kind) for orphan in orphans.orphans] == [(plan.slug, "container")]
         backend.cleanup(orphans)
@@ -261,8 +261,8 @@ def test_a_dead_owners_donor_is_an_orphan_and_a_kept_bottle_is_not(
         record.remove()
 
 
-def _make_donor(api: docker.APIClient, plan: DockerBottlePlan, told: dict[str, str], engine: Engine) -> None:
-    until(lambda: "donor" not in containers_of(api, plan.slug))
+def _make_handoff(api: docker.APIClient, plan: DockerBottlePlan, told: dict[str, str], engine: Engine) -> None:
+    until(lambda: "handoff" not in containers_of(api, plan.slug))
     api.create_container(
         engine.base_image, ["true"], labels=told | {"bb-jupyter.owner": json.dumps(dead_owner().to_dict())}
     )
@@ -287,7 +287,7 @@ def test_a_session_hears_of_a_gateways_death(
     nothing_left: None, engine: Engine, bottle_name: str, api: docker.APIClient
 ) -> None:
     session = Session()
-    with session.launch(bottle_name, LaunchOptions(backend="docker", allow=("ok.test",))) as held:
-        api.remove_container(containers_of(api, held.plan.slug)["gateway"]["Id"], force=True)
-        until(lambda: held.bottle.network.state == "lost")
+    with session.launch(bottle_name, LaunchOptions(backend="docker", allow=("ok.test",))) as handle:
+        api.remove_container(containers_of(api, handle.plan.slug)["gateway"]["Id"], force=True)
+        until(lambda: handle.bottle.network.state == "lost")
         until(lambda: [bottle.state for bottle in session.active() if bottle.name == bottle_name] == ["no gateway"])

@@ -12,6 +12,9 @@ from tests.leftovers import Engine
 
 _FILES = "find . -name '*.py' | sort; cat bb_jupyter/__init__.py; id -u; ls -ld /run/gateway"
 
+#: What is copied whole.
+_PACKAGES = ("./bb_jupyter/gateway/", "./bb_jupyter/policy/")
+
 
 def _obtain(api: docker.APIClient) -> tuple[str, list[Progress]]:
     shown: list[Progress] = []
@@ -22,16 +25,16 @@ def test_it_holds_the_gateway_and_nothing_else_of_ours(api: docker.APIClient, en
     image, _ = _obtain(api)
     with engine.client() as client:
         said = client.containers.run(image, ["sh", "-c", _FILES], remove=True).decode().splitlines()
-        imports = "import sys, bb_jupyter.gateway.process as p; print('pydantic' in sys.modules, p.__file__)"
+        imports = "import sys, bb_jupyter.gateway.gateway_process as p; print('pydantic' in sys.modules, p.__file__)"
         loaded = client.containers.run(image, [gateway_image.PYTHON, "-E", "-c", imports], remove=True).decode()
     files = [line for line in said if line.endswith(".py")]
     ours = {"./bb_jupyter/__init__.py", "./bb_jupyter/errors.py", "./bb_jupyter/home.py"}
-    assert {file for file in files if not file.startswith("./bb_jupyter/gateway/")} == ours
-    assert {"./bb_jupyter/gateway/process.py", "./bb_jupyter/gateway/relay.py"} <= {*files}
-    assert not [file for file in files if "desk" in file or "supervise" in file or "/git/" in file]
+    assert {file for file in files if not file.startswith(_PACKAGES)} == ours
+    assert {"./bb_jupyter/gateway/gateway_process.py", "./bb_jupyter/gateway/handoff/mux.py"} <= {*files}
+    assert not [file for file in files if "broker" in file or "supervise" in file or "/git/" in file]
     assert said[len(files)] == "65532"
     assert said[-1].startswith("drwx------")
-    assert loaded.split() == ["False", "/opt/gateway/app/bb_jupyter/gateway/process.py"]
+    assert loaded.split() == ["False", "/opt/gateway/app/bb_jupyter/gateway/gateway_process.py"]
 
 
 def test_it_is_made_once(api: docker.APIClient, monkeypatch: pytest.MonkeyPatch) -> None:

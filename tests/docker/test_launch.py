@@ -14,7 +14,7 @@ import docker
 import pytest
 
 from bb_jupyter.backend.docker import guest_image
-from bb_jupyter.backend.docker import launch as launch_room
+from bb_jupyter.backend.docker import launch as launch_module
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, UsageError
@@ -67,7 +67,7 @@ def test_a_provider_that_fails_leaves_nothing(
 def test_an_interrupt_in_the_middle_of_a_request_leaves_nothing(
     nothing_left: None, backend: DockerBackend, prepare: Plan, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    real: Callable[..., Any] = getattr(launch_room, step)
+    real: Callable[..., Any] = getattr(launch_module, step)
     answered = threading.Event()
 
     def slow(*args: Any) -> Any:
@@ -77,7 +77,7 @@ def test_an_interrupt_in_the_middle_of_a_request_leaves_nothing(
         finally:
             answered.set()
 
-    monkeypatch.setattr(launch_room, step, slow)
+    monkeypatch.setattr(launch_module, step, slow)
     with pytest.raises(KeyboardInterrupt), backend.launch(prepare()):
         pytest.fail("it was launched")
     assert answered.wait(60)

@@ -1,4 +1,4 @@
-"""The relay of a desk: a container that can do nothing else, and a desk that outlives the kernel of a kept bottle."""
+"""The relay of a broker: a container that can do nothing else; a broker that outlives the kernel of a kept bottle."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ import pytest
 
 from bb_jupyter import manifest
 from bb_jupyter.backend import state
-from bb_jupyter.backend.desk import BottleDesk
-from bb_jupyter.backend.docker import relay as relay_room
+from bb_jupyter.backend.docker import relay as relay_module
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.backend.owner import process_start_time
+from bb_jupyter.backend.shared.bottle_broker import BottleBroker
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import UsageError
-from bb_jupyter.gateway import audit
-from bb_jupyter.gateway.client import Event
+from bb_jupyter.gateway.audit import audit_log
+from bb_jupyter.gateway.control.gateway_client import Event
 from bb_jupyter.manifest import BottleManifest, allowed_route
-from bb_jupyter.session import Session
+from bb_jupyter.process.identity import process_start_time
 from tests.docker.conftest import Launch, Plan, out, until
 from tests.docker.test_engine import over_tcp, over_tls  # noqa: F401 - the fixtures
 from tests.docker.test_gateway import containers_of
 from tests.leftovers import Engine
-from tests.tools.desk import CURL, GIT, SUPERVISE, stand_in
+from tests.tools.broker import CURL, GIT, SUPERVISE, stand_in
 
 _PLAIN, _GATE = f"{CURL} {SUPERVISE}/a", f"{CURL} {GIT}/a"
 _MEMORY = "import re, pathlib; print(re.search(r'VmHWM:\\s*(\\d+)', pathlib.Path('/proc/1/status').read_text())[1])"
 _CHILD = """
 import os, sys, time
 from bb_jupyter import manifest
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import current
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import current
 os.system("git init -q --bare $BOT_BOTTLE_HOME/up.git")
 manifest.define_bottle("d", f"git-gate: {{repos: {{widgets: {{url: {os.environ['BOT_BOTTLE_HOME']}/up.git}}}}}}")
 current().launch(sys.argv[1], LaunchOptions(backend="docker", bottle="d", keep=sys.argv[2:] == ["keep"]))
@@ -59,7 +59,7 @@ def supervised() -> BottleManifest:
 
 @pytest.fixture
 def gated(tmp_path: Path) -> BottleManifest:
-    """A bottle with a desk and without a gateway."""
+    """A bottle with a broker and without a gateway."""
     subprocess.run(["git", "init", "-q", "--bare", tmp_path / "up.git"], check=True)
     return manifest.define_bottle("relayed-gate", f"git-gate: {{repos: {{widgets: {{url: {tmp_path / 'up.git'}}}}}}}")
 
@@ -82,7 +82,7 @@ def test_the_relays_container_can_do_nothing_but_relay(
     assert host["Memory"] > 0
     assert host["PidsLimit"] > 0
     assert config["User"] == "65532:65532"
-    assert config["Cmd"][1:] == ["-E", "-S", "-m", "bb_jupyter.gateway.relay", "git-gate"]
+    assert config["Cmd"][1:] == ["-E", "-S", "-m", "bb_jupyter.gateway.handoff.mux", "git-gate"]
     assert [each.split()[0] for each in engine.objects(bottle.name)] == ["container", "container"]
 
 
@@ -112,7 +112,7 @@ def test_an_engine_elsewhere_behind_tls_will_do(
     assert out(bottle, f"{CURL} '{SUPERVISE}/big?5' | wc -c").strip() == str(5 << 20)
 
 
-def test_the_desk_does_not_care_about_the_gateway(
+def test_the_broker_does_not_care_about_the_gateway(
     launch: Launch, supervised: BottleManifest, api: docker.APIClient
 ) -> None:
     bottle = launch(manifest=supervised, routes=(allowed_route("ok.test"),))
@@ -125,14 +125,14 @@ def test_the_desk_does_not_care_about_the_gateway(
     assert out(bottle, _PLAIN)
 
 
-def test_a_relay_that_is_killed_gets_a_new_one_with_a_new_desk(
+def test_a_relay_that_is_killed_gets_a_new_one_with_a_new_broker(
     launch: Launch, supervised: BottleManifest, api: docker.APIClient, backend: DockerBackend
 ) -> None:
     bottle = launch(manifest=supervised)
     heard: list[Event] = []
-    bottle.desk.events.append(heard.append)
+    bottle.broker.events.append(heard.append)
     api.kill(containers_of(api, bottle.slug)["relay"]["Id"])
-    until(lambda: "desk-restarted" in [event["event"] for event in heard])
+    until(lambda: "broker-restarted" in [event["event"] for event in heard])
     assert out(bottle, _PLAIN) == f"supervise {bottle.name} GET /a 0\n"
     assert [agent.state for agent in backend.enumerate_active()] == ["running"]
 
@@ -168,7 +168,7 @@ def test_an_exception_at_any_request_leaves_nothing(
         pytest.fail("it was launched")
 
 
-@pytest.mark.parametrize("where", ["start_desk", "_create", "serve"])
+@pytest.mark.parametrize("where", ["start_broker", "_create", "serve"])
 def test_an_interrupt_leaves_nothing(
     nothing_left: None,
     backend: DockerBackend,
@@ -178,13 +178,13 @@ def test_an_interrupt_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    real = getattr(relay_room.Relay, where)
+    real = getattr(relay_module.Relay, where)
 
     def interrupted(*args: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return real(*args)
 
-    monkeypatch.setattr(relay_room.Relay, where, interrupted)
+    monkeypatch.setattr(relay_module.Relay, where, interrupted)
     with pytest.raises(KeyboardInterrupt), backend.launch(prepare(manifest=gated, keep=True)):
         time.sleep(20)  # it comes while the launch goes on, or at the latest now
 
@@ -197,8 +197,8 @@ def test_a_relay_that_does_not_start_says_why(
     gated: BottleManifest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay_room, "rooms", lambda plan: ("no-room",))
-    with pytest.raises(Exception, match="desk"), backend.launch(prepare(manifest=gated)):
+    monkeypatch.setattr(relay_module, "services", lambda plan: ("no-room",))
+    with pytest.raises(Exception, match="broker"), backend.launch(prepare(manifest=gated)):
         pytest.fail("it was launched")
 
 
@@ -232,51 +232,51 @@ def _exec(api: docker.APIClient, slug: str, script: str) -> str:
     return answer.decode()
 
 
-def test_a_kept_bottles_desk_outlives_its_kernel_and_tells_who_attaches(
+def test_a_kept_bottles_broker_outlives_its_kernel_and_tells_who_attaches(
     kept: state.BottleRecord, backend: DockerBackend, api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not backend.prepare_cleanup()
     assert _exec(api, kept.slug, f"{CURL} {GIT}/emit") == f"git-gate {kept.name} GET /emit 0\n"
     heard: list[Event] = []
-    real = BottleDesk._on_event
-    monkeypatch.setattr(BottleDesk, "_on_event", lambda *told: (heard.append(told[-1]), real(*told)))
+    real = BottleBroker._on_event
+    monkeypatch.setattr(BottleBroker, "_on_event", lambda *told: (heard.append(told[-1]), real(*told)))
     session = Session()
-    held = session.attach(kept.name)
-    assert held.bottle.desk.state == "open"
+    handle = session.attach(kept.name)
+    assert handle.bottle.broker.state == "open"
     until(lambda: [event["event"] for event in heard if event["event"] == "told"] == ["told"])
-    assert out(held.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
+    assert out(handle.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
     session.close()
     assert _exec(api, kept.slug, _GATE) == f"git-gate {kept.name} GET /a 0\n"
     assert [agent.state for agent in backend.enumerate_active()] == ["running"]
 
 
-def test_a_kept_bottle_whose_desk_died_meanwhile_gets_another(
+def test_a_kept_bottle_whose_broker_died_meanwhile_gets_another(
     kept: state.BottleRecord, backend: DockerBackend, api: docker.APIClient
 ) -> None:
-    os.kill(kept.details["desk"]["pid"], signal.SIGKILL)
-    until(lambda: [agent.state for agent in backend.enumerate_active()] == ["no desk"])
-    held = Session().attach(kept.name)
-    assert held.bottle.desk.state == "open"
-    assert out(held.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
+    os.kill(kept.details["broker"]["pid"], signal.SIGKILL)
+    until(lambda: [agent.state for agent in backend.enumerate_active()] == ["no broker"])
+    handle = Session().attach(kept.name)
+    assert handle.bottle.broker.state == "open"
+    assert out(handle.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
     assert [agent.state for agent in backend.enumerate_active()] == ["running"]
 
 
-def test_a_kept_bottle_that_its_engine_stopped_gets_another_desk(
+def test_a_kept_bottle_that_its_engine_stopped_gets_another_broker(
     kept: state.BottleRecord, backend: DockerBackend, api: docker.APIClient
 ) -> None:
     for container in containers_of(api, kept.slug).values():
         api.kill(container["Id"])
-    held = Session().attach(kept.name)
-    assert out(held.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
+    handle = Session().attach(kept.name)
+    assert out(handle.bottle, _GATE) == f"git-gate {kept.name} GET /a 0\n"
 
 
-def test_stop_ends_a_desk_that_nobody_holds(kept: state.BottleRecord) -> None:
+def test_stop_ends_a_broker_that_nobody_holds(kept: state.BottleRecord) -> None:
     Session().stop(kept.name)
-    assert process_start_time(kept.details["desk"]["pid"]) is None
-    assert "desk-stopped" in [event["event"] for event in audit.read(kept.name)]
+    assert process_start_time(kept.details["broker"]["pid"]) is None
+    assert "broker-stopped" in [event["event"] for event in audit_log.read(kept.name)]
 
 
-def test_cleanup_ends_the_desk_of_a_kept_bottle_that_somebody_removed(
+def test_cleanup_ends_the_broker_of_a_kept_bottle_that_somebody_removed(
     nothing_left: None, bottle_name: str, backend: DockerBackend, api: docker.APIClient, engine: Engine
 ) -> None:
     with killed_process(bottle_name, "keep") as record:

@@ -16,16 +16,16 @@ import pytest
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.docker.backend import DockerBackend
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleGone, NameTaken
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import Session
 from tests.docker.conftest import out, until
 from tests.leftovers import Engine
 
 _CHILD = """
 import sys, time
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import current
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import current
 for name in sys.argv[1:]:
     held = current().launch(name, LaunchOptions(backend="docker", keep=name.endswith("-kept")))
     held.exec(["sh", "-c", "echo 42 > answer"]).wait()
@@ -108,6 +108,6 @@ def test_bottles_of_dead_kernels_and_of_this_one_after_the_engine_was_restarted(
     assert session.cleanup(dry_run=True) == []
     assert out(session.get(bottle_name).bottle, "echo alive") == "alive\n"
     assert out(session.get(f"{bottle_name}-kept").bottle, "cat answer") == "42\n"
-    for held in session.held():
-        held.stop()
+    for handle in session.handles():
+        handle.stop()
     assert not state.records() and not backend.enumerate_active()

@@ -120,13 +120,13 @@ def _build_on_pulled(client: docker.DockerClient, name: str) -> None:
 def _make_busybox(client: docker.DockerClient, base: str) -> None:
     """Make an image of nothing but busybox: no users, no bash, no Python."""
     applets = client.containers.run(base, ["busybox", "--list"], remove=True).decode().split()
-    donor = client.containers.create(base, ["true"])
+    handoff = client.containers.create(base, ["true"])
     try:
-        stream, _ = donor.get_archive("/bin/busybox")
+        stream, _ = handoff.get_archive("/bin/busybox")
         with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
             binary = archive.extractfile("busybox").read()  # type: ignore[union-attr]
     finally:
-        donor.remove()
+        handoff.remove()
     rootfs = io.BytesIO()
     with tarfile.open(fileobj=rootfs, mode="w") as tar:
         entry = tarfile.TarInfo("bin/busybox")

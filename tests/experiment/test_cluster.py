@@ -13,7 +13,7 @@ import pytest
 
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment import Finished
-from bb_jupyter.experiment.drive import Progress
+from bb_jupyter.experiment.schedule import Progress
 from bb_jupyter.manifest import define_bottle
 from tests.experiment.conftest import New
 from tests.leftovers import leftovers

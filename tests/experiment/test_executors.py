@@ -15,7 +15,7 @@ import pytest
 
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.experiment import load
-from bb_jupyter.experiment.drive import Progress
+from bb_jupyter.experiment.schedule import Progress
 from bb_jupyter.manifest import define_bottle
 from tests.experiment.conftest import New, bottles_left
 

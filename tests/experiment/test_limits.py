@@ -128,7 +128,7 @@ def provider(home: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "agent_provider.py").write_text(
         """
-from bb_jupyter.agent_provider import AgentCommand, AgentProvider, AgentProvisionPlan
+from bb_jupyter.agent import AgentCommand, AgentProvider, AgentProvisionPlan
 
 class Spender(AgentProvider):
     title = "spender"

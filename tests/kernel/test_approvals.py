@@ -120,12 +120,12 @@ def test_a_restart_of_the_kernel_that_waits_leaves_nothing_to_approve(
     first, second = pair
     running = first.start(ask(bottle_name, "ask", question="Still there?"))
     first.until(running, told)
-    held = approvals.Queue("gone-0123abcd", "gone").propose("push", {"alias": "w", "refs": [], "url": "u"})
+    handle = approvals.Queue("gone-0123abcd", "gone").propose("push", {"alias": "w", "refs": [], "url": "u"})
     first.restart()
     shown = second.run("import bb_jupyter, time\nwhile len(bb_jupyter.approvals()) > 1: time.sleep(0.05)")
-    assert shown.ok and f"{held.id}. gone wants to push to w" in second.run("%bottle approvals").stdout
+    assert shown.ok and f"{handle.id}. gone wants to push to w" in second.run("%bottle approvals").stdout
     assert not second.run("%bottle approve 1 --answer yes").ok
-    assert "denied (no)" in second.run(f"%bottle deny {held.id} --why no").stdout
+    assert "denied (no)" in second.run(f"%bottle deny {handle.id} --why no").stdout
 
 
 def test_equal_requests_are_told_once_and_a_flood_stays_readable(

@@ -123,7 +123,7 @@ def test_cap_shows_head_and_tail_and_names_the_log(notebook: Notebook, bottle: s
 
 
 def test_a_log_that_could_not_be_written_is_told(notebook: Notebook, bottle: str) -> None:
-    notebook.run("import bb_jupyter.logs, pathlib; real = pathlib.Path.open")
+    notebook.run("import bb_jupyter.core.logs, pathlib; real = pathlib.Path.open")
     notebook.run("def full(*args, **options): raise OSError(28, 'No space left on device')")
     notebook.run("pathlib.Path.open = full")
     try:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bb_jupyter.approvals import Presence, Queue, status
-from bb_jupyter.console.routes import ROUTES
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.approvals import LivenessLock, Queue, status
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session
+from bb_jupyter.webapi.routes import ROUTES
 from tests.leftovers import Engine
 from tests.server.conftest import Call
 
@@ -88,7 +88,7 @@ def test_an_unknown_bottle_is_said_to_be_unknown(call: Call) -> None:
 
 def test_a_proposal_is_told_exactly_and_decided_once(call: Call) -> None:
     slug = f"demo-{secrets.token_hex(4)}"
-    presence, queue = Presence(slug), Queue(slug, "demo")
+    presence, queue = LivenessLock(slug), Queue(slug, "demo")
     proposal = queue.propose("question", {"question": "<b>May I?</b>", "choices": []})
     path = f"approvals/{proposal.id}"
     [told] = call("approvals").json["approvals"]
@@ -107,13 +107,13 @@ def test_a_proposal_is_told_exactly_and_decided_once(call: Call) -> None:
 def test_a_bottle_is_told_read_allowed_and_stopped(call: Call, bottle_name: str) -> None:
     session = Session()
     try:
-        held = session.launch(bottle_name, LaunchOptions(backend="bubblewrap", allow=("docs.example.org",)))
-        execution, log = held.run("printf 'first\\nzweite Zeile ✓\\n'")
+        handle = session.launch(bottle_name, LaunchOptions(backend="bubblewrap", allow=("docs.example.org",)))
+        execution, log = handle.run("printf 'first\\nzweite Zeile ✓\\n'")
         execution.wait()
         log.close()
-        path = f"bottles/{held.slug}"
+        path = f"bottles/{handle.slug}"
         [bottle] = call("bottles").json["bottles"]
-        assert (bottle["slug"], bottle["last"], bottle["kernel"]) == (held.slug, "zweite Zeile ✓", "")
+        assert (bottle["slug"], bottle["last"], bottle["kernel"]) == (handle.slug, "zweite Zeile ✓", "")
         read = call(f"{path}/log?offset=6").json
         assert (read["text"], read["run"], read["next"]) == ("zweite Zeile ✓\n", 1, read["size"])
         assert call(f"{path}/allow", "POST", {"host": "more.example.org"}).status == 200
@@ -121,7 +121,7 @@ def test_a_bottle_is_told_read_allowed_and_stopped(call: Call, bottle_name: str)
         refused = call(f"{path}/allow", "POST", {"host": "not a host"})
         assert refused.status == 400 and "not a host" in refused.json["message"]
         assert call(path, "DELETE").json == {"stopped": bottle_name}
-        assert not held.bottle.alive
+        assert not handle.bottle.alive
     finally:
         session.close()
 
@@ -131,8 +131,8 @@ def test_what_a_container_uses_is_told(call: Call, bottle_name: str, engine: Eng
     """Its processes are another user's, as a rule: what anybody may read of them is enough."""
     session = Session()
     try:
-        held = session.launch(bottle_name, LaunchOptions(backend="docker", image=engine.base_image))
-        execution, log = held.run("while :; do :; done")
+        handle = session.launch(bottle_name, LaunchOptions(backend="docker", image=engine.base_image))
+        execution, log = handle.run("while :; do :; done")
         deadline, bottle = time.monotonic() + 60, {"cpu": None}
         while not bottle["cpu"] and time.monotonic() < deadline:
             [bottle] = call("bottles").json["bottles"]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from tests.smolmachines.fixtures import cloud
 from tests.smolmachines.server import Cloud
 
 __all__ = ["cloud"]
 
-Launch = Callable[..., HeldBottle]
+Launch = Callable[..., BottleHandle]
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def session(cloud: Cloud, nothing_left: None) -> Iterator[Session]:
 
 @pytest.fixture
 def launch(session: Session, bottle_name: str) -> Launch:
-    def start(name: str = bottle_name, **options: object) -> HeldBottle:
+    def start(name: str = bottle_name, **options: object) -> BottleHandle:
         return session.launch(name, LaunchOptions(**{"backend": "smolmachines", **options}))  # type: ignore[arg-type]
 
     return start
 
 
 @pytest.fixture
-def bottle(launch: Launch) -> HeldBottle:
+def bottle(launch: Launch) -> BottleHandle:
     return launch()

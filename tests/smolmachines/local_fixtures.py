@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
-from bb_jupyter.session import Session
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from tests.smolmachines import native
 from tests.smolmachines.native import Machine
 
@@ -36,5 +36,5 @@ def options(root: Path) -> dict[str, object]:
 
 
 @pytest.fixture
-def bottle(session: Session, bottle_name: str, options: dict[str, object]) -> HeldBottle:
+def bottle(session: Session, bottle_name: str, options: dict[str, object]) -> BottleHandle:
     return session.launch(bottle_name, LaunchOptions(**options))  # type: ignore[arg-type]

@@ -192,5 +192,5 @@ def verdict(port: int, address: str = _GATE, **how: object) -> bytes:
 
 
 def answers(port: int) -> bool:
-    """Whether the only machine reaches a room at *port*."""
+    """Whether the only machine reaches a service at *port*."""
     return verdict(port) == b"\0"

@@ -8,7 +8,7 @@ _ITS_OWN = "the cloud's machine is the cloud's to name and to wire"
 _MEMORY = "a branch is a clone of the running machine, programs included"
 
 NOT_PROMISED = {
-    "test_desk.py": _HOST,
+    "test_broker.py": _HOST,
     "test_git_gate.py": _HOST,
     "test_a_listed_host_is_reached_and_its_certificate_trusted": _GATEWAY,
     "test_what_is_not_listed_is_refused_with_the_rule_and_the_way_out": _GATEWAY,
@@ -18,7 +18,7 @@ NOT_PROMISED = {
     "test_the_users_own_variable_wins": _GATEWAY,
     "test_gateway_names_are_the_bottles_own_loopback": _ITS_OWN,
     "test_the_host_name_is_the_bottles": _ITS_OWN,
-    "test_a_branch_has_a_gateway_and_a_desk_of_its_own": _GATEWAY,
+    "test_a_branch_has_a_gateway_and_a_broker_of_its_own": _GATEWAY,
     "test_programs_do_not_go_along": _MEMORY,
     "test_a_fork_bomb_stays_in_its_bottle": "root's sandbox that plays the machine exempts from RLIMIT_NPROC",
 }

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import KILLED, registry, state
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import Session
 from tests.contract.conftest import out, sh
 from tests.smolmachines.conftest import Launch
 from tests.smolmachines.server import Cloud, Fault, wait_until
@@ -69,19 +69,19 @@ def test_an_outage_is_said_and_nothing_is_made_twice(cloud: Cloud, session: Sess
     assert not state.records()
 
 
-def test_an_outage_of_what_may_be_asked_again_is_passed_over(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_an_outage_of_what_may_be_asked_again_is_passed_over(cloud: Cloud, bottle: BottleHandle) -> None:
     cloud.faults.append(Fault("GET", "", status=503, headers={"retry-after": "0"}, times=2))
     assert bottle.bottle.alive
 
 
-def test_a_bottle_that_cannot_be_asked_is_not_given_up(cloud: Cloud, session: Session, bottle: HeldBottle) -> None:
+def test_a_bottle_that_cannot_be_asked_is_not_given_up(cloud: Cloud, session: Session, bottle: BottleHandle) -> None:
     cloud.faults.append(Fault("GET", "", status=503, headers={"retry-after": "0"}, times=4))
     assert session.get(bottle.name) is bottle
     assert not cloud.faults
     assert out(bottle, "echo usable") == "usable\n"
 
 
-def test_an_exec_that_is_refused_is_not_sent_again(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_an_exec_that_is_refused_is_not_sent_again(cloud: Cloud, bottle: BottleHandle) -> None:
     out(bottle, "true")
     before = cloud.requests.count(f"POST /v1/machines/{next(iter(cloud.machines))}/exec/stream")
     cloud.faults.append(Fault("POST", "/exec/stream", status=503, body="node is down"))
@@ -92,7 +92,7 @@ def test_an_exec_that_is_refused_is_not_sent_again(cloud: Cloud, bottle: HeldBot
     assert out(bottle, "echo usable") == "usable\n"
 
 
-def test_a_connection_lost_before_the_answer_is_said(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_a_connection_lost_before_the_answer_is_said(cloud: Cloud, bottle: BottleHandle) -> None:
     out(bottle, "true")
     cloud.faults.append(Fault("POST", "/exec/stream", drop=True))
     with pytest.raises(BackendUnavailable):
@@ -100,7 +100,7 @@ def test_a_connection_lost_before_the_answer_is_said(cloud: Cloud, bottle: HeldB
     assert out(bottle, "echo usable") == "usable\n"
 
 
-def test_a_connection_lost_while_a_command_runs_is_said(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_a_connection_lost_while_a_command_runs_is_said(cloud: Cloud, bottle: BottleHandle) -> None:
     out(bottle, "true")
     cloud.faults.append(Fault("POST", "/exec/stream", drop=2))
     execution = bottle.exec(["sh", "-c", "echo one; sleep 0.2; echo two; sleep 100"])
@@ -109,7 +109,7 @@ def test_a_connection_lost_while_a_command_runs_is_said(cloud: Cloud, bottle: He
     assert out(bottle, "echo usable") == "usable\n"
 
 
-def test_a_stream_that_ends_without_an_end_is_a_lost_connection(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_a_stream_that_ends_without_an_end_is_a_lost_connection(cloud: Cloud, bottle: BottleHandle) -> None:
     out(bottle, "true")
     cloud.faults.append(Fault("POST", "/exec/stream", events=[("stdout", "#42.")]))
     with pytest.raises(BackendUnavailable, match="connection was lost"):
@@ -133,7 +133,7 @@ def test_without_a_key_nothing_is_asked(
 
 
 def test_exit_137_before_any_output_is_tried_once_more(
-    cloud: Cloud, bottle: HeldBottle, caplog: pytest.LogCaptureFixture
+    cloud: Cloud, bottle: BottleHandle, caplog: pytest.LogCaptureFixture
 ) -> None:
     out(bottle, "true")
     cloud.faults.append(Fault("POST", "/exec/stream", events=[("stdout", "#42."), ("exit", '{"exitCode": 137}')]))
@@ -142,28 +142,28 @@ def test_exit_137_before_any_output_is_tried_once_more(
     assert [record.name for record in caplog.records if "137" in record.message]
 
 
-def test_the_input_of_what_is_tried_once_more_is_whole(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_the_input_of_what_is_tried_once_more_is_whole(cloud: Cloud, bottle: BottleHandle) -> None:
     out(bottle, "true")
     cloud.faults.append(Fault("POST", "/exec/stream", events=[("exit", '{"exitCode": 137}')]))
     done = bottle.exec(["sha256sum"], stdin=io.BytesIO(b"x" * 3_000_000)).wait()
     assert done.stdout.startswith(b"e55b8bdf")
 
 
-def test_a_second_137_is_returned(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_a_second_137_is_returned(cloud: Cloud, bottle: BottleHandle) -> None:
     out(bottle, "true")
     cloud.faults.append(Fault("POST", "/exec/stream", events=[("exit", '{"exitCode": 137}')], times=2))
     assert sh(bottle, "true").returncode == KILLED
     assert not cloud.faults
 
 
-def test_137_after_output_is_returned(cloud: Cloud, bottle: HeldBottle, caplog: pytest.LogCaptureFixture) -> None:
+def test_137_after_output_is_returned(cloud: Cloud, bottle: BottleHandle, caplog: pytest.LogCaptureFixture) -> None:
     done = sh(bottle, "echo seen; kill -9 $$")
     assert (done.returncode, done.stdout) == (KILLED, b"seen\n")
     assert "137" not in caplog.text
 
 
 def test_137_that_a_kill_asked_for_is_no_reason_to_start_again(
-    cloud: Cloud, bottle: HeldBottle, caplog: pytest.LogCaptureFixture
+    cloud: Cloud, bottle: BottleHandle, caplog: pytest.LogCaptureFixture
 ) -> None:
     execution = bottle.exec(["sleep", "100"])
     execution.kill()
@@ -172,7 +172,7 @@ def test_137_that_a_kill_asked_for_is_no_reason_to_start_again(
     assert "137" not in caplog.text
 
 
-def test_a_machine_that_is_deleted_elsewhere_is_gone(cloud: Cloud, session: Session, bottle: HeldBottle) -> None:
+def test_a_machine_that_is_deleted_elsewhere_is_gone(cloud: Cloud, session: Session, bottle: BottleHandle) -> None:
     import smol
 
     smol.Machine.delete_by_name(next(iter(cloud.machines)), smol.ConnectOptions(target="cloud"))
@@ -182,14 +182,14 @@ def test_a_machine_that_is_deleted_elsewhere_is_gone(cloud: Cloud, session: Sess
         session.get(bottle.name)
 
 
-def test_what_comes_as_no_frame_is_no_output(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_what_comes_as_no_frame_is_no_output(cloud: Cloud, bottle: BottleHandle) -> None:
     out(bottle, "true")
     cloud.faults.append(Fault("POST", "/exec/stream", events=[("stdout", "#42."), ("stdout", "A."), ("exit", "{}")]))
     with pytest.raises(BackendUnavailable, match="not what was sent"):
         bottle.exec(["true"]).wait()
 
 
-def test_frames_may_be_cut_anywhere(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_frames_may_be_cut_anywhere(cloud: Cloud, bottle: BottleHandle) -> None:
     out(bottle, "true")
     pieces = [("stdout", piece) for piece in ("#4", "2.aGVs", "bG8", "=.", "\nd29y\n", "bGQ=.")]
     cloud.faults.append(
@@ -200,7 +200,7 @@ def test_frames_may_be_cut_anywhere(cloud: Cloud, bottle: HeldBottle) -> None:
     assert (done.stdout, done.stderr, done.returncode) == (b"helloworld", b"oops", 3)
 
 
-def test_staged_input_is_removed(cloud: Cloud, bottle: HeldBottle) -> None:
+def test_staged_input_is_removed(cloud: Cloud, bottle: BottleHandle) -> None:
     assert sh(bottle, "wc -c", stdin=io.BytesIO(b"x" * 200_000)).stdout.strip() == b"200000"
     wait_until(lambda: out(bottle, "ls /tmp/.bottle-stage") == "")
 
@@ -227,7 +227,7 @@ def test_a_kept_bottle_is_held_again(cloud: Cloud, launch: Launch, session: Sess
     assert not cloud.machines
 
 
-def test_cleanup_deletes_branches_whose_labels_are_lost(cloud: Cloud, session: Session, bottle: HeldBottle) -> None:
+def test_cleanup_deletes_branches_whose_labels_are_lost(cloud: Cloud, session: Session, bottle: BottleHandle) -> None:
     (branch,) = bottle.branch()
     assert {agent.name for agent in session.active()} >= {bottle.name, branch.name}
     assert len(cloud.machines) == 2
@@ -243,7 +243,7 @@ def test_cleanup_deletes_branches_whose_labels_are_lost(cloud: Cloud, session: S
     assert not state.records()
 
 
-def test_machines_of_others_are_not_touched(cloud: Cloud, session: Session, bottle: HeldBottle) -> None:
+def test_machines_of_others_are_not_touched(cloud: Cloud, session: Session, bottle: BottleHandle) -> None:
     import smol
 
     other = smol.Machine.create(smol.MachineConfig(name="mine", image="x"), smol.ConnectOptions(target="cloud"))

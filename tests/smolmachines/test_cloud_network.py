@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import UsageError
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import Session
 from tests.contract.conftest import out
 from tests.smolmachines.conftest import Launch
 from tests.smolmachines.server import Cloud

@@ -9,9 +9,9 @@ import pytest
 
 from bb_jupyter.backend import Check, registry
 from bb_jupyter.backend.smolmachines import kvm, sdk
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable
-from bb_jupyter.held_bottle import LaunchOptions
-from bb_jupyter.session import Session
 
 pytestmark = pytest.mark.smolmachines
 

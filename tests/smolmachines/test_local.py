@@ -12,10 +12,10 @@ import smol
 from smol import _native
 
 from bb_jupyter.backend import registry, state
+from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable, UsageError
-from bb_jupyter.held_bottle import HeldBottle, LaunchOptions
 from bb_jupyter.manifest import Limits
-from bb_jupyter.session import Session
 from tests.contract.conftest import out, sh
 from tests.smolmachines import native
 from tests.smolmachines.local_fixtures import bottle, options, root, session
@@ -26,7 +26,7 @@ __all__ = ["bottle", "options", "root", "session"]
 pytestmark = [pytest.mark.smolmachines, pytest.mark.bubblewrap]
 
 
-def test_what_is_asked_of_the_engine(bottle: HeldBottle, root: Path) -> None:
+def test_what_is_asked_of_the_engine(bottle: BottleHandle, root: Path) -> None:
     (machine,) = Machine.machines.values()
     assert machine.name == f"bb-{bottle.plan.slug}"
     assert machine.config["image"] == str(root)
@@ -43,7 +43,7 @@ def test_what_is_asked_of_the_engine(bottle: HeldBottle, root: Path) -> None:
     assert "mounts" not in machine.config
 
 
-def test_commands_and_files(bottle: HeldBottle, tmp_path: Path) -> None:
+def test_commands_and_files(bottle: BottleHandle, tmp_path: Path) -> None:
     assert out(bottle, "id -u; pwd") == "1000\n/home/agent\n"
     assert sh(bottle, "cat; exit 3", stdin=bytes(range(256))).stdout == bytes(range(256))
     (tmp_path / "in").write_bytes(b"\0\xff" * 500_000)
@@ -57,7 +57,7 @@ def test_commands_and_files(bottle: HeldBottle, tmp_path: Path) -> None:
         bottle.exec(["true"], user="nobody-of-that-name").wait()
 
 
-def test_listed_stopped_and_cleaned_up(session: Session, bottle: HeldBottle) -> None:
+def test_listed_stopped_and_cleaned_up(session: Session, bottle: BottleHandle) -> None:
     (agent,) = registry.get("smolmachines").enumerate_active()
     assert (agent.name, agent.slug, agent.state) == (bottle.name, bottle.plan.slug, "running")
     assert not registry.get("smolmachines").prepare_cleanup()
@@ -66,7 +66,7 @@ def test_listed_stopped_and_cleaned_up(session: Session, bottle: HeldBottle) -> 
     assert not registry.get("smolmachines").enumerate_active()
 
 
-def test_branches_copy_the_home(bottle: HeldBottle) -> None:
+def test_branches_copy_the_home(bottle: BottleHandle) -> None:
     out(bottle, "mkdir -p a/b; echo 42 > a/b/c; ln -s b/c a/link; chmod 700 a/b")
     one, two = bottle.branch(2)
     assert out(one, "cat a/link; stat -c %a a/b; echo 43 > a/b/c") == "42\n700\n"
@@ -194,7 +194,7 @@ def test_what_is_called_is_there(function: object, arguments: list[str]) -> None
         (smol.CredentialSpec, "name env_var hosts value"),
         (smol.ExecOptions, "env user stdin timeout"),
         (smol.ConnectOptions, "target"),
-        (smol.EgressInterceptor, "address token"),
+        (smol.Interceptor, "address token"),
         (smol.MachineSummary, "id name state labels"),
     ],
 )  # fmt: skip

@@ -35,15 +35,15 @@ def run_as_user(home: Path, command: list[str]) -> None:
 
 
 def _open_paths(paths: list[Path], home: Path) -> None:
-    held = []
+    handle = []
     for number, path in enumerate(paths):
         holder = home / f"held-{number}"
         holder.mkdir()
         _mount("--rbind", str(path), str(holder))
-        held.append((path, holder))
+        handle.append((path, holder))
     for closed in {folder for path in paths if (folder := _closed(path))}:
         _mount("-t", "tmpfs", "-o", "mode=755", "none", str(closed))
-    for path, holder in held:
+    for path, holder in handle:
         if not path.exists():
             path.mkdir(parents=True)
             _mount("--rbind", str(holder), str(path))

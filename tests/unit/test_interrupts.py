@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from bb_jupyter import interrupts
+from bb_jupyter.process import deferred_interrupts
 
 
 def _press() -> None:
@@ -16,7 +16,7 @@ def _press() -> None:
 
 def test_it_comes_when_the_block_is_left() -> None:
     done = False
-    with pytest.raises(KeyboardInterrupt), interrupts.held():
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts.defer_sigint():
         _press()
         done = True
     assert done
@@ -25,13 +25,13 @@ def test_it_comes_when_the_block_is_left() -> None:
 
 
 def test_while_one_is_obeyed_there_is_no_other() -> None:
-    with interrupts.held(same=True):
+    with deferred_interrupts.defer_sigint(same=True):
         _press()
 
 
 def test_a_stack_is_unwound_to_its_end() -> None:
     undone: list[int] = []
-    with pytest.raises(KeyboardInterrupt), interrupts.Undo() as undo:
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts.UninterruptibleExitStack() as undo:
         for number in range(3):
             undo.callback(undone.append, number)
             undo.callback(_press)
@@ -40,9 +40,9 @@ def test_a_stack_is_unwound_to_its_end() -> None:
 
 
 def test_who_waits_for_what_hangs_can_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interrupts, "_PATIENCE", -1)
+    monkeypatch.setattr(deferred_interrupts, "_PATIENCE", -1)
     done = False
-    with pytest.raises(KeyboardInterrupt), interrupts.held():
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts.defer_sigint():
         _press()
         done = True
     assert not done

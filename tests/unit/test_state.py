@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.owner import Owner
+from bb_jupyter.process.identity import ProcessIdentity
 
 #: Claims a name and dies while the directory is made, or while it is removed.
 _DIES = """
 import os, sys, time
 from bb_jupyter.backend import state
-from bb_jupyter.backend.owner import Owner
+from bb_jupyter.process.identity import ProcessIdentity
 
 def die(*arguments, **more):
     os._exit(9)
 
-record = state.BottleRecord("one-00000001", "one", "bubblewrap", Owner.current(), time.time())
+record = state.BottleRecord("one-00000001", "one", "bubblewrap", ProcessIdentity.current(), time.time())
 if sys.argv[1] == "made":
     state.Path.rename = die
 state.claim(record)
@@ -32,9 +32,9 @@ record.remove()
 _GOES_ON = """
 import time
 from bb_jupyter.backend import state
-from bb_jupyter.backend.owner import Owner
+from bb_jupyter.process.identity import ProcessIdentity
 
-record = state.BottleRecord("two-00000002", "two", "bubblewrap", Owner.current(), time.time())
+record = state.BottleRecord("two-00000002", "two", "bubblewrap", ProcessIdentity.current(), time.time())
 state.claim(record)
 assert state.records() == [record]
 record.remove()
@@ -52,7 +52,7 @@ def test_who_is_killed_half_way_leaves_nothing_for_ever(home: Path, moment: str)
 
 
 def test_a_record_is_read_as_it_was_written_last(home: Path) -> None:
-    record = state.BottleRecord("one-00000001", "one", "bubblewrap", Owner.current(), time.time())
+    record = state.BottleRecord("one-00000001", "one", "bubblewrap", ProcessIdentity.current(), time.time())
     state.claim(record)
     long_ago = time.time() - 100
     for number in range(200):  # all of one length, one after the other as fast as can be

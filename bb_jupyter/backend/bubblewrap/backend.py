@@ -1,4 +1,4 @@
-"""The bubblewrap backend: wires its rooms to the contract."""
+"""The bubblewrap backend: wires its modules to the contract."""
 
 from __future__ import annotations
 

@@ -16,28 +16,28 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from bb_jupyter.backend.archive import CopyReport, unpack
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import branch, bwrap
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution, last_line
 from bb_jupyter.backend.bubblewrap.pipes import Feeder, fed_pipe, from_file, memory_file, pipe
 from bb_jupyter.backend.bubblewrap.prepare import check_user
-from bb_jupyter.backend.copying import CopyPlan, pack, plan_copy
-from bb_jupyter.backend.desk import BottleDesk, rooms
-from bb_jupyter.backend.network import Network
-from bb_jupyter.backend.output import Output
 from bb_jupyter.backend.plan import GUEST_UID
+from bb_jupyter.backend.shared.archive import CopyReport, unpack
+from bb_jupyter.backend.shared.bottle_broker import BottleBroker, services
+from bb_jupyter.backend.shared.copying import CopyPlan, pack, plan_copy
+from bb_jupyter.backend.shared.network import Network
+from bb_jupyter.backend.shared.output import Output
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
 from bb_jupyter.gateway import PORTS
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.client import Event, GatewayClient
-    from bb_jupyter.gateway.config import GatewayConfig
-    from bb_jupyter.gateway.desk.client import DeskClient
-    from bb_jupyter.gateway.desk.config import DeskConfig
-    from bb_jupyter.gateway.host_process import GatewayProcess
+    from bb_jupyter.broker.broker_client import BrokerClient
+    from bb_jupyter.broker.broker_config import BrokerConfig
+    from bb_jupyter.gateway.control.gateway_client import Event, GatewayClient
+    from bb_jupyter.gateway.control.gateway_config import GatewayConfig
+    from bb_jupyter.process.trusted_child import GatewayProcess
 
 _COPY_BUFFER = 1 << 20
 #: Seconds that a sandbox whose host has hung up gets to end by itself.
@@ -85,7 +85,7 @@ class BubblewrapBottle(Bottle):
     ) -> None:
         self.plan: BubblewrapBottlePlan = plan
         self.network = Network(plan, self._start_gateway)
-        self.desk = BottleDesk(plan, self._start_desk, self)
+        self.broker = BottleBroker(plan, self._start_broker, self)
         self._control = control
         self._process = process
         self._gateway = gateway
@@ -212,8 +212,8 @@ class BubblewrapBottle(Bottle):
         raise self.gone()
 
     def _start_gateway(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
-        from bb_jupyter.gateway.audit import AuditLog
-        from bb_jupyter.gateway.client import GatewayClient
+        from bb_jupyter.gateway.audit.audit_log import AuditLog
+        from bb_jupyter.gateway.control.gateway_client import GatewayClient
 
         (fd,) = self.listen([PORTS["egress"]], "gateway")
         begun, self._gateway = self._gateway, None
@@ -225,13 +225,13 @@ class BubblewrapBottle(Bottle):
         finally:
             os.close(fd)
 
-    def _start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
-        from bb_jupyter.gateway.desk.client import DeskClient
+    def _start_broker(self, config: BrokerConfig, on_event: Callable[[Event], None]) -> BrokerClient:
+        from bb_jupyter.broker.broker_client import BrokerClient
 
-        served = rooms(self.plan)
-        fds = self.listen([PORTS[room] for room in served], "desk")
+        served = services(self.plan)
+        fds = self.listen([PORTS[service] for service in served], "broker")
         try:
-            return DeskClient.spawn(config, on_event, listeners=dict(zip(served, fds, strict=True)))
+            return BrokerClient.spawn(config, on_event, listeners=dict(zip(served, fds, strict=True)))
         finally:
             for fd in fds:
                 os.close(fd)

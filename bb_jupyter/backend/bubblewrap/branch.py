@@ -18,7 +18,7 @@ from bb_jupyter.backend.bottle import branch_plan
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.execution import last_line
 from bb_jupyter.backend.bubblewrap.pipes import from_file
-from bb_jupyter.backend.output import Output
+from bb_jupyter.backend.shared.output import Output
 from bb_jupyter.errors import BackendUnavailable
 
 if TYPE_CHECKING:

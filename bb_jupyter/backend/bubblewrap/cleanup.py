@@ -12,8 +12,8 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.bubblewrap.bottle_cleanup_plan import BubblewrapBottleCleanupPlan
 from bb_jupyter.backend.bubblewrap.cgroup import Cgroup
 from bb_jupyter.backend.bubblewrap.enumerate import records, sandbox_runs
-from bb_jupyter.backend.desk import end_left, left
 from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.shared.bottle_broker import end_left, left
 
 
 def prepare_cleanup() -> BubblewrapBottleCleanupPlan:
@@ -43,8 +43,8 @@ def stop(slug: str) -> None:
 def _remains(record: state.BottleRecord) -> Iterator[Orphan]:
     if sandbox_runs(record):
         yield Orphan(record.slug, "process", str(record.details["pid"]))
-    if desk := left(record):
-        yield Orphan(record.slug, "process", str(desk))
+    if broker := left(record):
+        yield Orphan(record.slug, "process", str(broker))
     for folder in _groups(record):
         if folder.is_dir():
             yield Orphan(record.slug, "cgroup", str(folder))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import ActiveAgent
-from bb_jupyter.backend.owner import process_start_time
+from bb_jupyter.process.identity import process_start_time
 
 BACKEND = "bubblewrap"
 

@@ -11,15 +11,15 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import IO
 
-from bb_jupyter import interrupts
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.backend.bubblewrap import branch, bwrap, cgroup, spawn
 from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.owner import process_start_time
 from bb_jupyter.errors import BackendUnavailable
-from bb_jupyter.gateway.host_process import GatewayProcess
+from bb_jupyter.process import deferred_interrupts
+from bb_jupyter.process.identity import process_start_time
+from bb_jupyter.process.trusted_child import GatewayProcess
 
 #: Seconds until guest.py must have said that it is ready; it takes some 20 ms.
 _READY = 60.0
@@ -30,19 +30,19 @@ def launch(
     plan: BubblewrapBottlePlan, provision: Callable[[BubblewrapBottle], None], on_progress: OnProgress
 ) -> Iterator[BubblewrapBottle]:
     """Run the bottle of *plan* until the context is left; see `BottleBackend.launch`."""
-    with interrupts.Undo() as stack:
+    with deferred_interrupts.UninterruptibleExitStack() as stack:
         on_progress(Progress("start"))
         group = _limited(stack, plan)
         bottle = _sandbox(stack, plan, group, _gateway(stack, plan))
-        stack.callback(bottle.desk.close)
-        bottle.desk.begin()
+        stack.callback(bottle.broker.close)
+        bottle.broker.begin()
         if plan.home_archive:
             branch.restore(bottle, plan.home_archive)
         for copy in plan.copies:
             on_progress(Progress("copy in", line=str(copy)))
             bottle.copy(copy)
         stack.callback(bottle.network.close)
-        stack.callback(bottle.desk.begin_close)  # both end at the same time
+        stack.callback(bottle.broker.begin_close)  # both end at the same time
         provision(bottle)
         yield bottle
 
@@ -51,7 +51,7 @@ def _limited(stack: ExitStack, plan: BubblewrapBottlePlan) -> cgroup.Cgroup | No
     parents = cgroup.parents()
     if parents is None:
         return None
-    with interrupts.held():
+    with deferred_interrupts.defer_sigint():
         try:
             group = cgroup.create(plan.slug, plan.spec.limits, parents)
         except OSError as error:
@@ -65,7 +65,7 @@ def _gateway(stack: ExitStack, plan: BubblewrapBottlePlan) -> GatewayProcess | N
     """Start the gateway first, if there shall be one: it takes longest."""
     if plan.egress_plan is None:
         return None
-    with interrupts.held():
+    with deferred_interrupts.defer_sigint():
         gateway = GatewayProcess()
         stack.callback(gateway.kill)
     return gateway
@@ -78,7 +78,7 @@ def _sandbox(
     host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stack.enter_context(host)
     complaints = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    with interrupts.held():
+    with deferred_interrupts.defer_sigint():
         begun = spawn.begin(plan, guest, complaints)
         stack.callback(_end, plan, host, begun)
     started = begun.result()

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path, PurePosixPath
 
-from bb_jupyter.agent.plan import HostBind
+from bb_jupyter.agent.provision_plan import HostBind
 from bb_jupyter.backend.bubblewrap import bwrap
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
 

@@ -16,7 +16,7 @@ from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_na
 from bb_jupyter.backend.docker.execution import gone
 from bb_jupyter.backend.docker.prepare import plan_limits, user_in_words
 from bb_jupyter.backend.spec import BottleSpec
-from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan
+from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, SupervisePlan
 from bb_jupyter.manifest import BottleManifest, Limits
 
 
@@ -44,11 +44,11 @@ def attach(slug: str) -> Iterator[DockerBottle]:
     if bottle.plan.egress_plan is not None:
         bottle.network.adopt(bottle.gateways.find, bottle.plan.egress_plan)
     # What serves a network that ended with the bottle's processes, serves nobody.
-    bottle.desk.adopt(reached=bottle.relay.found() and found["State"]["Running"])
+    bottle.broker.adopt(reached=bottle.relay.found() and found["State"]["Running"])
     try:
         yield bottle
     finally:
-        bottle.desk.release()
+        bottle.broker.release()
         bottle.network.release()
 
 

@@ -13,19 +13,19 @@ import requests
 from docker.errors import DockerException
 
 from bb_jupyter.agent.guest import STEP_TIMEOUT
-from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.bottle import Bottle
-from bb_jupyter.backend.copying import plan_copy
-from bb_jupyter.backend.desk import BottleDesk
 from bb_jupyter.backend.docker import branch, engine, transfer
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
 from bb_jupyter.backend.docker.gateways import Gateways
 from bb_jupyter.backend.docker.relay import Relay
 from bb_jupyter.backend.docker.stdin import Stdin
-from bb_jupyter.backend.docker.steps import Steps, to_its_end
-from bb_jupyter.backend.guest_user import guest_user
-from bb_jupyter.backend.network import Network
+from bb_jupyter.backend.shared.archive import CopyReport
+from bb_jupyter.backend.shared.bottle_broker import BottleBroker
+from bb_jupyter.backend.shared.copying import plan_copy
+from bb_jupyter.backend.shared.guest_user import guest_user
+from bb_jupyter.backend.shared.network import Network
+from bb_jupyter.backend.shared.serial_executor import SerialExecutor, run_to_completion
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
 
@@ -39,7 +39,7 @@ class DockerBottle(Bottle):
 
     Attributes:
         gateways: what its network starts gateways by.
-        relay: what its desk is reached through.
+        relay: what its broker is reached through.
     """
 
     def __init__(self, plan: DockerBottlePlan, client: docker.APIClient) -> None:
@@ -48,7 +48,7 @@ class DockerBottle(Bottle):
         self.gateways = Gateways(client, plan)
         self.network = Network(plan, self.gateways.open)
         self.relay = Relay(client, plan)
-        self.desk = BottleDesk(plan, self.relay.start_desk, self)
+        self.broker = BottleBroker(plan, self.relay.start_broker, self)
         self._expected: dict[tuple[str, ...], Future[DockerExecution]] = {}
 
     @property
@@ -95,9 +95,9 @@ class DockerBottle(Bottle):
             )  # fmt: skip
 
         with self._errors("start a command"):
-            return to_its_end(lambda: engine.once_unpaused(start), undo=DockerExecution.close)
+            return run_to_completion(lambda: engine.once_unpaused(start), undo=DockerExecution.close)
 
-    def expect(self, argv: Sequence[str], steps: Steps) -> None:
+    def expect(self, argv: Sequence[str], steps: SerialExecutor) -> None:
         """Begin to start, as one of *steps*, a command that `exec` will be asked for with input; does not wait."""
 
         def start() -> DockerExecution:

@@ -17,15 +17,15 @@ from bb_jupyter.backend.bottle import branch_plan
 from bb_jupyter.backend.docker import engine, labels
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.labels import Labelled
-from bb_jupyter.backend.docker.steps import to_its_end
 from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.shared.serial_executor import run_to_completion
 from bb_jupyter.errors import BottleGone
 
 
 @contextmanager
 def snapshot(client: docker.APIClient, plan: DockerBottlePlan) -> Iterator[DockerBottlePlan]:
     """Hold the files of the bottle of *plan*; see `Bottle.snapshot`."""
-    image = to_its_end(lambda: _commit(client, plan), undo=lambda made: remove_image(client, made))
+    image = run_to_completion(lambda: _commit(client, plan), undo=lambda made: remove_image(client, made))
     try:
         yield replace(branch_plan(plan), snapshot=image, image_id=image)
     finally:

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.desk import end_left, left
 from bb_jupyter.backend.docker import branch, endpoint, engine, labels
 from bb_jupyter.backend.docker.bottle_cleanup_plan import DockerBottleCleanupPlan
 from bb_jupyter.backend.docker.enumerate import containers, volumes
 from bb_jupyter.backend.docker.labels import Labelled
 from bb_jupyter.backend.docker.removal import remove, remove_volume
 from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.shared.bottle_broker import end_left, left
 
 #: Removals at a time.
 _AT_ONCE = 8
@@ -39,15 +39,15 @@ def prepare_cleanup() -> DockerBottleCleanupPlan:
     orphans += branch.orphans(engine.client())
     here = endpoint.find().url
     dead = [each for each in records if each.slug not in kept and each.details.get("engine", here) == here]
-    orphans += [Orphan(record.slug, "process", str(desk)) for record in dead if (desk := left(record))]
+    orphans += [Orphan(record.slug, "process", str(broker)) for record in dead if (broker := left(record))]
     orphans += [Orphan(record.slug, "state", str(record.directory)) for record in dead]
     return DockerBottleCleanupPlan(tuple(orphans))
 
 
 def _orphans(found: Iterable[Labelled], bottles: set[str]) -> Iterator[Labelled]:
-    """Yield what a dead owner left.  A kept bottle that runs stays with its gateway; a donor is needed for a moment."""
+    """Yield what a dead owner left.  A kept bottle that runs stays, with its gateway."""
     for each in found:
-        kept = each.keep and each.role != labels.DONOR and each.slug in bottles
+        kept = each.keep and each.role != labels.HANDOFF and each.slug in bottles
         if not kept and not each.owner.alive:
             yield each
 
@@ -71,7 +71,7 @@ def cleanup(plan: DockerBottleCleanupPlan) -> None:
 
 
 def stop(slug: str) -> None:
-    """Remove the desk, the containers and the volumes of one bottle, whoever owns it.  Idempotent.
+    """Remove the broker, the containers and the volumes of one bottle, whoever owns it.  Idempotent.
 
     Raises:
         BackendUnavailable: the engine does not answer.

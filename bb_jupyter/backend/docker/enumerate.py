@@ -8,10 +8,10 @@ from typing import Any
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import ActiveAgent
-from bb_jupyter.backend.desk import NO_DESK
 from bb_jupyter.backend.docker import engine, labels
 from bb_jupyter.backend.docker.labels import Labelled
-from bb_jupyter.backend.network import NO_GATEWAY
+from bb_jupyter.backend.shared.bottle_broker import NO_BROKER
+from bb_jupyter.backend.shared.network import NO_GATEWAY
 
 #: What `ls` says of a kept bottle whose container has ended with its engine: who attaches starts it again.
 STOPPED = "stopped"
@@ -50,7 +50,7 @@ def enumerate_active() -> list[ActiveAgent]:
     """
     found = containers()
     told = {record.slug: record.state for record in state.records()}
-    lost = {NO_GATEWAY: _lost(found, labels.GATEWAY), NO_DESK: _lost(found, labels.RELAY)}
+    lost = {NO_GATEWAY: _lost(found, labels.GATEWAY), NO_BROKER: _lost(found, labels.RELAY)}
     states = {slug: _in_words(slug, told.get(slug, state.RUNNING), lost) for slug in {each.slug for each in found}}
     bottles = [container for container in found if container.role == labels.BOTTLE]
     states |= {each.slug: STOPPED for each in bottles if each.ended}

@@ -1,8 +1,8 @@
-"""A gateway in containers: its own, a donor's that brings it the bottle's sockets, and the volume where they meet.
+"""A gateway in containers: its own, a handoff's that brings it the bottle's sockets, and the volume where they meet.
 
-The bottle has no network but its `lo`; the gateway is on an ordinary one.  The donor, which shares the bottle's network
-for a moment, binds the gateway's ports there and passes the listening sockets on (SCM_RIGHTS, over a Unix socket in the
-volume).  Nothing is mounted from this host and no port of it is used, so the engine may be anywhere.
+The bottle has no network but its `lo`; the gateway is on an ordinary one.  The handoff, which shares the bottle's
+network for a moment, binds the gateway's ports there and passes the listening sockets on (SCM_RIGHTS, over a Unix
+socket in the volume).  Nothing is mounted from this host and no port of it is used, so the engine may be anywhere.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import requests
 from docker.errors import DockerException
 from docker.types import Mount
 
-from bb_jupyter.backend.docker import engine, labels, trusted
+from bb_jupyter.backend.docker import engine, labels, sidecar_container
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.gateway_channel import GatewayChannel
 from bb_jupyter.backend.docker.gateway_image import MEETING, PYTHON
 from bb_jupyter.backend.docker.removal import remove, remove_volume
-from bb_jupyter.backend.docker.steps import Steps
 from bb_jupyter.backend.docker.stream import RawStream
+from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.errors import BackendUnavailable, BottleError
 from bb_jupyter.gateway import PORTS
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.client import Event, GatewayClient
-    from bb_jupyter.gateway.config import GatewayConfig
+    from bb_jupyter.gateway.control.gateway_client import Event, GatewayClient
+    from bb_jupyter.gateway.control.gateway_config import GatewayConfig
 
 #: Where a gateway whose owner died is controlled.
 CONTROL = f"{MEETING}/control"
@@ -56,10 +56,10 @@ def control(
     Raises:
         BackendUnavailable: the engine does not answer.
     """
-    from bb_jupyter.gateway.audit import AuditLog
-    from bb_jupyter.gateway.client import GatewayClient
+    from bb_jupyter.gateway.audit.audit_log import AuditLog
+    from bb_jupyter.gateway.control.gateway_client import GatewayClient
 
-    command = [PYTHON, "-E", "-S", "-m", "bb_jupyter.gateway.control", CONTROL]
+    command = [PYTHON, "-E", "-S", "-m", "bb_jupyter.gateway.control.socket_bridge", CONTROL]
     try:
         beside = client.exec_create(container, command, stdin=True)["Id"]
         channel = GatewayChannel(RawStream.of_exec(client, beside))
@@ -88,8 +88,8 @@ class Gateway:
     def __init__(self, client: docker.APIClient, plan: DockerBottlePlan, image_id: str) -> None:
         self._client, self._plan, self._image = client, plan, image_id
         self.name = f"{plan.container}-gateway-{secrets.token_hex(3)}"
-        self._donor = f"{self.name}-donor"
-        self._steps, self._donor_steps = Steps(), Steps()
+        self._handoff = f"{self.name}-handoff"
+        self._steps, self._handoff_steps = SerialExecutor(), SerialExecutor()
         self._stream: Future[RawStream] = Future()
         self._served: Future[None] = Future()
         self._opened: GatewayClient | None = None
@@ -98,11 +98,11 @@ class Gateway:
     def start(self) -> None:
         """Begin to start it; does not wait.  It reads its configuration when it is `open`ed."""
         self._stream = self._steps.begin(self._attached)
-        self._donor_steps.begin(self._create_donor)
+        self._handoff_steps.begin(self._create_handoff)
 
-    def donate(self) -> None:
+    def hand_off(self) -> None:
         """Begin to bring it the sockets of the bottle, which runs now; does not wait."""
-        self._donor_steps.begin(self._donate)
+        self._handoff_steps.begin(self._hand_off)
 
     def open(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
         """Configure it and wait until its CA is known.
@@ -115,8 +115,8 @@ class Gateway:
             BackendUnavailable: it did not start.
             ManifestError: it refused the configuration.
         """
-        from bb_jupyter.gateway.audit import AuditLog
-        from bb_jupyter.gateway.client import GatewayClient
+        from bb_jupyter.gateway.audit.audit_log import AuditLog
+        from bb_jupyter.gateway.control.gateway_client import GatewayClient
 
         def hear(event: Event) -> None:
             if event.get("event") == "listening" and event.get("name") == "egress":
@@ -154,7 +154,7 @@ class Gateway:
     def _attached(self) -> RawStream:
         with engine.errors("start the bottle's gateway"):
             control = ["--control", CONTROL] if self._plan.spec.keep else []
-            module = ["-m", "bb_jupyter.gateway", "--donate-socket", f"{MEETING}/donate", *control]
+            module = ["-m", "bb_jupyter.gateway", "--handoff-socket", f"{MEETING}/hand_off", *control]
             self._create(self.name, labels.GATEWAY, module, network="bridge", stdin=True)
             wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             stream = RawStream(self._client.attach_socket(self.name, params=wanted))
@@ -165,17 +165,17 @@ class Gateway:
                 raise
             return stream
 
-    def _create_donor(self) -> None:
+    def _create_handoff(self) -> None:
         # `-S`: it needs the standard library alone.
-        module = ["-S", "-m", "bb_jupyter.gateway.donor", f"{MEETING}/donate"]
+        module = ["-S", "-m", "bb_jupyter.gateway.handoff.send_listener", f"{MEETING}/hand_off"]
         with self._telling():
-            self._create(self._donor, labels.DONOR, module, network=f"container:{self._plan.container}")
+            self._create(self._handoff, labels.HANDOFF, module, network=f"container:{self._plan.container}")
 
-    def _donate(self) -> None:
+    def _hand_off(self) -> None:
         with self._telling():
-            self._client.start(self._donor)
-            status = self._client.wait(self._donor)["StatusCode"]
-            remove(self._client, self._donor)
+            self._client.start(self._handoff)
+            status = self._client.wait(self._handoff)["StatusCode"]
+            remove(self._client, self._handoff)
             if status:
                 raise BackendUnavailable(
                     f"the gateway of '{self._plan.spec.name}' cannot start: a program in the bottle holds port "
@@ -198,18 +198,18 @@ class Gateway:
 
     def _remove(self) -> None:
         remove(self._client, self.name)
-        remove(self._client, self._donor)  # one that waits for a gateway ends
-        self._donor_steps.run(lambda: remove(self._client, self._donor))  # one that was just being made
+        remove(self._client, self._handoff)  # one that waits for a gateway ends
+        self._handoff_steps.run(lambda: remove(self._client, self._handoff))  # one that was just being made
         remove_volume(self._client, self.name)
         if self._opened is None and self._stream.done() and not self._stream.exception():
             self._stream.result().close()
-        self._donor_steps.close()
+        self._handoff_steps.close()
         self._steps.close()
 
     def _create(self, name: str, role: str, module: list[str], *, network: str, stdin: bool = False) -> None:
         told, of_volume = labels.of_plan(self._plan, role), labels.of_plan(self._plan, labels.VOLUME)
-        volume = Mount(MEETING, self.name, type="volume", labels=of_volume, no_copy=role == labels.DONOR)
-        trusted.create(
+        volume = Mount(MEETING, self.name, type="volume", labels=of_volume, no_copy=role == labels.HANDOFF)
+        sidecar_container.create(
             self._client, self._image, name, module, network=network,
             labels=told, memory=_MEMORY, pids=_PIDS, stdin=stdin, mounts=[volume],
         )  # fmt: skip

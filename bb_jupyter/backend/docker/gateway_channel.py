@@ -11,7 +11,7 @@ _AGAIN = 0.05
 
 
 class GatewayChannel:
-    """A `bb_jupyter.gateway.client.Channel`: one thread reads, others write and close.
+    """A `bb_jupyter.gateway.control.gateway_client.Channel`: one thread reads, others write and close.
 
     The lock is never held while waiting, and never missing while the stream is used: one TLS connection must not be
     read and written at once.

@@ -1,4 +1,4 @@
-"""The image of gateways and donors: built once from the package's own `gateway/Dockerfile` and files.
+"""The image of gateways and handoffs: built once from the package's own `gateway/Dockerfile` and files.
 
 Its base needs Python 3.11 (or a Debian that has it).  Which one: `BOT_BOTTLE_GATEWAY_BASE_IMAGE`; else
 `BOT_BOTTLE_BASE_IMAGE`, for who names that image has it where others cannot be pulled; else `DEFAULT_BASE`.
@@ -25,7 +25,7 @@ DEFAULT_BASE = "python:3.12-slim-bookworm"
 VARIABLE = "BOT_BOTTLE_GATEWAY_BASE_IMAGE"
 #: Who a gateway is in its container: nobody that any image knows ("nonroot" of the distroless images).
 USER = "65532:65532"
-#: Where gateway and donor meet.
+#: Where gateway and handoff meet.
 MEETING = "/run/gateway"
 PYTHON = "/opt/gateway/bin/python"
 
@@ -69,10 +69,11 @@ def _context() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "gateway")
         package = root / "bb_jupyter"
-        (package / "gateway").mkdir(parents=True)
+        package.mkdir(parents=True)
         (package / "__init__.py").touch()  # ours imports what a gateway has not
-        # The modules of gateway and relay: what the desk has of its own are packages, and stay on this host.
-        for name in ("errors.py", "home.py", *(f"gateway/{path.name}" for path in _PACKAGE.glob("gateway/*.py"))):
+        for name in ("gateway", "policy"):
+            shutil.copytree(_PACKAGE / name, package / name, ignore=shutil.ignore_patterns("__pycache__", "Dockerfile"))
+        for name in ("errors.py", "home.py"):
             shutil.copyfile(_PACKAGE / name, package / name)
         (root / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in _REQUIREMENTS))
         shutil.copyfile(_PACKAGE / "gateway/Dockerfile", root / "Dockerfile")

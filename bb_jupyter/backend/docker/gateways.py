@@ -15,8 +15,8 @@ from bb_jupyter.backend.docker.enumerate import containers
 from bb_jupyter.backend.docker.gateway import Gateway, control
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.client import Event, GatewayClient
-    from bb_jupyter.gateway.config import GatewayConfig
+    from bb_jupyter.gateway.control.gateway_client import Event, GatewayClient
+    from bb_jupyter.gateway.control.gateway_config import GatewayConfig
 
 
 class Gateways:
@@ -33,16 +33,16 @@ class Gateways:
         self._prepared: Gateway | None = None
 
     def prepare(self, image_id: str) -> None:
-        """Begin to start one, while the bottle itself starts; then `donate`, and `open` is going to use it."""
+        """Begin to start one, while the bottle itself starts; then `hand_off`, and `open` is going to use it."""
         gateway = Gateway(self._client, self._plan, image_id)
         self._all.append(gateway)
         gateway.start()
         self._prepared = gateway
 
-    def donate(self) -> None:
+    def hand_off(self) -> None:
         """Begin to bring the prepared one its sockets, for the bottle runs now; nothing when none is prepared."""
         if self._prepared is not None:
-            self._prepared.donate()
+            self._prepared.hand_off()
 
     def open(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
         """Start one (`StartGateway`); the one before is removed.
@@ -52,12 +52,12 @@ class Gateways:
             BuildFailed: its image cannot be built.
             ManifestError: it refused the configuration.
         """
-        from bb_jupyter.gateway.own import of_this_host
-        from bb_jupyter.gateway.plan import host_trust_pem
+        from bb_jupyter.gateway.egress_plan import host_trust_pem
+        from bb_jupyter.gateway.proxy.host_addresses import of_this_host
 
         if self._prepared is None:
             self.prepare(gateway_image.obtain(self._client, no_progress))
-            self.donate()
+            self.hand_off()
         gateway, self._prepared = self._all[-1], None
         for other in self._all[:-1]:
             other.begin_removal()

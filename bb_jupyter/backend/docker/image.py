@@ -9,7 +9,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, ImageNotFound
 
-from bb_jupyter.agent.plan import AgentProvisionPlan
+from bb_jupyter.agent.provision_plan import AgentProvisionPlan
 from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.backend.docker import build, engine
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan

@@ -9,8 +9,8 @@ import docker
 import requests
 from docker.errors import APIError, DockerException
 
-from bb_jupyter.backend import killing
 from bb_jupyter.backend.docker.stream import RawStream
+from bb_jupyter.backend.shared import process_tree
 
 #: Seconds between two looks for an exit status.
 _INTERVAL = 0.01
@@ -40,17 +40,17 @@ def kill_command(client: docker.APIClient, container: str, pid: int, user: str) 
 def _killed(client: docker.APIClient, container: str, pid: int, user: str) -> bool:
     """Run the script; its word is taken, for the engine may tell of its end two seconds later."""
     try:
-        killer = client.exec_create(container, killing.command(pid), user=user)["Id"]
+        killer = client.exec_create(container, process_tree.command(pid), user=user)["Id"]
         stream = RawStream.of_exec(client, killer)
     except APIError:
         return False
     said = b""
     deadline = time.monotonic() + _PATIENCE
     with contextlib.closing(stream):
-        while not stream.ended and len(said) < len(killing.GONE) and (left := deadline - time.monotonic()) > 0:
+        while not stream.ended and len(said) < len(process_tree.GONE) and (left := deadline - time.monotonic()) > 0:
             stream.wait(left)
             said += b"".join(chunk.data for chunk in stream.read())
-    return said == killing.GONE
+    return said == process_tree.GONE
 
 
 def _kill_all(client: docker.APIClient, container: str) -> None:

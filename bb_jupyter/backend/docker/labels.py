@@ -12,21 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.owner import Owner
 from bb_jupyter.home import bot_bottle_home
+from bb_jupyter.process.identity import ProcessIdentity
 
 _PREFIX = "bb-jupyter."
 #: Version of this set of labels.
 _VERSION = "1"
-#: Roles of containers: the bottle itself, its gateway, who brings that the bottle's sockets, and the relay of its desk.
-BOTTLE, GATEWAY, DONOR, RELAY = "bottle", "gateway", "donor", "relay"
-#: Role of the volume where gateway and donor meet.
+#: Roles of containers: the bottle itself, its gateway, who brings that the bottle's sockets, and the relay of its
+#: broker.
+BOTTLE, GATEWAY, HANDOFF, RELAY = "bottle", "gateway", "handoff", "relay"
+#: Role of the volume where gateway and handoff meet.
 VOLUME = "volume"
 #: Role of the image that holds a bottle's files for its branches.
 SNAPSHOT = "snapshot"
 
 
-def home_scope() -> str:
+def tenant_id() -> str:
     """Return what tells this user's bottles from others' on a shared engine: a hash of host, user and folder."""
     whose = f"{platform.node()}\0{os.getuid()}\0{bot_bottle_home()}"
     return hashlib.sha256(whose.encode()).hexdigest()[:24]
@@ -37,11 +38,11 @@ def of_plan(plan: DockerBottlePlan, role: str = BOTTLE) -> dict[str, str]:
     spec = plan.spec
     values = {
         "backend-version": _VERSION,
-        "home": home_scope(),
+        "home": tenant_id(),
         "slug": plan.slug,
         "role": role,
         "name": spec.name,
-        "owner": json.dumps(Owner.current().to_dict()),
+        "owner": json.dumps(ProcessIdentity.current().to_dict()),
         "created": f"{time.time():.3f}",
         "keep": str(int(spec.keep)),
         "agent": spec.agent.name if spec.agent else "",
@@ -69,12 +70,12 @@ def get(labels: Mapping[str, str], key: str) -> str:
 
 def is_mine(labels: Mapping[str, str]) -> bool:
     """Whether a container with these labels is this user's."""
-    return get(labels, "home") == home_scope()
+    return get(labels, "home") == tenant_id()
 
 
 def mine(slug: str = "", *, role: str = "") -> dict[str, list[str]]:
     """Return the engine's filter for what is this user's: of one bottle or of all, in one role or in any."""
-    wanted = {"home": home_scope(), "slug": slug, "role": role}
+    wanted = {"home": tenant_id(), "slug": slug, "role": role}
     return {"label": [f"{_PREFIX}{key}={value}" for key, value in wanted.items() if value]}
 
 
@@ -85,7 +86,7 @@ class Labelled:
     Attributes:
         container: its id; of a volume, its name.
         status: as the engine names it, such as `running`; empty for a volume.
-        role: `bottle`, `gateway`, `donor`, `relay` or `volume`.
+        role: `bottle`, `gateway`, `handoff`, `relay` or `volume`.
         slug: its bottle's identity.
         name: its bottle's name.
         owner: the process that launched it.
@@ -100,7 +101,7 @@ class Labelled:
     role: str
     slug: str
     name: str
-    owner: Owner
+    owner: ProcessIdentity
     created: float
     keep: bool
     agent: str
@@ -127,7 +128,7 @@ class Labelled:
                 role=labels.get(_PREFIX + "role", BOTTLE),
                 slug=labels[_PREFIX + "slug"],
                 name=labels[_PREFIX + "name"],
-                owner=Owner.from_dict(json.loads(labels[_PREFIX + "owner"])),
+                owner=ProcessIdentity.from_dict(json.loads(labels[_PREFIX + "owner"])),
                 created=float(labels[_PREFIX + "created"]),
                 keep=labels[_PREFIX + "keep"] == "1",
                 agent=labels[_PREFIX + "agent"],

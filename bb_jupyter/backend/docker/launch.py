@@ -13,20 +13,18 @@ from typing import Any
 import docker
 from docker.errors import APIError, ImageNotFound
 
-from bb_jupyter import interrupts
-from bb_jupyter.agent.steps import ca_command
+from bb_jupyter.agent.provisioning import ca_command
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.desk import has_desk
 from bb_jupyter.backend.docker import (
     branch,
     endpoint,
     engine,
+    etc_hosts,
     gateway_image,
     guest_image,
     image,
     labels,
-    names,
     seccomp,
     transfer,
 )
@@ -34,8 +32,10 @@ from bb_jupyter.backend.docker.bottle import DockerBottle
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.prepare import enforced
 from bb_jupyter.backend.docker.removal import remove
-from bb_jupyter.backend.docker.steps import Steps
+from bb_jupyter.backend.shared.bottle_broker import has_broker
+from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.errors import UsageError
+from bb_jupyter.process import deferred_interrupts
 
 #: PID 1: reaps what loses its parent (`wait` does), and on USR1 kills all other processes of its user without forking,
 #: for a bottle so full that no command can start (tried: dash, busybox, bash).  No other signal from inside reaches it.
@@ -56,23 +56,23 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
     client = engine.client()
     _remember_engine(plan)
     image_id = image.obtain(client, plan, on_progress)
-    trusted = plan.egress_plan is not None or has_desk(plan)
+    trusted = plan.egress_plan is not None or has_broker(plan)
     gateway_id = gateway_image.obtain(client, on_progress) if trusted else ""
-    with interrupts.Undo() as stack:
-        steps = stack.enter_context(Steps())
+    with deferred_interrupts.UninterruptibleExitStack() as stack:
+        steps = stack.enter_context(SerialExecutor())
         on_progress(Progress("start"))
         bottle = DockerBottle(plan, client)
         stack.callback(bottle.gateways.wait_removed)
         stack.callback(bottle.relay.wait_removed)
-        stack.callback(bottle.desk.close)
+        stack.callback(bottle.broker.close)
         if plan.snapshot:
             stack.callback(lambda: steps.run(lambda: branch.remove_image(client, plan.snapshot)))
         stack.callback(lambda: steps.run(lambda: remove(client, plan.container)))
         stack.callback(bottle.gateways.begin_removal)  # at the same time as the bottle's own
         stack.callback(bottle.relay.begin_removal)
         stack.callback(bottle.network.close)
-        stack.callback(bottle.desk.begin_close)
-        bottle.desk.begin()
+        stack.callback(bottle.broker.begin_close)
+        bottle.broker.begin()
         if plan.egress_plan is not None:
             bottle.gateways.prepare(gateway_id)
         steps.run(lambda: _create(client, plan, image_id))
@@ -83,9 +83,9 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
         if plan.egress_plan is not None:
             stack.callback(bottle.expect_nothing)
             bottle.expect(ca_command(plan.guest_home), steps)  # the certificate is still being made
-        bottle.gateways.donate()
+        bottle.gateways.hand_off()
         bottle.relay.serve()
-        names_written = steps.begin(lambda: names.write(client, plan.container))
+        names_written = steps.begin(lambda: etc_hosts.write(client, plan.container))
         provision(bottle)
         names_written.result()
         bottle.expect_nothing()
@@ -93,7 +93,7 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
             stack.pop_all()
             steps.close()
             stack.callback(bottle.network.release)
-            stack.callback(bottle.desk.release)
+            stack.callback(bottle.broker.release)
         yield bottle
 
 
@@ -139,7 +139,9 @@ def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str)
         labels=labels.of_plan(plan),
         host_config=client.create_host_config(
             network_mode="none",
-            extra_hosts=dict.fromkeys(names.SERVICES, "127.0.0.1"),  # for engines that write /etc/hosts all the same
+            extra_hosts=dict.fromkeys(
+                etc_hosts.SERVICES, "127.0.0.1"
+            ),  # for engines that write /etc/hosts all the same
             cap_drop=["ALL"],
             security_opt=["no-new-privileges", *seccomp.options(engine.info())],
             ipc_mode="private",

@@ -10,8 +10,8 @@ import docker
 
 from bb_jupyter.backend.docker import build, engine, image
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_name
-from bb_jupyter.backend.guest_user import guest_user, login
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
+from bb_jupyter.backend.shared.guest_user import guest_user, login
 from bb_jupyter.manifest import Limits, format_duration, format_size
 
 #: Storage drivers that take a size for a container (overlay2 does on xfs with pquota, which the engine does not tell).

@@ -1,7 +1,8 @@
-"""The relay of a desk: a container that shares the bottle's network, has no other, and passes connections to this host.
+"""The relay of a broker: a container that shares the bottle's network, has no other, and passes connections to this
+host.
 
-It is the only thing of a desk that is on the engine.  No port of this host and no file of it is used, so the engine may
-be anywhere.
+It is the only thing of a broker that is on the engine.  No port of this host and no file of it is used, so the engine
+may be anywhere.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from typing import TYPE_CHECKING
 import docker
 
 from bb_jupyter.backend.base import no_progress
-from bb_jupyter.backend.desk import control_socket, has_desk, rooms
-from bb_jupyter.backend.docker import engine, gateway_image, labels, relay_stream, trusted
+from bb_jupyter.backend.docker import engine, gateway_image, labels, relay_stream, sidecar_container
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
 from bb_jupyter.backend.docker.enumerate import containers
 from bb_jupyter.backend.docker.removal import remove
-from bb_jupyter.backend.docker.steps import Steps
+from bb_jupyter.backend.shared.bottle_broker import control_socket, has_broker, services
+from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.errors import BottleError
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.client import Event
-    from bb_jupyter.gateway.desk.client import DeskClient
-    from bb_jupyter.gateway.desk.config import DeskConfig
+    from bb_jupyter.broker.broker_client import BrokerClient
+    from bb_jupyter.broker.broker_config import BrokerConfig
+    from bb_jupyter.gateway.control.gateway_client import Event
 
 #: Bytes and processes: what `relay.MOST_CONNECTIONS` with full windows need, and a bound for a flaw.
 _MEMORY, _PIDS = 256 << 20, 16
 
 
 class Relay:
-    """The relay of one bottle's desk, when it has one.  Each request is run to its end, in a thread.
+    """The relay of one bottle's broker, when it has one.  Each request is run to its end, in a thread.
 
     Args:
         client: the engine.
@@ -44,46 +45,46 @@ class Relay:
 
     def __init__(self, client: docker.APIClient, plan: DockerBottlePlan) -> None:
         self._client, self._plan = client, plan
-        self.name = f"{plan.container}-desk-{secrets.token_hex(3)}"
-        self._steps: Steps | None = None
-        self._desk: DeskClient | None = None
+        self.name = f"{plan.container}-broker-{secrets.token_hex(3)}"
+        self._steps: SerialExecutor | None = None
+        self._broker: BrokerClient | None = None
         self._created: Future[bool] | None = None
         self._bottle_runs = False
 
-    def start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
-        """Begin to start a desk and its relay (`StartDesk`); where the bottle does not run yet, `serve` follows.
+    def start_broker(self, config: BrokerConfig, on_event: Callable[[Event], None]) -> BrokerClient:
+        """Begin to start a broker and its relay (`StartBroker`); where the bottle does not run yet, `serve` follows.
 
         Raises:
             BackendUnavailable: the engine does not answer.
             BuildFailed: the relay's image cannot be built.
         """
-        from bb_jupyter.gateway.desk.client import DeskClient
+        from bb_jupyter.broker.broker_client import BrokerClient
 
         image_id = gateway_image.obtain(self._client, no_progress)
         if self._steps is None:
-            self._steps = Steps()
+            self._steps = SerialExecutor()
         settings = {"engine": engine.address(self._client), "container": engine.path(self._client, self.name)}
         command = (sys.executable, "-P", relay_stream.__file__, json.dumps(settings))
         control = control_socket(self._plan.slug) if self._plan.spec.keep else None
-        self._desk = DeskClient.spawn(replace(config, relay=command), on_event, control=control)
+        self._broker = BrokerClient.spawn(replace(config, relay=command), on_event, control=control)
         self._created = self._begin(lambda: self._create(image_id))
         if self._bottle_runs:
             self.serve()
-        return self._desk
+        return self._broker
 
     def found(self) -> bool:
         """Take notice that the bottle runs already; return whether a relay does, too."""
         self._bottle_runs = True
-        if not has_desk(self._plan):
+        if not has_broker(self._plan):
             return False
         return any(each.role == labels.RELAY and each.running for each in containers(self._plan.slug))
 
     def serve(self) -> None:
         """Let the relay begin, for the bottle runs now; does not wait."""
         self._bottle_runs = True
-        desk, created = self._desk, self._created
-        if desk is not None and created is not None:
-            self._begin(lambda: desk.serve() if created.result() else None)
+        broker, created = self._broker, self._created
+        if broker is not None and created is not None:
+            self._begin(lambda: broker.serve() if created.result() else None)
 
     def begin_removal(self) -> Future[None] | None:
         """Remove it after what is being done; does not wait.  Idempotent."""
@@ -102,15 +103,15 @@ class Relay:
             self._steps = None
 
     def _begin(self, step: Callable[[], object]) -> Future[bool] | None:
-        """Run a step after the others; its result is whether it was done.  Who waits for the desk is told why not."""
-        desk = self._desk
+        """Run a step after the others; its result is whether it was done.  Who waits for the broker is told why not."""
+        broker = self._broker
 
         def telling() -> bool:
             try:
                 step()
             except BottleError as error:
-                if desk is not None:
-                    desk.fail(error)
+                if broker is not None:
+                    broker.fail(error)
                 return False
             return True
 
@@ -121,9 +122,9 @@ class Relay:
             remove(self._client, ended.container)
         network = f"container:{self._plan.container}"
         # `-S`: it needs the standard library alone.
-        module = ["-S", "-m", "bb_jupyter.gateway.relay", *rooms(self._plan)]
-        with engine.errors("create the relay of the bottle's desk"):
-            trusted.create(
+        module = ["-S", "-m", "bb_jupyter.gateway.handoff.mux", *services(self._plan)]
+        with engine.errors("create the relay of the bottle's broker"):
+            sidecar_container.create(
                 self._client, image_id, self.name, module, network=network,
                 labels=labels.of_plan(self._plan, labels.RELAY), memory=_MEMORY, pids=_PIDS, stdin=True,
             )  # fmt: skip

@@ -1,7 +1,8 @@
-"""Joins standard input and output to a relay's container: a child of the desk, so that the stream outlives the kernel.
+"""Joins standard input and output to a relay's container: a child of the broker, so that the stream outlives the
+kernel.
 
 ``python relay_stream.py SETTINGS``: a script that imports little of the standard library and nothing else, for a launch
-waits for it (25 ms of processor time; with the SDK it took 400).  It reads one line, by which the desk says that the
+waits for it (25 ms of processor time; with the SDK it took 400).  It reads one line, by which the broker says that the
 bottle runs, then attaches to the container and starts it: `POST /containers/{id}/attach` and `…/start` of the Engine
 API.  What goes wrong it says in the relay's own words.
 """
@@ -126,7 +127,7 @@ def _complaint(body: bytes) -> str:
 
 
 def _line() -> bool:
-    """Wait for a line, without taking more; false when the desk hung up."""
+    """Wait for a line, without taking more; false when the broker hung up."""
     while byte := os.read(0, 1):
         if byte == b"\n":
             return True
@@ -182,16 +183,16 @@ def join(engine: dict[str, Any], container: str) -> None:
 
 
 def main(settings: str) -> int:
-    """Do as the command line says; the exit status is 1 when the desk is gone."""
+    """Do as the command line says; the exit status is 1 when the broker is gone."""
     try:
         if _line():
             join(**json.loads(settings))
     except BrokenPipeError:
         return 1
     except OSError as error:
-        from bb_jupyter.gateway.relay import failure
+        from bb_jupyter.gateway.handoff.mux import failure
 
-        _write(failure(f"cannot start the relay of the bottle's desk: {error}"))
+        _write(failure(f"cannot start the relay of the bottle's broker: {error}"))
     return 0
 
 

@@ -20,10 +20,10 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
-from bb_jupyter.backend.archive import CopyReport, unpack
-from bb_jupyter.backend.copying import CopyPlan, pack
 from bb_jupyter.backend.docker import engine
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
+from bb_jupyter.backend.shared.archive import CopyReport, unpack
+from bb_jupyter.backend.shared.copying import CopyPlan, pack
 from bb_jupyter.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bb_jupyter import interrupts
 from bb_jupyter.backend import state
-from bb_jupyter.backend.guest_user import guest_user
-from bb_jupyter.backend.network import NO_GATEWAY
+from bb_jupyter.backend.shared.guest_user import guest_user
+from bb_jupyter.backend.shared.network import NO_GATEWAY
 from bb_jupyter.backend.smolmachines import enumerate, labels, sdk
 from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, machine_name
-from bb_jupyter.backend.smolmachines.doorman import Doorman
+from bb_jupyter.backend.smolmachines.egress_interceptor import Interceptor
 from bb_jupyter.backend.smolmachines.prepare import plan_limits
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import BottleError, BottleGone
-from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, SupervisePlan
+from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, SupervisePlan
 from bb_jupyter.manifest import BottleManifest, Limits
+from bb_jupyter.process import deferred_interrupts
 
 
 @contextmanager
 def attach(slug: str) -> Iterator[SmolmachinesBottle]:
     """Yield the running bottle *slug*; it runs on afterwards.
 
-    A local machine gets a doorman at the address that it was started with, and a gateway with the policy that was in
-    force last.
+    A local machine gets an egress interceptor at the address that it was started with, and a gateway with the policy
+    that was in force last.
 
     Raises:
         BottleGone: it does not run any more.
@@ -43,16 +43,16 @@ def attach(slug: str) -> Iterator[SmolmachinesBottle]:
             raise sdk.gone(record.name)
         machine = Machine.open(found[0].id, connection)
     plan = _plan(record, record.details["attach"])
-    with interrupts.Undo() as stack:
-        doorman = Doorman.reopen(slug) if plan.target == "local" else None
-        if doorman:
-            stack.callback(doorman.close)
-        bottle = SmolmachinesBottle(plan, machine, doorman)
-        stack.callback(bottle.desk.close)
+    with deferred_interrupts.UninterruptibleExitStack() as stack:
+        interceptor = Interceptor.reopen(slug) if plan.target == "local" else None
+        if interceptor:
+            stack.callback(interceptor.close)
+        bottle = SmolmachinesBottle(plan, machine, interceptor)
+        stack.callback(bottle.broker.close)
         stack.callback(bottle.network.close)
-        if doorman and plan.egress_plan is not None:
+        if interceptor and plan.egress_plan is not None:
             _open(bottle, plan.egress_plan)
-        bottle.desk.adopt(reached=False)
+        bottle.broker.adopt(reached=False)
         yield bottle
 
 

@@ -1,4 +1,4 @@
-"""The smolmachines backend: wires its rooms together, each of which reads end to end in its own file."""
+"""The smolmachines backend: wires its modules together, each of which reads end to end in its own file."""
 
 from __future__ import annotations
 

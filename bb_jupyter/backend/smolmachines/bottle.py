@@ -13,16 +13,16 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from bb_jupyter.backend import killing
-from bb_jupyter.backend.archive import CopyReport
 from bb_jupyter.backend.bottle import Bottle
-from bb_jupyter.backend.copying import plan_copy
-from bb_jupyter.backend.desk import BottleDesk, rooms
-from bb_jupyter.backend.guest_user import guest_user
-from bb_jupyter.backend.network import Network
+from bb_jupyter.backend.shared import process_tree
+from bb_jupyter.backend.shared.archive import CopyReport
+from bb_jupyter.backend.shared.bottle_broker import BottleBroker, services
+from bb_jupyter.backend.shared.copying import plan_copy
+from bb_jupyter.backend.shared.guest_user import guest_user
+from bb_jupyter.backend.shared.network import Network
 from bb_jupyter.backend.smolmachines import branch, sdk, shell, transfer
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
-from bb_jupyter.backend.smolmachines.doorman import Doorman
+from bb_jupyter.backend.smolmachines.egress_interceptor import Interceptor
 from bb_jupyter.backend.smolmachines.execution import SmolExecution, refused
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
@@ -31,11 +31,11 @@ from bb_jupyter.gateway import GATE_ADDRESS
 if TYPE_CHECKING:
     from smol import ExecStream, Machine
 
-    from bb_jupyter.gateway.client import Event, GatewayClient
-    from bb_jupyter.gateway.config import GatewayConfig
-    from bb_jupyter.gateway.desk.client import DeskClient
-    from bb_jupyter.gateway.desk.config import DeskConfig
-    from bb_jupyter.gateway.plan import EgressPlan
+    from bb_jupyter.broker.broker_client import BrokerClient
+    from bb_jupyter.broker.broker_config import BrokerConfig
+    from bb_jupyter.gateway.control.gateway_client import Event, GatewayClient
+    from bb_jupyter.gateway.control.gateway_config import GatewayConfig
+    from bb_jupyter.gateway.egress_plan import EgressPlan
 
 #: Longest input that goes with the request that starts the command, in bytes.
 _WITH_REQUEST = 64 << 10
@@ -49,15 +49,15 @@ class SmolmachinesBottle(Bottle):
     Args:
         plan: what was launched.
         machine: the SDK's handle.
-        doorman: lets the machine's connections through to the gateway; `None` in the cloud.
+        interceptor: lets the machine's connections through to the gateway; `None` in the cloud.
     """
 
-    def __init__(self, plan: SmolmachinesBottlePlan, machine: Machine, doorman: Doorman | None) -> None:
+    def __init__(self, plan: SmolmachinesBottlePlan, machine: Machine, interceptor: Interceptor | None) -> None:
         self.plan: SmolmachinesBottlePlan = plan
         self.machine = machine
-        self._doorman = doorman
+        self._interceptor = interceptor
         self.network = Network(plan, self._start_gateway)
-        self.desk = BottleDesk(plan, self._start_desk, self)
+        self.broker = BottleBroker(plan, self._start_broker, self)
 
     @property
     def alive(self) -> bool:
@@ -76,7 +76,7 @@ class SmolmachinesBottle(Bottle):
         Raises:
             UsageError: the machine is in the cloud.
         """
-        if self._doorman is None:
+        if self._interceptor is None:
             raise UsageError(
                 f"the network of '{self.name}' cannot change: the smol cloud fixes it when a machine is made",
                 hint="Launch the bottle anew with --allow HOST.",
@@ -106,7 +106,7 @@ class SmolmachinesBottle(Bottle):
         )
 
     def _network_env(self) -> dict[str, str]:
-        """Return the variables by which programs find the gateway; its rooms are reached by address, and directly."""
+        """Return the variables by which programs find the gateway; services are reached directly, by address."""
         found = self.network.env
         return found | {name: f"{found[name]},{GATE_ADDRESS}" for name in ("NO_PROXY", "no_proxy") if name in found}
 
@@ -183,12 +183,12 @@ class SmolmachinesBottle(Bottle):
             # A machine that is full of processes may have no room for one more just now.
             for _ in range(_KILLS):
                 try:
-                    done = self.machine.exec(killing.command(pid), ExecOptions(user=user, timeout=sdk.SHORT))
+                    done = self.machine.exec(process_tree.command(pid), ExecOptions(user=user, timeout=sdk.SHORT))
                 except SmolError as error:
                     if sdk.is_gone(error):
                         return
                 else:
-                    if done.stdout_bytes == killing.GONE:
+                    if done.stdout_bytes == process_tree.GONE:
                         return
                 time.sleep(_KILL_PAUSE)
 
@@ -207,23 +207,23 @@ class SmolmachinesBottle(Bottle):
         return branch.snapshot(self)
 
     def _start_gateway(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:
-        from bb_jupyter.gateway.audit import AuditLog
-        from bb_jupyter.gateway.client import GatewayClient
+        from bb_jupyter.gateway.audit.audit_log import AuditLog
+        from bb_jupyter.gateway.control.gateway_client import GatewayClient
 
         with self._door().listen("egress") as listener:
             return GatewayClient.spawn(
                 config, {"egress": listener.fileno()}, audit=AuditLog(self.slug), on_event=on_event
             )
 
-    def _start_desk(self, config: DeskConfig, on_event: Callable[[Event], None]) -> DeskClient:
-        from bb_jupyter.gateway.desk.client import DeskClient
+    def _start_broker(self, config: BrokerConfig, on_event: Callable[[Event], None]) -> BrokerClient:
+        from bb_jupyter.broker.broker_client import BrokerClient
 
         with ExitStack() as stack:
-            sockets = {room: stack.enter_context(self._door().listen(room)) for room in rooms(self.plan)}
-            listeners = {room: listener.fileno() for room, listener in sockets.items()}
-            return DeskClient.spawn(config, on_event, listeners=listeners)
+            sockets = {service: stack.enter_context(self._door().listen(service)) for service in services(self.plan)}
+            listeners = {service: listener.fileno() for service, listener in sockets.items()}
+            return BrokerClient.spawn(config, on_event, listeners=listeners)
 
-    def _door(self) -> Doorman:
-        if self._doorman is None:
+    def _door(self) -> Interceptor:
+        if self._interceptor is None:
             raise RuntimeError("a cloud machine has no gateway of ours")
-        return self._doorman
+        return self._interceptor

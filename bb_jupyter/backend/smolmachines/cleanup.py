@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.desk import end_left, left
 from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.shared.bottle_broker import end_left, left
 from bb_jupyter.backend.smolmachines import enumerate, sdk
 from bb_jupyter.backend.smolmachines.bottle_cleanup_plan import SmolmachinesBottleCleanupPlan
 from bb_jupyter.backend.smolmachines.bottle_plan import machine_name
@@ -28,7 +28,7 @@ def prepare_cleanup() -> SmolmachinesBottleCleanupPlan:
     lost = [each for each in found if not each.agent.owner.alive and not (each.agent.keep and each.running)]
     kept = {each.agent.slug for each in found if each not in lost}
     orphans = [Orphan(each.agent.slug, _KINDS[each.where], each.id) for each in lost]
-    orphans += [Orphan(record.slug, "process", str(desk)) for record in dead if (desk := left(record))]
+    orphans += [Orphan(record.slug, "process", str(broker)) for record in dead if (broker := left(record))]
     orphans += [
         Orphan(record.slug, "state", str(record.directory))
         for record in dead

@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bb_jupyter.agent.plan import PLACEHOLDER
-from bb_jupyter.backend.docker.labels import home_scope
+from bb_jupyter.agent.provision_plan import PLACEHOLDER
+from bb_jupyter.backend.docker.labels import tenant_id
 from bb_jupyter.backend.plan import PlanBasis
 from bb_jupyter.backend.smolmachines.bottle_plan import CredentialPlan
 from bb_jupyter.errors import UsageError
-from bb_jupyter.gateway.plan import RoutePlan
+from bb_jupyter.gateway.egress_plan import RoutePlan
 
 _ELSEWHERE = "use --backend docker, or this backend's local target (BOT_BOTTLE_SMOL_TARGET=local)"
 
@@ -86,7 +86,7 @@ def _credential(route: RoutePlan, basis: PlanBasis) -> CredentialPlan:
     if not (env_var.isascii() and env_var.isidentifier()):
         raise _cannot(f"route {route.host}: token_ref '{route.token_ref}' is no name that a variable could have there")
     # One name for the same secret at the same host: it is stored in the account, and the SDK cannot remove it.
-    identity = hashlib.sha256(f"{home_scope()}\0{route.token_ref}\0{route.host}".encode()).hexdigest()[:24]
+    identity = hashlib.sha256(f"{tenant_id()}\0{route.token_ref}\0{route.host}".encode()).hexdigest()[:24]
     return CredentialPlan(f"bb-{identity}", env_var, route.host, route.token_ref)
 
 

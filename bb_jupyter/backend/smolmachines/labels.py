@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bb_jupyter.backend.bottle import ActiveAgent
-from bb_jupyter.backend.docker.labels import home_scope
-from bb_jupyter.backend.owner import Owner
+from bb_jupyter.backend.docker.labels import tenant_id
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+from bb_jupyter.process.identity import ProcessIdentity
 
 _PREFIX = "bb-jupyter."
 BACKEND = "smolmachines"
@@ -20,10 +20,10 @@ def of_plan(plan: SmolmachinesBottlePlan) -> dict[str, str]:
     """Return the labels of a machine that is about to start."""
     spec = plan.spec
     values = {
-        "home": home_scope(),
+        "home": tenant_id(),
         "slug": plan.slug,
         "name": spec.name,
-        "owner": json.dumps(Owner.current().to_dict()),
+        "owner": json.dumps(ProcessIdentity.current().to_dict()),
         "created": f"{time.time():.3f}",
         "keep": str(int(spec.keep)),
         "agent": spec.agent.name if spec.agent else "",
@@ -46,7 +46,7 @@ def to_attach(plan: SmolmachinesBottlePlan) -> dict[str, Any]:
 
 def mine(slug: str = "") -> dict[str, str]:
     """Return the labels by which this user's machines are listed, of one bottle or of all."""
-    wanted = {"home": home_scope()} | ({"slug": slug} if slug else {})
+    wanted = {"home": tenant_id()} | ({"slug": slug} if slug else {})
     return {_PREFIX + key: value for key, value in wanted.items()}
 
 
@@ -66,7 +66,7 @@ def agent_of(labels: Mapping[str, str]) -> ActiveAgent | None:
             bottle=get(labels, "bottle"),
             state="running",
             created=float(labels[_PREFIX + "created"]),
-            owner=Owner.from_dict(json.loads(labels[_PREFIX + "owner"])),
+            owner=ProcessIdentity.from_dict(json.loads(labels[_PREFIX + "owner"])),
             keep=get(labels, "keep") == "1",
         )
     except (KeyError, ValueError):

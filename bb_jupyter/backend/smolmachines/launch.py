@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bb_jupyter import interrupts
-from bb_jupyter.agent.planning import resolve_token
+from bb_jupyter.agent.provision_planning import resolve_token
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.docker.steps import Steps
+from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.backend.smolmachines import image, labels, prepare, sdk, shell, transfer
 from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
-from bb_jupyter.backend.smolmachines.doorman import Doorman
+from bb_jupyter.backend.smolmachines.egress_interceptor import Interceptor
 from bb_jupyter.backend.smolmachines.removal import remove
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.gateway import GATE_ADDRESS
+from bb_jupyter.process import deferred_interrupts
 
 if TYPE_CHECKING:
     from smol import Machine, MachineConfig, ResourceSpec
@@ -46,19 +46,19 @@ def launch(plan: SmolmachinesBottlePlan, provision: Provision, on_progress: OnPr
     """
     state.add_details(plan.slug, target=plan.target, **({"attach": labels.to_attach(plan)} if plan.spec.keep else {}))
     source = image.obtain(plan, on_progress)
-    with interrupts.Undo() as stack:
-        steps = stack.enter_context(Steps())
+    with deferred_interrupts.UninterruptibleExitStack() as stack:
+        steps = stack.enter_context(SerialExecutor())
         on_progress(Progress("start"))
-        doorman = Doorman.open(plan.slug) if plan.target == "local" else None
-        if doorman:
-            stack.callback(doorman.close)
+        interceptor = Interceptor.open(plan.slug) if plan.target == "local" else None
+        if interceptor:
+            stack.callback(interceptor.close)
         stack.callback(lambda: steps.run(lambda: remove(plan.target, plan.machine)))
-        machine = steps.run(lambda: _machine(plan, source, doorman))
+        machine = steps.run(lambda: _machine(plan, source, interceptor))
         state.add_details(plan.slug, id=machine.id, branch=bool(plan.source))
-        bottle = SmolmachinesBottle(plan, machine, doorman)
-        stack.callback(bottle.desk.close)
+        bottle = SmolmachinesBottle(plan, machine, interceptor)
+        stack.callback(bottle.broker.close)
         stack.callback(bottle.network.close)
-        bottle.desk.begin()
+        bottle.broker.begin()
         steps.run(lambda: set_up(bottle))
         if plan.home_archive:
             transfer.unpack_home(bottle, plan.home_archive)
@@ -70,29 +70,29 @@ def launch(plan: SmolmachinesBottlePlan, provision: Provision, on_progress: OnPr
             stack.pop_all()
             steps.close()
             # What stands on this host goes with this process; who attaches starts it again.
-            if doorman:
-                stack.callback(doorman.close)
-            stack.callback(bottle.desk.close)
+            if interceptor:
+                stack.callback(interceptor.close)
+            stack.callback(bottle.broker.close)
             stack.callback(bottle.network.close)
         yield bottle
 
 
-def _machine(plan: SmolmachinesBottlePlan, source: str, doorman: Doorman | None) -> Machine:
+def _machine(plan: SmolmachinesBottlePlan, source: str, interceptor: Interceptor | None) -> Machine:
     from smol import Machine
 
     with sdk.errors(f"start the machine of bottle '{plan.spec.name}'"):
         if plan.source:
             return Machine.open(plan.source, sdk.connection(plan.target)).branch(plan.machine, branchable=True)
-        return Machine.create(config(plan, source, doorman), sdk.connection(plan.target))
+        return Machine.create(config(plan, source, interceptor), sdk.connection(plan.target))
 
 
-def config(plan: SmolmachinesBottlePlan, source: str, doorman: Doorman | None) -> MachineConfig:
+def config(plan: SmolmachinesBottlePlan, source: str, interceptor: Interceptor | None) -> MachineConfig:
     """Return the machine's whole configuration.
 
     Args:
         plan: what to launch.
         source: the image, as the target takes it.
-        doorman: who answers a local machine's connections.
+        interceptor: who answers a local machine's connections.
 
     Raises:
         ManifestError: a credential is unset.
@@ -109,7 +109,7 @@ def config(plan: SmolmachinesBottlePlan, source: str, doorman: Doorman | None) -
         detach=plan.spec.keep,
         ready_timeout_seconds=_READY,
         branchable=plan.target == "cloud" or None,
-        egress_interceptor=doorman.binding if doorman else None,
+        egress_interceptor=interceptor.binding if interceptor else None,
         credentials=[
             CredentialSpec(each.name, each.env_var, [each.host], value=resolve_token(each.token_ref))
             for each in plan.credentials
@@ -128,7 +128,7 @@ def _resources(plan: SmolmachinesBottlePlan) -> ResourceSpec:
     )
     if plan.target == "local":
         resources.overlay_gb = disk
-        # Only what the doorman answers for can be dialled, and no name of anybody's is asked for.
+        # Only what the egress interceptor answers for can be dialled, and no name of anybody's is asked for.
         resources.allow_cidrs, resources.allow_hosts = [f"{GATE_ADDRESS}/32"], [_NO_NAME]
     elif plan.allow_hosts:
         resources.allow_hosts = list(plan.allow_hosts)

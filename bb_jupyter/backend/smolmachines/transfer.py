@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from bb_jupyter.backend.archive import CopyReport, unpack
-from bb_jupyter.backend.copying import CopyPlan, pack
-from bb_jupyter.backend.output import Output
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
+from bb_jupyter.backend.shared.archive import CopyReport, unpack
+from bb_jupyter.backend.shared.copying import CopyPlan, pack
+from bb_jupyter.backend.shared.output import Output
 from bb_jupyter.backend.smolmachines import sdk, shell
 from bb_jupyter.errors import UsageError
 

@@ -27,9 +27,9 @@ from bb_jupyter.agent.events import (
 )
 from bb_jupyter.agent.guest import Guest, GuestPlan, write_files
 from bb_jupyter.agent.host_programs import host_program
-from bb_jupyter.agent.plan import PLACEHOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
-from bb_jupyter.agent.planning import resolve_token
 from bb_jupyter.agent.provider import AgentProvider
+from bb_jupyter.agent.provision_plan import PLACEHOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
+from bb_jupyter.agent.provision_planning import resolve_token
 from bb_jupyter.agent.untrusted import at, count, dumped, json_object, number, objects, text
 from bb_jupyter.errors import UsageError
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from bb_jupyter.agent.guest import Guest, GuestPlan, write_files
-from bb_jupyter.agent.plan import BOTTLE_FOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
 from bb_jupyter.agent.provider import AgentProvider
+from bb_jupyter.agent.provision_plan import BOTTLE_FOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
 
 _PROGRAM = f"{BOTTLE_FOLDER}/agent.sh"
 

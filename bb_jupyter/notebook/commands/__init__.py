@@ -9,8 +9,8 @@ from importlib import import_module
 
 from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.notebook.views.display import say
 
 
 def run(words: Sequence[str], names: Mapping[str, object], prog: str = "%bottle") -> None:

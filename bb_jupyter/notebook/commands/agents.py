@@ -5,12 +5,12 @@ from __future__ import annotations
 from argparse import Namespace
 
 from bb_jupyter.agent.registry import ProviderEntry, list_providers
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import did_you_mean
 from bb_jupyter.manifest import AgentManifest, Entry, list_agents
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import show_table
 from bb_jupyter.notebook.errors import state
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import show_table
 
 
 def _run(args: Namespace) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from bb_jupyter.core.session import current
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
-from bb_jupyter.notebook.egress import policy_line
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import say
+from bb_jupyter.notebook.views.egress_table import policy_line
 
 
 def _arguments(parser: Parser) -> None:
@@ -17,14 +17,14 @@ def _arguments(parser: Parser) -> None:
 
 
 def _run(args: Namespace) -> None:
-    held = current().get(args.name)
-    network = held.bottle.network
+    handle = current().get(args.name)
+    network = handle.bottle.network
     before = network.routes.routes if network.routes else ()
     had_network = network.state != "none"
-    generation = held.allow(*args.hosts)
+    generation = handle.allow(*args.hosts)
     routes = network.routes.routes if network.routes else ()
     new = ", ".join(str(route) for route in routes if route not in before)
-    say(f"{held.name} may now reach {new}" if new else f"{held.name} could reach that already")
+    say(f"{handle.name} may now reach {new}" if new else f"{handle.name} could reach that already")
     say(policy_line(generation, routes))
     if not had_network:
         say("Commands that start from now on find the network.")

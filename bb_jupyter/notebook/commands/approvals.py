@@ -7,9 +7,9 @@ from argparse import Namespace
 from bb_jupyter import approvals
 from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say, show, show_table
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.notebook.reviewing import as_html, as_text, end, title
+from bb_jupyter.notebook.views.display import say, show, show_table
+from bb_jupyter.notebook.views.proposal_view import as_html, as_text, end, title
 
 
 def _arguments(parser: Parser) -> None:

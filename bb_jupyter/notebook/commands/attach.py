@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from bb_jupyter.core.session import current
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import say
 
 
 def _arguments(parser: Parser) -> None:
@@ -15,8 +15,8 @@ def _arguments(parser: Parser) -> None:
 
 
 def _run(args: Namespace) -> None:
-    held = current().attach(args.name)
-    say(f"attached {held.name} ({held.plan.spec.backend})")
+    handle = current().attach(args.name)
+    say(f"attached {handle.name} ({handle.plan.spec.backend})")
 
 
 command = Command("hold a kept bottle again whose kernel is gone", _run, "NAME", _arguments, needs_session=True)

@@ -6,9 +6,9 @@ from argparse import Namespace
 
 from bb_jupyter.manifest import BottleManifest, Entry, list_bottles
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import show_table
 from bb_jupyter.notebook.errors import state
 from bb_jupyter.notebook.manifests import summary
+from bb_jupyter.notebook.views.display import show_table
 
 
 def _run(args: Namespace) -> None:

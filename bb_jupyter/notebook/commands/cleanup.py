@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from bb_jupyter.core.session import current
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import say
 
 
 def _arguments(parser: Parser) -> None:

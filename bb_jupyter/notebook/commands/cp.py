@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from bb_jupyter.backend.archive import CopyReport
+from bb_jupyter.backend.shared.archive import CopyReport
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.notebook.visible import one_line
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import say
+from bb_jupyter.text.visible import one_line
 
 #: Most refused names to show.
 _SHOWN = 20

@@ -6,11 +6,11 @@ from argparse import Namespace
 
 from bb_jupyter.notebook import kernel
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
+from bb_jupyter.notebook.views.display import say
 
 
 def _run(args: Namespace) -> None:
-    from bb_jupyter.notebook import dashboard
+    from bb_jupyter.notebook.views import dashboard
 
     if not kernel.is_rich():
         say(dashboard.moment()[0])

@@ -6,11 +6,11 @@ from argparse import Namespace
 
 from bb_jupyter import approvals
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.numbers import number
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.notebook.reviewing import end, title
-from bb_jupyter.notebook.visible import one_line
+from bb_jupyter.notebook.views.display import say
+from bb_jupyter.notebook.views.proposal_view import end, title
+from bb_jupyter.text.visible import one_line
 
 
 def _arguments(parser: Parser) -> None:
@@ -19,10 +19,10 @@ def _arguments(parser: Parser) -> None:
 
 
 def _run(args: Namespace) -> None:
-    from bb_jupyter.gateway.desk import deciding
+    from bb_jupyter.broker import effects
 
     proposal = approvals.get(number(args.id))
-    standing = deciding.deny(proposal.id, why=args.why, token=proposal.token)
+    standing = effects.deny(proposal.id, why=args.why, token=proposal.token)
     say(f"{one_line(title(proposal))} — {one_line(end(proposal, standing))}")
 
 

@@ -11,12 +11,12 @@ from importlib import metadata
 from bb_jupyter import api
 from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import Check
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import BottleError
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.notebook import kernel
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import show_table
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import show_table
 
 
 def _run(args: Namespace) -> None:

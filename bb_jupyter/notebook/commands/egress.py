@@ -5,16 +5,16 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from bb_jupyter.gateway import audit
-from bb_jupyter.gateway.history import history, last_policy
-from bb_jupyter.gateway.plan import RoutePlan
-from bb_jupyter.gateway.suggest import suggest
-from bb_jupyter.held_bottle import HeldBottle
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.session import current
+from bb_jupyter.gateway.audit import audit_log
+from bb_jupyter.gateway.audit.history import history, last_policy
+from bb_jupyter.gateway.audit.suggest import suggest
+from bb_jupyter.gateway.egress_plan import RoutePlan
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say, show_table
-from bb_jupyter.notebook.egress import HEAD, folded, policy_line
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import say, show_table
+from bb_jupyter.notebook.views.egress_table import HEAD, folded, policy_line
 
 #: Most rows to show: the latest.
 _SHOWN = 200
@@ -30,22 +30,26 @@ def _arguments(parser: Parser) -> None:
 
 def _run(args: Namespace) -> None:
     name = args.past_name
-    held = next((held for held in current().held() if held.name == name), None)
-    slug = held.bottle.slug if held else audit.slugs_of(name)[-1]
-    if held:
-        held.bottle.network.sync()
+    handle = next((handle for handle in current().handles() if handle.name == name), None)
+    slug = handle.bottle.slug if handle else audit_log.slugs_of(name)[-1]
+    if handle:
+        handle.bottle.network.sync()
     generation, routes = last_policy(slug)
     if args.suggest:
-        say(suggest(audit.read_slug(slug), routes).rstrip())
+        say(suggest(audit_log.read_slug(slug), routes).rstrip())
         return
-    say(f"{name}: {_network(held)}" if held else f"{name} is not held here; its last {policy_line(generation, routes)}")
+    say(
+        f"{name}: {_network(handle)}"
+        if handle
+        else f"{name} is not held here; its last {policy_line(generation, routes)}"
+    )
     _show(slug, only_denied=args.denied)
 
 
-def _network(held: HeldBottle) -> str:
-    network = held.bottle.network
+def _network(handle: BottleHandle) -> str:
+    network = handle.bottle.network
     if network.state == "none":
-        return f"no network; `%bottle allow {held.name} HOST` gives it one"
+        return f"no network; `%bottle allow {handle.name} HOST` gives it one"
     if network.state == "lost":
         return "the gateway died, nothing is reachable"
     routes: Sequence[RoutePlan] = network.routes.routes if network.routes else ()

@@ -6,14 +6,14 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from bb_jupyter import logs
+from bb_jupyter.core import logs
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import say
 
 #: Most bytes to show: the end of a longer log.
 _MOST = 1 << 20
@@ -42,7 +42,7 @@ def _run(args: Namespace) -> None:
 
 def _logs(name: str) -> list[Path]:
     slugs = logs.slugs_of(name)
-    running = [held.plan.slug for held in current().held() if held.name == name]
+    running = [handle.plan.slug for handle in current().handles() if handle.name == name]
     found = logs.logs_of((running or slugs or [""])[-1])
     if not found:
         folders = (bot_bottle_home() / "logs").glob("*")

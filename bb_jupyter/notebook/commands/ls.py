@@ -8,11 +8,11 @@ from collections import Counter
 
 from bb_jupyter import approvals
 from bb_jupyter.backend.bottle import ActiveAgent
-from bb_jupyter.backend.owner import Owner
+from bb_jupyter.core.session import current
 from bb_jupyter.manifest import format_duration
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import show_table
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import show_table
+from bb_jupyter.process.identity import ProcessIdentity
 
 
 def _run(args: Namespace) -> None:
@@ -42,7 +42,7 @@ def _waits(count: int) -> str:
 
 
 def _owner(agent: ActiveAgent) -> str:
-    if agent.owner == Owner.current():
+    if agent.owner == ProcessIdentity.current():
         return "this kernel"
     return str(agent.owner) if agent.owner.alive else "none (attach takes it)"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from bb_jupyter.core.session import current
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import show_plan
 from bb_jupyter.notebook.options import add_launch_options, launch_options
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import show_plan
 
 
 def _run(args: Namespace) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from contextlib import ExitStack
 
+from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError
-from bb_jupyter.held_bottle import LaunchOptions
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import show_table
 from bb_jupyter.notebook.options import add_launch_options, launch_options
 from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.notebook.views.display import show_table
 from bb_jupyter.selftest import require, selftest
-from bb_jupyter.session import current
 
 
 def _arguments(parser: Parser) -> None:

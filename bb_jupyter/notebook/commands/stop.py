@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from bb_jupyter import interrupts
+from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.display import say
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.session import current
+from bb_jupyter.notebook.views.display import say
+from bb_jupyter.process import deferred_interrupts
 
 
 def _arguments(parser: Parser) -> None:
@@ -21,10 +21,10 @@ def _run(args: Namespace) -> None:
     if bool(args.names) == args.all:
         raise UsageError("%bottle stop: name the bottles to stop, or write --all")
     if args.all:
-        with interrupts.held():  # what is stopped is said, whatever comes meanwhile
+        with deferred_interrupts.defer_sigint():  # what is stopped is said, whatever comes meanwhile
             _say(current().stop_all())
     for name in args.names:
-        with interrupts.held():
+        with deferred_interrupts.defer_sigint():
             current().stop(name)
             _say([name])
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter import approvals
-from bb_jupyter.approvals import Presence, Queue, attended, changes, decide, get, pending, queue, status
+from bb_jupyter.approvals import LivenessLock, Queue, changes, decide, get, is_alive, pending, status
+from bb_jupyter.approvals.store import queue
 from bb_jupyter.errors import AlreadyDecided, Flood, TokenMismatch, UnknownProposal, UsageError
 
 SLUG = "demo-0123abcd"
@@ -145,7 +146,7 @@ def test_a_flood_is_held_back_and_other_bottles_are_not(bottle: Queue, monkeypat
         for number in range(100):
             waiting = pending(SLUG)[0]
             decide(waiting.id, token=waiting.token, verdict="denied")
-            ask(Queue(SLUG, "demo"), f"again {number}")  # a restarted desk counts on
+            ask(Queue(SLUG, "demo"), f"again {number}")  # a restarted broker counts on
     assert "Try again in" in flood.value.hint
     assert ask(Queue("other-0123abcd", "other"))
 
@@ -208,20 +209,20 @@ def test_changes_tells_every_change_and_nothing_else(bottle: Queue) -> None:
     seen.append(changes())
     bottle.report(proposal.id, ok=True)
     seen.append(changes())
-    pending(), get(proposal.id), Presence(SLUG).close()
+    pending(), get(proposal.id), LivenessLock(SLUG).close()
     assert changes() == seen[-1] and len({*seen}) == 4
     bottle.end()
     assert changes() == seen[0]
 
 
-def test_a_desk_that_lives_is_seen_and_there_is_one_of_a_bottle() -> None:
-    assert not attended(SLUG)
-    presence = Presence(SLUG)
-    assert attended(SLUG)
+def test_a_broker_that_lives_is_seen_and_there_is_one_of_a_bottle() -> None:
+    assert not is_alive(SLUG)
+    presence = LivenessLock(SLUG)
+    assert is_alive(SLUG)
     with pytest.raises(BlockingIOError):
-        Presence(SLUG)
+        LivenessLock(SLUG)
     presence.close()
-    assert not attended(SLUG)
+    assert not is_alive(SLUG)
 
 
 def _fifo(path: Path) -> None:

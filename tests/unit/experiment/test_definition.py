@@ -11,8 +11,8 @@ from bb_jupyter.errors import ManifestError, UsageError
 from bb_jupyter.experiment import Check, Experiment, Task, Variant
 from bb_jupyter.experiment.definition import Definition
 from bb_jupyter.experiment.grid import expand, filled
-from bb_jupyter.manifest.explain import build
 from bb_jupyter.manifest.parse import parse
+from bb_jupyter.manifest.validation_errors import build
 
 
 def from_yaml(text: str) -> Definition:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bb_jupyter.experiment.drive import Progress
-from bb_jupyter.notebook.experiment_grid import MOST, Layout, counts, note, transcripts
+from bb_jupyter.experiment.schedule import Progress
+from bb_jupyter.notebook.views.experiment_grid import MOST, Layout, counts, note, transcripts
 from tests.unit.experiment.test_compare import record
 
 _HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e"

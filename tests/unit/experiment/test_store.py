@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.backend.owner import Owner
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment.grid import RunSpec
 from bb_jupyter.experiment.outcome import Outcome
 from bb_jupyter.experiment.store import Store, new_owner
+from bb_jupyter.process.identity import ProcessIdentity
 
 PASSED = Outcome("passed", counted=True)
 
@@ -97,7 +97,7 @@ def test_a_new_attempt_leaves_nothing_of_the_old_one(store: Store) -> None:
 
 def test_what_the_dead_held_is_free_again(store: Store) -> None:
     me = new_owner("me")
-    dead = json.dumps({**replace(Owner.current(), start_time=1).to_dict(), "nonce": "x"})
+    dead = json.dumps({**replace(ProcessIdentity.current(), start_time=1).to_dict(), "nonce": "x"})
     lost, mine = claimed(store, dead).id, claimed(store, me).id
     store.begin(lost, "first")
     store.reset()

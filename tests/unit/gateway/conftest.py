@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from bb_jupyter.gateway.client import GatewayClient
-from bb_jupyter.gateway.config import AuthConfig, GatewayConfig, Limits, RouteConfig
+from bb_jupyter.gateway.control.gateway_client import GatewayClient
+from bb_jupyter.gateway.control.gateway_config import AuthConfig, GatewayConfig, Limits, RouteConfig
 from tests.unit.gateway.upstream import Upstream
 
 TOKEN = "sk-test/Very+Secret=0123456789"
@@ -146,5 +146,5 @@ def start(routes: list[RouteConfig]) -> Iterator[Callable[..., Proxy]]:
 
 
 @pytest.fixture
-def donated(tmp_path: Path) -> Path:
-    return tmp_path / "donate"
+def handoff_socket(tmp_path: Path) -> Path:
+    return tmp_path / "hand_off"

@@ -1,4 +1,4 @@
-"""A gateway's life: policy replaced while it runs, sockets donated, its owner gone, its own end."""
+"""A gateway's life: policy replaced while it runs, sockets handed off, its owner gone, its own end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.errors import BackendUnavailable, BottleGone, ManifestError
-from bb_jupyter.gateway.audit import AuditLog, read
-from bb_jupyter.gateway.client import GatewayClient, PipeChannel
-from bb_jupyter.gateway.config import AuthConfig, GatewayConfig, RouteConfig
-from bb_jupyter.gateway.donor import donate
-from bb_jupyter.gateway.host_process import GatewayProcess
+from bb_jupyter.gateway.audit.audit_log import AuditLog, read
+from bb_jupyter.gateway.control.gateway_client import GatewayClient, PipeChannel
+from bb_jupyter.gateway.control.gateway_config import AuthConfig, GatewayConfig, RouteConfig
+from bb_jupyter.gateway.handoff.send_listener import hand_off
+from bb_jupyter.process.trusted_child import GatewayProcess
 from tests.unit.gateway.conftest import TOKEN, Proxy
 from tests.unit.gateway.upstream import Upstream
 
@@ -166,17 +166,17 @@ def _free_port() -> int:
 
 
 def test_sockets_are_donated_again_and_again(tmp_path: Path) -> None:
-    process = _own_process("--donate-socket", str(tmp_path / "d"))
+    process = _own_process("--handoff-socket", str(tmp_path / "d"))
     client = GatewayClient(PipeChannel(process), process=process)
     client.start(GatewayConfig("x"), timeout=60)
     for _ in range(2):
         port = _free_port()
-        assert donate(str(tmp_path / "d"), {"egress": port, "git-gate": 0}) == "ok"
+        assert hand_off(str(tmp_path / "d"), {"egress": port, "git-gate": 0}) == "ok"
         client.wait_listening("egress")
         with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
             sock.sendall(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n")
             assert b"403" in sock.recv(1000)
-    assert "room names" in donate(str(tmp_path / "d"), {"nonsense": 0})
+    assert "service names" in hand_off(str(tmp_path / "d"), {"nonsense": 0})
     with socket.create_connection(("127.0.0.1", port), timeout=20):
         pass
     client.stop()
@@ -198,20 +198,22 @@ def test_shut_down_listener_is_given_up() -> None:
 
 def test_kept_gateway_outlives_its_owner_and_is_controlled_by_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "control")
-    donations = str(tmp_path / "d")
-    process = _own_process("--control", path, "--donate-socket", donations)
+    handoffs = str(tmp_path / "d")
+    process = _own_process("--control", path, "--handoff-socket", handoffs)
     owner = GatewayClient(PipeChannel(process))
     owner.start(GatewayConfig("x", keep=True), timeout=60)
     owner.detach()
     while not Path(path).exists():
         assert process.poll() is None
     port = _free_port()
-    assert donate(donations, {"egress": port}) == "ok"
+    assert hand_off(handoffs, {"egress": port}) == "ok"
     with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
         sock.sendall(b"CONNECT unheard.test:443 HTTP/1.1\r\nHost: unheard.test:443\r\n\r\n")
         assert b"403" in sock.recv(1000)
     bridge = subprocess.Popen(
-        [sys.executable, "-P", "-m", "bb_jupyter.gateway.control", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-P", "-m", "bb_jupyter.gateway.control.socket_bridge", path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     heard: list[dict[str, object]] = []
     second = GatewayClient(PipeChannel(bridge), process=bridge, on_event=heard.append)

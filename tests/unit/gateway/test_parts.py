@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bb_jupyter.errors import ManifestError, UsageError
-from bb_jupyter.gateway.audit import AuditLog, audit_dir, read
-from bb_jupyter.gateway.ca import LeafAuthority
-from bb_jupyter.gateway.config import RouteConfig
-from bb_jupyter.gateway.hello import Hello, NotTls, read_hello
-from bb_jupyter.gateway.plan import EgressPlan, GitGatePlan, GitRepoPlan, RoutePlan, egress_plan, gateway_config
-from bb_jupyter.gateway.redact import MaskedStream, Masker
-from bb_jupyter.gateway.suggest import suggest
+from bb_jupyter.gateway.audit.audit_log import AuditLog, audit_dir, read
+from bb_jupyter.gateway.audit.suggest import suggest
+from bb_jupyter.gateway.control.gateway_config import RouteConfig
+from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, GitRepoPlan, RoutePlan, egress_plan, gateway_config
+from bb_jupyter.gateway.proxy.ca import LeafAuthority
+from bb_jupyter.gateway.proxy.client_hello import Hello, NotTls, read_client_hello
+from bb_jupyter.gateway.proxy.redact import MaskedStream, Masker
 from bb_jupyter.manifest import Auth, Route
 
 SECRET = "s3cr+t/Value with=spaces&more"
@@ -54,20 +54,20 @@ def with_extension(record: bytes, extension: bytes) -> bytes:
 
 def test_hello_is_read() -> None:
     data = hello_bytes("a.test")
-    assert read_hello(data) == Hello("a.test", encrypted=False)
-    assert read_hello(hello_bytes(None)) == Hello("", encrypted=False)
-    assert all(read_hello(data[:size]) is None for size in range(len(data)))
+    assert read_client_hello(data) == Hello("a.test", encrypted=False)
+    assert read_client_hello(hello_bytes(None)) == Hello("", encrypted=False)
+    assert all(read_client_hello(data[:size]) is None for size in range(len(data)))
     body = data[5:]
     half = len(body) // 2
     split = b"".join(b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part for part in (body[:half], body[half:]))
-    assert read_hello(split) == Hello("a.test", encrypted=False)
+    assert read_client_hello(split) == Hello("a.test", encrypted=False)
 
 
 def test_encrypted_hello_is_recognised_and_a_second_name_refused() -> None:
     data = hello_bytes("a.test")
-    assert read_hello(with_extension(data, b"\xfe\x0d\0\x01\0")) == Hello("a.test", encrypted=True)
+    assert read_client_hello(with_extension(data, b"\xfe\x0d\0\x01\0")) == Hello("a.test", encrypted=True)
     with pytest.raises(NotTls):
-        read_hello(with_extension(data, b"\0\0\0\x09\0\x07\0\0\x04evil"))
+        read_client_hello(with_extension(data, b"\0\0\0\x09\0\x07\0\0\x04evil"))
 
 
 @settings(max_examples=200, deadline=None)
@@ -75,8 +75,8 @@ def test_encrypted_hello_is_recognised_and_a_second_name_refused() -> None:
 def test_damaged_hello_is_refused_or_waits(junk: bytes, at: int) -> None:
     data = hello_bytes("a.test")
     try:
-        read_hello(data[:at] + junk + data[at + len(junk) :])
-        read_hello(junk)
+        read_client_hello(data[:at] + junk + data[at + len(junk) :])
+        read_client_hello(junk)
     except NotTls:
         pass
 
@@ -84,7 +84,7 @@ def test_damaged_hello_is_refused_or_waits(junk: bytes, at: int) -> None:
 def test_hello_in_too_many_records_is_refused() -> None:
     crumbs = b"".join(b"\x16\x03\x01\0\x01" + bytes([c]) for c in hello_bytes("a.test")[5:])
     with pytest.raises(NotTls):
-        read_hello(crumbs)
+        read_client_hello(crumbs)
 
 
 @settings(max_examples=150, deadline=None)
@@ -251,10 +251,10 @@ def test_plan_merges_and_holds_no_secret(tmp_path: Path, monkeypatch: pytest.Mon
     ("module", "absent"),
     [
         ("bb_jupyter.gateway", ("aiohttp", "cryptography", "pydantic")),
-        ("bb_jupyter.gateway.client", ("aiohttp", "cryptography", "pydantic", "asyncio")),
-        ("bb_jupyter.gateway.plan", ("aiohttp", "cryptography", "pydantic")),
-        ("bb_jupyter.gateway.donor", ("aiohttp", "cryptography", "pydantic")),
-        ("bb_jupyter.gateway.process", ("pydantic", "bb_jupyter.manifest", "yaml", "IPython")),
+        ("bb_jupyter.gateway.control.gateway_client", ("aiohttp", "cryptography", "pydantic", "asyncio")),
+        ("bb_jupyter.gateway.egress_plan", ("aiohttp", "cryptography", "pydantic")),
+        ("bb_jupyter.gateway.handoff.send_listener", ("aiohttp", "cryptography", "pydantic")),
+        ("bb_jupyter.gateway.gateway_process", ("pydantic", "bb_jupyter.manifest", "yaml", "IPython")),
     ],
 )
 def test_imports_stay_light(module: str, absent: tuple[str, ...]) -> None:

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.gateway.addresses import is_public, parse_resolve
-from bb_jupyter.gateway.config import AuthConfig, GatewayConfig, RouteConfig
-from bb_jupyter.gateway.denied import Denied
-from bb_jupyter.gateway.names import normalise_host, normalise_pattern, parse_authority, specificity
-from bb_jupyter.gateway.paths import canonical_path, is_git, path_matches
-from bb_jupyter.gateway.policy import Policy
+from bb_jupyter.gateway.control.gateway_config import AuthConfig, GatewayConfig, RouteConfig
+from bb_jupyter.policy.addresses import is_public, parse_resolve
+from bb_jupyter.policy.denials import Denied
+from bb_jupyter.policy.hosts import normalise_host, normalise_pattern, parse_authority, specificity
+from bb_jupyter.policy.matcher import Policy
+from bb_jupyter.policy.paths import canonical_path, is_git, path_matches
 
 OK = Policy((RouteConfig("ok.com"), RouteConfig("*.sub.com"), RouteConfig("ro.com", methods=("GET",), paths=("/a",))))
 

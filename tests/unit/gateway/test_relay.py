@@ -10,31 +10,31 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bb_jupyter.gateway import relay
-from bb_jupyter.gateway.relay import MOST_CONNECTIONS, WINDOW, ProtocolError, Trunk
+from bb_jupyter.gateway.handoff import mux
+from bb_jupyter.gateway.handoff.mux import MOST_CONNECTIONS, WINDOW, Mux, ProtocolError
 
 _FRAME = struct.Struct(">IBI")
 _OPEN, _DATA, _END, _RESET, _CREDIT = range(5)
 
 
 class Pair:
-    """Two ends of a trunk, and what the far end accepted."""
+    """Two ends of a mux, and what the far end accepted."""
 
     def __init__(self) -> None:
         self.accepted: asyncio.Queue[tuple[str, socket.socket]] = asyncio.Queue()
         self.ready = asyncio.Event()
 
-    async def accept(self, room: str) -> socket.socket:
+    async def accept(self, service: str) -> socket.socket:
         ours, theirs = _pair()
-        self.accepted.put_nowait((room, theirs))
+        self.accepted.put_nowait((service, theirs))
         return ours
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, socket.socket]:
         """Open a connection; return the client's streams and the server's socket."""
         client, inside = _pair()
         await self.near.open("supervise", inside)
-        room, server = await self.accepted.get()
-        assert room == "supervise"
+        service, server = await self.accepted.get()
+        assert service == "supervise"
         return *await asyncio.open_connection(sock=client), server
 
 
@@ -43,8 +43,8 @@ async def pair() -> AsyncIterator[Pair]:
     made = Pair()
     ours, theirs = _pair()
     near, far = await asyncio.open_connection(sock=ours), await asyncio.open_connection(sock=theirs)
-    made.near, made.far = Trunk(*near), Trunk(*far, made.accept, made.ready.set)
-    tasks = [asyncio.create_task(trunk.run()) for trunk in (made.near, made.far)]
+    made.near, made.far = Mux(*near), Mux(*far, made.accept, made.ready.set)
+    tasks = [asyncio.create_task(mux.run()) for mux in (made.near, made.far)]
     yield made
     for writer in (near[1], far[1]):
         writer.close()
@@ -106,7 +106,7 @@ async def test_a_client_that_breaks_off_is_told_to_the_server(pair: Pair) -> Non
 async def test_a_server_that_closes_ends_the_connection_whatever_the_client_does(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "_LINGER", 0.1)
+    monkeypatch.setattr(mux, "_LINGER", 0.1)
     reader, writer, server = await pair.connect()
     server.close()
     assert await reader.read() == b""
@@ -144,41 +144,41 @@ async def test_who_breaks_the_protocol_is_let_go(frames: list[tuple[int, int, in
     made = Pair()
     ours, theirs = _pair()
     reader, writer = await asyncio.open_connection(sock=ours)
-    trunk = Trunk(reader, writer, made.accept)
-    running = asyncio.create_task(trunk.run())
+    end = Mux(reader, writer, made.accept)
+    running = asyncio.create_task(end.run())
     _, other = await asyncio.open_connection(sock=theirs)
     for number, kind, value, data in frames:
         other.write(_FRAME.pack(number, kind, value) + data)
     with pytest.raises(ProtocolError):
         await asyncio.wait_for(running, 30)
-    assert not len(trunk)
+    assert not len(end)
     writer.close()
     other.close()
 
 
 async def test_frames_for_what_is_gone_are_no_offence(pair: Pair) -> None:
     ours, theirs = _pair()
-    trunk = Trunk(*await asyncio.open_connection(sock=ours), pair.accept, pair.ready.set)
-    running = asyncio.create_task(trunk.run())
+    end = Mux(*await asyncio.open_connection(sock=ours), pair.accept, pair.ready.set)
+    running = asyncio.create_task(end.run())
     _, other = await asyncio.open_connection(sock=theirs)
     for kind, data in ((_DATA, b"late"), (_END, b""), (_RESET, b""), (_CREDIT, b"")):
         other.write(_FRAME.pack(7, kind, len(data)) + data)
     other.write(_FRAME.pack(8, _OPEN, 2) + _FRAME.pack(8, _RESET, 0))  # in one piece: reset before it began
-    other.write(relay.ready())
+    other.write(mux.ready())
     await asyncio.wait_for(pair.ready.wait(), 30)
     _, server = await pair.accepted.get()
     assert await _all(server) == b""
-    await _until(lambda: not len(trunk))
+    await _until(lambda: not len(end))
     other.close()
     await asyncio.wait_for(running, 30)
 
 
 async def test_a_relay_that_fails_says_why(pair: Pair) -> None:
     ours, theirs = _pair()
-    trunk = Trunk(*await asyncio.open_connection(sock=ours))
-    theirs.send(relay.failure("port 9100 is taken"))
+    end = Mux(*await asyncio.open_connection(sock=ours))
+    theirs.send(mux.failure("port 9100 is taken"))
     with pytest.raises(ProtocolError, match="port 9100 is taken"):
-        await asyncio.wait_for(trunk.run(), 30)
+        await asyncio.wait_for(end.run(), 30)
     theirs.close()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from aiohttp import web
 from multidict import CIMultiDict
 
-from bb_jupyter.gateway.ca import LeafAuthority
+from bb_jupyter.gateway.proxy.ca import LeafAuthority
 
 
 class Upstream:

@@ -10,7 +10,7 @@ from bb_jupyter.notebook import commands
 from bb_jupyter.notebook.complete import candidates
 from bb_jupyter.notebook.options import cell_parser, environment, launch_options
 from bb_jupyter.notebook.parser import HelpWanted
-from bb_jupyter.notebook.words import split
+from bb_jupyter.text.tokenise import split
 
 
 def test_every_option_reaches_the_launch() -> None:

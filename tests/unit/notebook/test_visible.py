@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bb_jupyter.notebook.visible import Visible, one_line, visible
+from bb_jupyter.text.visible import Visible, one_line, visible
 
 #: What may reach the screen beside printable text: nothing that a terminal or a browser obeys but colours.
 SGR_ENDS = "m"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.notebook.words import expand, split
+from bb_jupyter.text.tokenise import expand, split
 
 
 @pytest.mark.parametrize(

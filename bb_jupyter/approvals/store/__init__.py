@@ -1,0 +1,1 @@
+"""The approval queue on disk: proposals, decisions and outcomes."""

@@ -1,0 +1,1 @@
+"""What several backends use; no backend imports another."""

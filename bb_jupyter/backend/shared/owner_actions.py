@@ -1,0 +1,86 @@
+"""What a broker asks of the kernel that holds its bottle: to put an approved host in force, to fetch a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bb_jupyter.errors import UsageError
+
+if TYPE_CHECKING:
+    from bb_jupyter.backend.bottle import Bottle
+    from bb_jupyter.backend.execution import Execution
+    from bb_jupyter.gateway.egress_plan import RoutePlan
+
+
+#: Seconds that a file may take to come.
+_FETCH = 50.0
+
+
+def stage(bottle: Bottle, number: int, path: str) -> None:
+    """Fetch a file that the agent offers to where the human can look at it (`gateway.broker.staging`).
+
+    Args:
+        bottle: whose broker asks.
+        number: under which the broker looks for it.
+        path: in the bottle, relative to its home; read as the agent can.
+
+    Raises:
+        UsageError: there is no such file, or it is too large.
+        BottleError: the bottle died.
+    """
+    from bb_jupyter.broker import staging
+
+    name = staging.request_name(number)
+    argv = ["sh", "-c", '[ -f "$1" ] && exec cat -- "$1"', "sh", path]
+    try:
+        with bottle.exec(argv, cwd=bottle.plan.guest_home, timeout=_FETCH) as execution:
+            staging.store(bottle.slug, name, _output(execution))
+            if execution.wait().returncode:
+                raise UsageError("there is no file of that name that you can read")
+    except BaseException:
+        staging.discard(bottle.slug, name)
+        raise
+
+
+def _output(execution: Execution) -> Iterator[bytes]:
+    for chunk in execution:
+        if chunk.stream == "stdout":
+            yield chunk.data
+
+
+def put_in_force(bottle: Bottle, number: int) -> int:
+    """Widen a bottle's policy by the route of an approved proposal, for this bottle and as long as it lives.
+
+    Args:
+        bottle: whose broker asks.
+        number: the proposal's.
+
+    Returns:
+        The policy's generation.
+
+    Raises:
+        UsageError: no such thing was approved for this bottle.
+        BottleError: the policy is refused, or there is no gateway.
+    """
+    return bottle.allow_more(_approved(bottle.slug, number))
+
+
+def _approved(slug: str, number: int) -> RoutePlan:
+    """Return the route that the human saw: read from the queue, not from what the broker says."""
+    from pydantic import ValidationError
+
+    from bb_jupyter.approvals import get, status
+    from bb_jupyter.gateway.egress_plan import RoutePlan
+    from bb_jupyter.manifest import Route
+
+    proposal = get(number)
+    if (proposal.slug, proposal.kind, status(number).state) != (slug, "egress", "approved"):
+        raise UsageError(f"request {number} is no host that was approved for this bottle")
+    try:
+        route = Route.model_validate(proposal.content.get("manifest"))
+    except ValidationError:
+        raise UsageError(f"request {number} holds no route") from None
+    if route.auth or route.resolve or route.ca:
+        raise UsageError(f"request {number} holds what no agent may ask for")
+    return RoutePlan.from_route(route, "allowed")

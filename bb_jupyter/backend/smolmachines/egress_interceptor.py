@@ -1,0 +1,166 @@
+"""How a local machine reaches its gateway, and nothing else: the SDK's `Interceptor`.
+
+Two ways were open.  To let the guest dial a loopback alias of the host (`allow_cidrs`) opens all ports of that address,
+and what listens on 0.0.0.0 answers there, Jupyter itself for one; a CIDR knows no port.  The interceptor gets *every*
+admitted TCP connection instead, whatever its port, with the address that the guest dialled, and the SDK never dials
+anything by itself; UDP and ICMP are dropped, and an interceptor that died means no network (smol-machines/smolvm,
+`docs/credential-substitution.md`, "External host interceptor").  So the machine may dial one address that nobody has
+(`GATE_ADDRESS`) and ask for no name (`allow_hosts` filters its DNS), and the interceptor sends each port's
+connections to the service of the gateway that it belongs to.  It is a process of its own: a busy kernel does not slow a
+bottle's network.
+
+The services and the egress interceptor meet at Unix sockets in the bottle's state directory, which other users cannot
+enter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bb_jupyter.backend import state
+from bb_jupyter.errors import BackendUnavailable
+from bb_jupyter.gateway.control.jsonl_channel import short
+from bb_jupyter.home import private_dir
+
+if TYPE_CHECKING:
+    from smol import EgressInterceptor
+
+_FILE = "doorman.json"
+#: Variables that it gets; the last tells whose it is.
+_PASSED_ON = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONHOME", "BOT_BOTTLE_HOME")
+#: Seconds that an egress interceptor gets to end by itself.
+_END = 5.0
+
+
+@dataclass(frozen=True)
+class Door:
+    """What a machine was started with; who attaches to it opens the same door again.
+
+    Attributes:
+        port: on 127.0.0.1.
+        token: 64 hexadecimal digits that the machine's network proves itself by.
+    """
+
+    port: int
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Door({self.port})"
+
+
+class Interceptor:
+    """A process that answers a machine's connections.
+
+    Args:
+        door: where.
+        folder: the bottle's state directory, where services are met.
+        process: it.
+    """
+
+    def __init__(self, door: Door, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self._door, self._folder, self._process = door, folder, process
+
+    @classmethod
+    def open(cls, slug: str) -> Interceptor:
+        """Start the egress interceptor of a new machine.
+
+        Raises:
+            BackendUnavailable: it does not start.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            door = Door(listener.getsockname()[1], secrets.token_hex(32))
+            folder = private_dir(state.state_dir() / slug)
+            descriptor = os.open(folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w") as file:  # noqa: PTH123 - a descriptor
+                json.dump(asdict(door), file)
+            return cls(door, folder, _spawn(listener, door, folder))
+
+    @classmethod
+    def reopen(cls, slug: str) -> Interceptor:
+        """Start an egress interceptor for a machine that runs already.
+
+        Raises:
+            BackendUnavailable: its door is lost, or somebody else stands there.
+        """
+        folder = state.state_dir() / slug
+        try:
+            door = Door(**json.loads((folder / _FILE).read_text()))
+            listener = socket.create_server(("127.0.0.1", door.port))
+        except (OSError, ValueError, TypeError) as error:
+            raise BackendUnavailable(
+                f"the network of {slug} cannot be opened again: {error}", hint="Copy out what you need, and stop it."
+            ) from None
+        with listener:
+            return cls(door, folder, _spawn(listener, door, folder))
+
+    @property
+    def binding(self) -> EgressInterceptor:
+        """What the machine is started with."""
+        from smol import EgressInterceptor
+
+        return EgressInterceptor(f"127.0.0.1:{self._door.port}", self._door.token)
+
+    def listen(self, service: str) -> socket.socket:
+        """Return a new listening socket for a service; the one before gets no more connections."""
+        path = self._folder / f"{service}.sock"
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            with short(path) as address:
+                listener.bind(address)
+            listener.listen(256)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def close(self) -> None:
+        """End the process.  Idempotent."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _spawn(listener: socket.socket, door: Door, folder: Path) -> subprocess.Popen[bytes]:
+    """Start the process; what it must know comes by its standard input, whose end is its own."""
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "bb_jupyter.backend.smolmachines.egress_interceptor_process",
+        str(listener.fileno()),
+    ]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[listener.fileno()],
+        cwd="/",
+        env={name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None},
+        start_new_session=True,
+    )
+    if process.stdin is None:
+        raise RuntimeError("the process needs a pipe")
+    try:
+        process.stdin.write(json.dumps({"token": door.token, "folder": str(folder)}).encode() + b"\n")
+        process.stdin.flush()
+    except OSError as error:
+        process.kill()
+        process.wait()
+        raise BackendUnavailable(f"the egress interceptor did not start: {error.strerror}") from None
+    return process

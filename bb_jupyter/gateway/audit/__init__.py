@@ -1,0 +1,1 @@
+"""What a gateway decided: the log, its history, and routes suggested from it."""

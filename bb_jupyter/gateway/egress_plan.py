@@ -1,0 +1,359 @@
+"""What a bottle's gateway will do, decided before it starts; the preflight shows it.
+
+Runs on the trusted host; the only module here that knows manifests.  Plans hold no secret, only where each is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bb_jupyter.errors import ManifestError
+from bb_jupyter.gateway.control.gateway_config import (
+    DEFAULT_LIMITS,
+    AuthConfig,
+    GatewayConfig,
+    Limits,
+    RouteConfig,
+    routes_from_json,
+    routes_to_json,
+)
+from bb_jupyter.policy.hosts import specificity
+
+if TYPE_CHECKING:
+    from bb_jupyter.manifest import GitGate, Route
+
+FORGES: Final = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht", "dev.azure.com")
+"""Well-known git servers."""
+_UPSTREAM_HOST: Final = re.compile(r"(?:(?:ssh|https)://(?:[^/@]*@)?|(?:[^/@:]+@)?(?=[^/:]+:[^/:]))(?P<host>[^/:]+)")
+
+
+@dataclass(frozen=True)
+class RoutePlan:
+    """One route, as declared, and who declared it.
+
+    Attributes:
+        host: canonical name or ``*.suffix``.
+        port: TCP port.
+        scheme: ``https`` or ``http``.
+        methods: allowed methods; empty for all.
+        paths: allowed path patterns; empty for all.
+        auth_scheme: ``bearer``, ``basic`` or ``header``; empty for no credential.
+        auth_header: header that carries it.
+        auth_username: user name, for ``basic``.
+        token_ref: environment variable or file of the host where the credential is; never its value.
+        resolve: ``ADDR[:PORT]`` dialled instead of asking DNS.
+        ca: file with one more trusted CA.
+        inspect: requests are looked into so that git can be refused.
+        source: ``manifest``, ``provider`` or ``allowed`` (by hand).
+    """
+
+    host: str
+    port: int = 443
+    scheme: str = "https"
+    methods: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    auth_scheme: str = ""
+    auth_header: str = "Authorization"
+    auth_username: str = ""
+    token_ref: str = ""
+    resolve: str = ""
+    ca: str = ""
+    inspect: bool = False
+    source: str = "manifest"
+
+    @classmethod
+    def from_route(cls, route: Route, source: str = "manifest") -> RoutePlan:
+        """Plan a manifest's route."""
+        auth = route.auth
+        return cls(
+            host=route.host,
+            port=route.effective_port,
+            scheme=route.scheme,
+            methods=route.methods or (),
+            paths=route.paths or (),
+            auth_scheme=auth.scheme if auth else "",
+            auth_header=(auth.header if auth else None) or "Authorization",
+            auth_username=(auth.username if auth else None) or "",
+            token_ref=auth.token_ref if auth else "",
+            resolve=route.resolve or "",
+            ca=route.ca or "",
+            source=source,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it leads, in short: the host, with scheme and port where they are not https and its own."""
+        usual = self.port == (443 if self.scheme == "https" else 80)
+        return ("http://" if self.scheme == "http" else "") + self.host + ("" if usual else f":{self.port}")
+
+    def __str__(self) -> str:
+        notes = [
+            " ".join(self.methods),
+            " ".join(self.paths),
+            f"credential {self.token_ref}" if self.auth_scheme else "",
+            f"dials {self.resolve}" if self.resolve else "",
+            f"trusts {self.ca}" if self.ca else "",
+            "no git" if self.inspect else "",
+            f"from the {self.source}" if self.source == "provider" else "",
+        ]
+        shown = "; ".join(note for note in notes if note)
+        return f"{self.url} ({shown})" if shown else self.url
+
+
+@dataclass(frozen=True)
+class EgressPlan:
+    """All routes of a bottle; none means that the gateway is there and refuses everything.
+
+    Attributes:
+        routes: what may be reached.
+        git_hosts: hosts whose routes are looked into, so that git is refused there and goes through the git gate.
+    """
+
+    routes: tuple[RoutePlan, ...] = ()
+    git_hosts: tuple[str, ...] = FORGES
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> EgressPlan:
+        """Build a plan of what `dataclasses.asdict` made of one, also after a way through JSON."""
+        routes = (
+            {**route, "methods": tuple(route["methods"]), "paths": tuple(route["paths"])} for route in data["routes"]
+        )
+        return cls(tuple(RoutePlan(**route) for route in routes), tuple(data["git_hosts"]))
+
+    def summary(self) -> str:
+        """Return the routes in one line, for the preflight."""
+        return ", ".join(map(str, self.routes)) or "nothing (every request is refused)"
+
+    def allowing(self, *routes: RoutePlan) -> EgressPlan:
+        """Return a plan with more routes in front of the others; one that is there already is not repeated."""
+        judged = [self._without_git(route) for route in routes]
+        return replace(self, routes=(*(route for route in judged if route not in self.routes), *self.routes))
+
+    def _without_git(self, route: RoutePlan) -> RoutePlan:
+        """Have a route looked into if it covers a git server."""
+        covers = any(specificity(route.host, host) for host in self.git_hosts)
+        return replace(route, inspect=True) if covers and route.scheme == "https" else route
+
+    @property
+    def token_refs(self) -> tuple[str, ...]:
+        """Where the credentials of these routes are kept, each once."""
+        return tuple(dict.fromkeys(route.token_ref for route in self.routes if route.token_ref))
+
+
+@dataclass(frozen=True)
+class GitRepoPlan:
+    """One repository behind the git gate.
+
+    Attributes:
+        alias: name under which the bottle clones it.
+        url: upstream.
+        protected: refs that no push may change.
+        allow_force: pushes may rewrite history.
+        allow_delete: pushes may delete refs.
+        max_push: bytes that one push may bring; ``None`` for the gate's default.
+        identity: private key file of the host, for ssh.
+        host_key: the server's public key, for ssh.
+        username: user name, for https.
+        token_ref: where the token is kept, for https.
+        ca: file with the CA that the server's certificate is checked against, for https; empty for the host's.
+    """
+
+    alias: str
+    url: str
+    protected: tuple[str, ...] = ()
+    allow_force: bool = False
+    allow_delete: bool = False
+    max_push: int | None = None
+    identity: str = ""
+    host_key: str = ""
+    username: str = ""
+    token_ref: str = ""
+    ca: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.alias} ({self.url}{f', ca {self.ca}' if self.ca else ''})"
+
+
+@dataclass(frozen=True)
+class GitGatePlan:
+    """The repositories of a bottle, and whom its commits name."""
+
+    repos: tuple[GitRepoPlan, ...] = ()
+    user_name: str = ""
+    user_email: str = ""
+
+    @classmethod
+    def from_manifest(cls, gate: GitGate) -> GitGatePlan:
+        """Plan a manifest's ``git-gate``."""
+        repos = (
+            GitRepoPlan(
+                alias=alias,
+                url=repo.url,
+                protected=repo.protected,
+                allow_force=repo.allow_force,
+                allow_delete=repo.allow_delete,
+                max_push=repo.max_push,
+                identity=repo.identity or "",
+                host_key=repo.host_key or "",
+                username=repo.username or "",
+                token_ref=repo.token_ref or "",
+                ca=repo.ca or "",
+            )
+            for alias, repo in gate.repos.items()
+        )
+        user = gate.user
+        return cls(tuple(repos), user.name if user else "", user.email if user else "")
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GitGatePlan:
+        """Build a plan of what `dataclasses.asdict` made of one, also after a way through JSON."""
+        repos = (GitRepoPlan(**{**repo, "protected": tuple(repo["protected"])}) for repo in data["repos"])
+        return cls(tuple(repos), data["user_name"], data["user_email"])
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts of the upstreams, lower case; a local path has none."""
+        found = (_UPSTREAM_HOST.match(repo.url) for repo in self.repos)
+        return tuple(dict.fromkeys(match["host"].lower() for match in found if match))
+
+    def summary(self) -> str:
+        """Return the repositories in one line, for the preflight."""
+        return ", ".join(map(str, self.repos)) or "none"
+
+
+@dataclass(frozen=True)
+class SupervisePlan:
+    """How the agent may ask the human.
+
+    Attributes:
+        timeout: seconds until a question that nobody answers is denied.
+    """
+
+    timeout: float = 300.0
+
+    def summary(self) -> str:
+        """Return it in one line, for the preflight."""
+        return f"the agent may ask; unanswered is denied after {self.timeout:g} s"
+
+
+def egress_plan(
+    manifest: Iterable[Route] = (),
+    *,
+    provider: Iterable[Route] = (),
+    allowed: Iterable[Route] = (),
+    git_gate: GitGatePlan | None = None,
+) -> EgressPlan:
+    """Put together what a bottle may reach.
+
+    Args:
+        manifest: routes of the bottle's manifest.
+        provider: routes that the agent's provider brings; a manifest's route for the same host replaces them.
+        allowed: routes that the user named by hand, which add to the others.
+        git_gate: the bottle's repositories; routes to their hosts, and to well-known forges, are looked into, so that
+            git goes through the gate and nowhere else.
+
+    Returns:
+        The plan; nothing is resolved or read yet.
+    """
+    own = [RoutePlan.from_route(route) for route in manifest]
+    hosts = {route.host for route in own}
+    brought = [RoutePlan.from_route(route, "provider") for route in provider if route.host not in hosts]
+    by_hand = [RoutePlan.from_route(route, "allowed") for route in allowed]
+    git_hosts = (*FORGES, *(git_gate.hosts if git_gate else ()))
+    return EgressPlan(git_hosts=git_hosts).allowing(*own, *brought).allowing(*by_hand)
+
+
+def route_configs(plan: EgressPlan, resolve_token: Callable[[str], str]) -> tuple[RouteConfig, ...]:
+    """Turn planned routes into the gateway's, **with their secrets**.
+
+    Args:
+        plan: the routes.
+        resolve_token: gives the value for a ``token_ref`` (`bb_jupyter.manifest.resolve_token`).
+
+    Returns:
+        Checked routes, ready for `GatewayConfig` or `GatewayClient.replace_policy`.
+
+    Raises:
+        ManifestError: a credential is unset or empty, a CA file cannot be read, a path pattern is ambiguous.
+    """
+    built = (_route_config(route, resolve_token) for route in plan.routes)
+    return routes_from_json(routes_to_json(built))
+
+
+def _route_config(route: RoutePlan, resolve_token: Callable[[str], str]) -> RouteConfig:
+    auth = None
+    if route.auth_scheme:
+        token = resolve_token(route.token_ref)
+        if not token:
+            raise ManifestError("is empty", key=f"egress.routes[{route.host}].auth.token_ref", hint=route.token_ref)
+        auth = AuthConfig(route.auth_scheme, token, route.auth_header, route.auth_username)
+    return RouteConfig(
+        route.host,
+        route.port,
+        route.scheme,
+        route.methods,
+        route.paths,
+        auth,
+        route.resolve or None,
+        _read_ca(route) if route.ca else None,
+        route.inspect,
+    )
+
+
+def _read_ca(route: RoutePlan) -> str:
+    try:
+        pem = Path(route.ca).read_text(encoding="ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+        return pem
+    except (ssl.SSLError, ValueError):
+        why = "it is no certificate in PEM"
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+    raise ManifestError(f"cannot read the CA {route.ca}: {why}", key=f"egress.routes[{route.host}].ca")
+
+
+def gateway_config(
+    plan: EgressPlan,
+    *,
+    slug: str,
+    name: str,
+    resolve_token: Callable[[str], str],
+    keep: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    trust_pem: str = "",
+) -> GatewayConfig:
+    """Turn a plan into what is sent to the gateway, **with the secrets**.
+
+    Args:
+        plan: what the bottle may reach.
+        slug: the bottle's slug.
+        name: what the user calls the bottle.
+        resolve_token: gives the value for a ``token_ref``.
+        keep: the gateway outlives its owner.
+        limits: bounds.
+        trust_pem: CA bundle for upstream certificates; empty leaves the gateway's own system's.
+
+    Raises:
+        ManifestError: see `route_configs`.
+    """
+    routes = route_configs(plan, resolve_token)
+    return GatewayConfig(slug, name, routes, keep=keep, limits=limits, trust_pem=trust_pem)
+
+
+def host_trust_pem() -> str:
+    """Return the CA bundle that this host trusts (``SSL_CERT_FILE`` or OpenSSL's default), for a gateway elsewhere.
+
+    Returns:
+        PEM text; empty when there is no such file.
+    """
+    paths = ssl.get_default_verify_paths()
+    for path in (os.environ.get("SSL_CERT_FILE"), paths.cafile, "/etc/ssl/certs/ca-certificates.crt"):
+        if path and Path(path).is_file():
+            return Path(path).read_text(encoding="utf-8", errors="ignore")
+    return ""

@@ -1,0 +1,1 @@
+"""Listening sockets that are made in a bottle's network and served outside it."""

@@ -1,0 +1,1 @@
+"""The egress proxy: requests judged, tunnelled or intercepted."""

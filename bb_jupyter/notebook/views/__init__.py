@@ -1,0 +1,1 @@
+"""How plans, proposals, transcripts and tables look in a cell."""

@@ -1,0 +1,126 @@
+"""The dashboard: bottles of all kernels and what they ask, in a cell.
+
+JupyterLab with our extension draws it itself, like the panel, from the Jupyter server: with no kernel at all, too.
+Other front ends get a widget whose page asks the server where that sees the same bottles, and the kernel over the
+widget's comm elsewhere.  Where nobody is at a page (nbclient, nbconvert), and on a page without either, it is the HTML
+or the text of the moment.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qsl
+
+import anywidget
+from traitlets import Unicode
+
+from bb_jupyter.notebook import kernel
+from bb_jupyter.notebook.views.display import escaped, table
+from bb_jupyter.text.visible import one_line
+from bb_jupyter.webapi import approvals, bottles
+from bb_jupyter.webapi.event_text import words
+from bb_jupyter.webapi.host_id import place
+from bb_jupyter.webapi.routes import answer
+from bb_jupyter.webapi.watcher import INTERVAL, Watcher
+
+#: What JupyterLab draws with our extension (`labextension/src/drawn.ts`).
+MIME = "application/vnd.bb-jupyter.console+json"
+#: The widget's modules, those that others need first; there is no bundler, so they become one file here.
+_MODULES = ("dom.js", "client.js", "events.js", "log.js", "approval.js", "row.js", "board.js", "widget.js")
+_IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
+_NONE = "no bottle is running"
+_HEAD = ("name", "backend", "agent", "state", "owner", "last line")
+
+
+def _page(*names: str) -> str:
+    folder = files("bb_jupyter") / "frontend"
+    return _IMPORT.sub("", "\n".join((folder / name).read_text("utf-8") for name in names))
+
+
+class Dashboard(anywidget.AnyWidget):
+    """The live bottles of this user, of all kernels and backends: their output, their requests, and what they ask."""
+
+    _esm = _page(*_MODULES)
+    _css = _page("console.css")
+    place = Unicode().tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__(place=place()["place"])
+        self._closed = threading.Event()
+        self._follower: threading.Thread | None = None
+        self._push = False
+        self.on_msg(self._heard)
+
+    def __repr__(self) -> str:
+        return "Dashboard()"
+
+    def open(self) -> None:
+        """Let the page know of the widget; where there is none, an export would keep its state and show it dead."""
+        if kernel.has_page():
+            super().open()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401 -- the base's
+        """Return the live display, and what a notebook that is read later shows."""
+        found = super()._repr_mimebundle_(**kwargs) if self.comm is not None else None
+        data, metadata = found if isinstance(found, tuple) else (found or {}, {})
+        text, markup = moment()
+        return {**data, MIME: {"place": self.place}, "text/html": markup, "text/plain": text}, metadata
+
+    def close(self) -> None:
+        """Let the page go.  Idempotent."""
+        self._closed.set()
+        super().close()
+
+    def _heard(self, _widget: object, message: Mapping[str, Any], _buffers: object) -> None:
+        """Take a message of the page: on the main thread, when the kernel is idle."""
+        if message.get("follow"):
+            self._push = self._push or bool(message.get("push"))
+            self._follow()
+        elif isinstance(message.get("number"), int):
+            path, _, query = str(message.get("path")).partition("?")
+            body = message.get("body")
+            asked = body if isinstance(body, dict) else {}
+            status, told = answer(str(message.get("method")), path, dict(parse_qsl(query)), asked)
+            self.send({"number": message["number"], "status": status, "body": told})
+
+    def _follow(self) -> None:
+        if self._follower is None:
+            self._follower = threading.Thread(target=self._tell, name="bottle dashboard", daemon=True)
+            self._follower.start()
+
+    def _tell(self) -> None:
+        """Tell the page what has changed; where it cannot ask a server, at once what it will ask for."""
+        watcher = Watcher()
+        while not self._closed.wait(INTERVAL):
+            changed = watcher.changes()
+            pushed = {}
+            if self._push and "bottles" in changed:
+                pushed["bottles"] = bottles.listing()
+            if self._push and "approvals" in changed:
+                pushed["approvals"] = approvals.pending()
+            if changed:
+                self.send({"changed": changed, "pushed": pushed})
+
+
+def moment() -> tuple[str, str]:
+    """Return what there is right now, as text and as HTML."""
+    rows = [
+        [row["name"], row["backend"], row["agent"], row["state"], row["owner"], _last(row)[:80]]
+        for row in bottles.listing()["bottles"]
+    ]
+    asked = [f"{row['id']}. {row['bottle']}: {row['kind']}" for row in approvals.pending()["approvals"]]
+    text, markup = table(_HEAD, rows) if rows else (_NONE, _NONE)
+    if asked:
+        waiting = one_line(f"waiting for you: {', '.join(asked)}")
+        text, markup = f"{text}\n{waiting}", f"{markup}<div>{escaped(waiting)}</div>"
+    return text, markup
+
+
+def _last(row: Mapping[str, Any]) -> str:
+    """Return the last line of a bottle's output, an agent's as its words."""
+    line = str(row["last"])
+    return words(line).strip().rpartition("\n")[2] if row["agent"] else line

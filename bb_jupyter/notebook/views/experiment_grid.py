@@ -1,0 +1,199 @@
+"""The runs of an experiment as a grid: an agent a line, a prompt a column, a mark a run; as text, as HTML, and live."""
+
+from __future__ import annotations
+
+import html
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import anywidget
+from traitlets import Dict, List, Unicode
+
+from bb_jupyter.agent.events import AgentEvent, Failure, Final, Other, Text, Thinking, ToolCall, ToolResult
+from bb_jupyter.experiment.outcome import COLOURS
+from bb_jupyter.experiment.record import RunRecord
+from bb_jupyter.experiment.schedule import Progress
+from bb_jupyter.manifest import format_duration
+from bb_jupyter.notebook.views.display import escaped
+from bb_jupyter.text.visible import block, one_line
+
+#: How a state is marked in text.
+MARKS = {"waiting": "·", "running": "▸", "passed": "✓", "failed": "✗", "stopped": "■"}
+#: Most runs of which each has a mark; beyond, cells hold counts.
+MOST = 3000
+#: How much of transcripts a saved notebook holds, in characters: of one run, and of all.
+_ONE, _ALL = 4000, 400_000
+#: How much of a run's events is read for that at least, in bytes.
+_LEAST = 4 << 10
+#: Lines of one tool's result in a transcript.
+_LINES = 10
+#: The widget's modules; there is no bundler, so they become one file here.
+_PAGES = ("dom.js", "grid.js")
+_IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each run stands.
+
+    Attributes:
+        columns: prompts.
+        lines: agent, and what else varies → for each column the ids of its runs.
+    """
+
+    columns: tuple[str, ...]
+    lines: Mapping[str, Sequence[Sequence[str]]]
+
+    @classmethod
+    def of(cls, runs: Sequence[RunRecord]) -> Layout:
+        """Lay out the runs of a grid."""
+        columns = tuple(dict.fromkeys(run.prompt for run in runs))
+        several = len({run.bottle for run in runs}) > 1
+        lines: dict[str, list[list[str]]] = {}
+        for run in runs:
+            cells = lines.setdefault(_label(run, several=several), [[] for _ in columns])
+            cells[columns.index(run.prompt)].append(run.id)
+        return cls(columns, lines)
+
+    def text(self, states: Mapping[str, str]) -> str:
+        """Return the grid as text."""
+        head = ["", *map(one_line, self.columns)]
+        rows = [[one_line(label), *(_marks(cell, states) for cell in cells)] for label, cells in self.lines.items()]
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        padded = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))
+        return "\n".join(padded)
+
+    def html(self, states: Mapping[str, str], transcripts: Mapping[str, str] | None = None) -> str:
+        """Return the grid as HTML; a mark with a transcript unfolds it.
+
+        Args:
+            states: of the runs.
+            transcripts: of runs, as text from bottles; escaped here.
+        """
+        head = "".join(f'<th style="text-align:left">{escaped(column)}</th>' for column in ("", *self.columns))
+        rows = ""
+        for label, cells in self.lines.items():
+            marks = (_html_marks(cell, states, transcripts or {}) for cell in cells)
+            columns = "".join(f'<td style="text-align:left">{each}</td>' for each in marks)
+            rows += f'<tr><th style="text-align:left">{escaped(label)}</th>{columns}</tr>'
+        return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _page(*names: str) -> str:
+    folder = files("bb_jupyter") / "frontend"
+    return _IMPORT.sub("", "\n".join((folder / name).read_text("utf-8") for name in names))
+
+
+class GridWidget(anywidget.AnyWidget):
+    """The grid while runs go on.
+
+    Args:
+        layout: where each run stands.
+        ids: of all runs, in the order of `states`.
+    """
+
+    _esm = _page(*_PAGES)
+    _css = _page("grid.css")
+    key = Unicode().tag(sync=True)
+    columns = List(Unicode()).tag(sync=True)
+    lines: List[Any] = List().tag(sync=True)
+    ids = List(Unicode()).tag(sync=True)
+    states = Unicode().tag(sync=True)
+    note = Unicode().tag(sync=True)
+    news: Dict[str, Any] = Dict().tag(sync=True)
+
+    def __init__(self, layout: Layout, ids: Sequence[str]) -> None:
+        lines = [{"label": label, "cells": cells} for label, cells in layout.lines.items()]
+        super().__init__(key=uuid.uuid4().hex, columns=[*layout.columns], lines=lines, ids=[*ids])
+
+    def __repr__(self) -> str:
+        return "GridWidget()"
+
+
+def note(progress: Progress) -> str:
+    """Return how far an experiment is, in one line."""
+    done = progress.count("passed", "failed", "stopped")
+    parts = [f"{done} of {len(progress.states)} runs done"]
+    if running := progress.count("running"):
+        parts.append(f"{running} running")
+    if progress.stopping:
+        parts.append(f"ending: {progress.stopping}")
+    elif progress.left:
+        parts.append(f"about {format_duration(max(1, round(progress.left)))} left")
+    return ", ".join(parts)
+
+
+def counts(states: Mapping[str, str]) -> str:
+    """Return how many runs are in which state, in one line."""
+    found = {state: sum(other == state for other in states.values()) for state in MARKS}
+    return f"{len(states)} runs: " + ", ".join(f"{count} {state}" for state, count in found.items() if count)
+
+
+def transcripts(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Return what a saved notebook tells of each run: the end, where that is long."""
+    width = min(_ONE, _ALL // max(1, len(runs)))
+    return {run.id: _transcript(run, width) for run in runs if run.state not in ("waiting", "running")}
+
+
+def line_of(event: AgentEvent, width: int = _ONE) -> str:
+    """Return an event as plain lines: hostile text, made visible, and of long words the first *width* characters."""
+    if isinstance(event, Text | Final):
+        return block(event.text[:width])
+    if isinstance(event, Thinking):
+        return f"… {block(event.text[:width])}"
+    if isinstance(event, ToolCall):
+        return f"▸ {one_line(event.name)}: {one_line(event.summary)}"
+    if isinstance(event, ToolResult):
+        lines = event.output[:width].splitlines()
+        more = [f"  … {len(lines) - _LINES} more lines"] if len(lines) > _LINES else []
+        return "\n".join([f"  {one_line(line)}" for line in lines[:_LINES]] + more)
+    if isinstance(event, Failure):
+        return f"✗ {one_line(event.message)}"
+    return f"? {one_line(event.name)}" if isinstance(event, Other) else ""
+
+
+def _transcript(run: RunRecord, width: int) -> str:
+    about = f"run {run.id}: {run.state}" + (f", {one_line(run.reason)}" if run.reason else "")
+    said = run.check_output.strip()[-width:]
+    last = [f"— check —\n{block(said)}"] if said else []
+    told: list[str] = []
+    events = run.latest(max(_LEAST, 4 * width))
+    answers = {event.text for event in events if isinstance(event, Text)}
+    for event in reversed(events):
+        if sum(map(len, told)) > width:
+            told.append("…")
+            break
+        if not (isinstance(event, Final) and event.text in answers) and (line := line_of(event, width)):
+            told.append(line)
+    return "\n".join([about, *reversed(told), *last])
+
+
+def _label(run: RunRecord, *, several: bool) -> str:
+    parts = [run.agent, *([run.bottle or "no manifest"] if several else [])]
+    return " ".join([*parts, *(f"{name}={value}" for name, value in run.parameters.items())])
+
+
+def _marks(cell: Sequence[str], states: Mapping[str, str]) -> str:
+    if len(states) <= MOST:
+        return "".join(MARKS[states[run]] for run in cell)
+    found = [states[run] for run in cell]
+    return " ".join(f"{found.count(state)}{mark}" for state, mark in MARKS.items() if state in found)
+
+
+def _html_marks(cell: Sequence[str], states: Mapping[str, str], texts: Mapping[str, str]) -> str:
+    if len(states) > MOST:
+        return html.escape(_marks(cell, states))
+    return "".join(_html_mark(run, states[run], texts.get(run, "")) for run in cell)
+
+
+def _html_mark(run: str, state: str, text: str) -> str:
+    style = f"color:{COLOURS[state]};cursor:pointer;display:inline;list-style:none"
+    mark = f'<span style="{style}" title="run {run}: {state}">{MARKS[state]}</span>'
+    if not text:
+        return mark
+    shown = f'<pre style="max-width:60em;white-space:pre-wrap;text-align:left">{html.escape(text)}</pre>'
+    return f'<details style="display:inline-block"><summary style="list-style:none">{mark}</summary>{shown}</details>'

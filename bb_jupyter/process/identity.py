@@ -1,0 +1,97 @@
+"""Who owns a bottle: a process, named so that another process can tell whether it still lives.
+
+A pid alone is re-used.  Boot id + pid + start time is not; the host name tells a machine that was rebooted (its
+bottles are orphans) from another machine that shares the engine or the home (its bottles are none of our business).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """The process that launched a bottle.
+
+    Attributes:
+        host: host name of its machine (or container).
+        boot_id: `/proc/sys/kernel/random/boot_id` of that machine.
+        pid_namespace: inode of its pid namespace; a pid means something only inside it.
+        pid: its process id there.
+        start_time: its start in clock ticks after boot (`/proc/PID/stat`, field 22).
+    """
+
+    host: str
+    boot_id: str
+    pid_namespace: int
+    pid: int
+    start_time: int
+
+    @classmethod
+    def current(cls) -> ProcessIdentity:
+        """Return this process."""
+        return _identity_of(os.getpid())
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ProcessIdentity:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: a field is missing or of another type.
+        """
+        try:
+            return cls(**{name: kind(data[name]) for name, kind in _FIELDS.items()})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not an owner: {data!r}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for a label or a JSON file."""
+        return asdict(self)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process may still live: `False` only where its death is certain."""
+        here = ProcessIdentity.current()
+        if self.host != here.host:
+            return True
+        if self.boot_id != here.boot_id:
+            return False
+        if self.pid_namespace != here.pid_namespace:
+            return True
+        return process_start_time(self.pid) == self.start_time
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+_FIELDS = {"host": str, "boot_id": str, "pid_namespace": int, "pid": int, "start_time": int}
+#: Bytes that a process's line in /proc fits into: 52 numbers and a name.
+_STAT = 4096
+
+
+def process_start_time(pid: int) -> int | None:
+    """Return when process *pid* started, in clock ticks after boot; `None` when it is gone or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 -- many processes, often
+            stat = file.read(_STAT)
+    except OSError:
+        return None
+    # The command name (field 2) is in parentheses and may hold spaces and parentheses of its own.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+@cache
+def _identity_of(pid: int) -> ProcessIdentity:
+    return ProcessIdentity(
+        host=platform.node(),
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        pid_namespace=Path("/proc/self/ns/pid").stat().st_ino,
+        pid=pid,
+        start_time=process_start_time(pid) or 0,
+    )

@@ -1,0 +1,1 @@
+"""Text for people: hostile text made visible, command lines split into words."""
