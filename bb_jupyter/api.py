@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import Check
 from bb_jupyter.backend.bottle import ActiveAgent
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import Limits

@@ -1,4 +1,4 @@
-"""One run of an agent in a bottle: its events as they come, and what is left at the end."""
+"""One run of an agent in a bottle: its events while it works, and its result."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from bb_jupyter.errors import BottleError, UsageError
 
 @dataclass(frozen=True)
 class AgentResult:
-    """What an agent's run left.
+    """The result of an agent's run.
 
     Attributes:
-        answer: its last word, in Markdown; hostile text.
-        events: what it did; pieces of streamed text are put together.
+        answer: the agent's answer, in Markdown; hostile text.
+        events: what the agent did; streamed pieces of text are joined.
         usage: tokens, turns and cost.
-        returncode: 0 when all went well, else the exit status; 1 where the agent reports a failure and ends with 0.
+        returncode: 0 on success, else the exit status; 1 when the agent reported a failure and exited with 0.
         duration: seconds.
-        changed: files below the working directory that are new, changed or gone, sorted; `None` if that is unknown.
-        session: names the conversation, for `resume`.
-        interrupted: the user ended it.
-        timed_out: its time limit did.
-        dropped: events that were left out of `events` because there were too many.
-        log: file with all that the agent printed, as it printed it; missing when that was nothing.
+        changed: files below the working directory that are new, changed or deleted, sorted; `None` when unknown.
+        session: name of the conversation, for `resume`.
+        interrupted: the user ended the run.
+        timed_out: the time limit ended the run.
+        dropped: number of events that are missing in `events` because there were too many.
+        log: file with the agent's whole output, unchanged; it does not exist when there was none.
     """
 
     answer: str
@@ -47,17 +47,17 @@ class AgentResult:
 
     @property
     def ok(self) -> bool:
-        """Whether all went well."""
+        """Whether the run succeeded."""
         return self.returncode == 0
 
     @property
     def cost(self) -> float | None:
-        """US dollars; `None` when the agent does not say."""
+        """US dollars; `None` when the agent does not report them."""
         return self.usage.cost
 
     @property
     def failure(self) -> str:
-        """Why it did not go well; empty when it did."""
+        """Why the run failed; empty after a success."""
         failures = [event.message for event in self.events if isinstance(event, Failure) and not event.retrying]
         return failures[-1] if failures and not self.ok else ""
 
@@ -67,11 +67,11 @@ class AgentRun:
 
     Args:
         execution: the agent's command.
-        provider: understands what it prints.
-        log: file that gets all of its output.
-        interrupt: tells the agent to end, and returns when it has.
-        changed: returns the changed files once the agent has ended.
-        on_end: gets the result.
+        provider: parses the command's output.
+        log: file with the command's whole output.
+        interrupt: asks the agent to end, and returns when it has ended.
+        changed: returns the changed files; called once the agent has ended.
+        on_end: is called with the result.
     """
 
     def __init__(
@@ -97,14 +97,17 @@ class AgentRun:
 
     @property
     def running(self) -> bool:
-        """Whether the end has not been read yet."""
+        """Whether there is no result yet."""
         return self._result is None
 
     def poll(self, timeout: float | None = None) -> Sequence[AgentEvent]:
-        """Wait up to *timeout* seconds (`None`: until there is something) for events.
+        """Wait for events.
+
+        Args:
+            timeout: seconds; `None` to wait until there is an event or the run ends.
 
         Returns:
-            The events that came; none when the time passed or the run ended (see `running`).
+            The new events; none when the time passed or the run ended (see `running`).
 
         Raises:
             BottleGone: the bottle died or was stopped meanwhile.
@@ -131,11 +134,11 @@ class AgentRun:
             self.close()
 
     def wait(self) -> AgentResult:
-        """Read to the end.
+        """Read to the end and return the result.
 
         Raises:
             BottleGone: the bottle died or was stopped meanwhile.
-            KeyboardInterrupt: the agent has been ended; `result` has what it did.
+            KeyboardInterrupt: the user interrupted; the agent has ended, and `result` is set.
         """
         for _ in self:
             pass
@@ -143,24 +146,24 @@ class AgentRun:
 
     @property
     def result(self) -> AgentResult:
-        """What the run left.
+        """The run's result.
 
         Raises:
-            UsageError: it has not ended.
+            UsageError: the run has not ended.
         """
         if self._result is None:
             raise UsageError("the agent is still at work", hint="wait() for it, or kill() it.")
         return self._result
 
     def kill(self) -> None:
-        """End the agent and all it started; what it did so far can still be read.  Any thread may.  Idempotent."""
+        """End the agent and all its processes; earlier output can still be read.  Thread-safe.  Idempotent."""
         if self._result is None and not self._interrupted:
             self._interrupted = True
             self._interrupt()
         self._execution.kill()
 
     def close(self) -> None:
-        """End the agent when it still works; its result then says `interrupted`.  Idempotent."""
+        """End the agent if it still works; `result.interrupted` is then true.  Idempotent."""
         if self._result is not None:
             return
         try:
@@ -185,11 +188,11 @@ class AgentRun:
     def _events_of(self, line: str) -> Iterable[AgentEvent]:
         try:
             return list(self._provider.parse(line))
-        except Exception as error:  # a provider of the user's own may fail on what a newer agent prints
+        except Exception as error:  # a user's provider may fail on the output of a newer agent
             return [Other(f"unreadable: {type(error).__name__}", line)]
 
     def _end(self) -> list[AgentEvent]:
-        """Make the result, once; return the events that only the end brings."""
+        """Set the result; return the last events."""
         completed = self._execution.wait()
         last = [event for line in self._lines.finish() for event in self._parse(line)]
         last += self._kept.finish()
@@ -199,10 +202,10 @@ class AgentRun:
         return last
 
     def _close_transcript(self, completed: Completed) -> list[AgentEvent]:
-        """Let every transcript end in one answer or one failure, whatever the agent itself said at its end."""
+        """Make every transcript end in one answer or one failure, whatever the agent printed last."""
         end: AgentEvent | None = None
         if completed.timed_out:
-            end = Failure(f"its time limit ended it after {completed.duration:.0f} s")
+            end = Failure(f"the time limit ended it after {completed.duration:.0f} s")
         elif self._interrupted:
             end = Failure(f"interrupted after {completed.duration:.0f} s")
         elif completed.returncode and not self._kept.failure:

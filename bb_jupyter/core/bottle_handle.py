@@ -1,10 +1,9 @@
-"""One bottle that this process holds, and how it was launched: what Python code calls, and magics by it."""
+"""The handle of a bottle of this process: the object that `launch` returns to Python code and to the magics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
@@ -21,54 +20,23 @@ from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.backend.shared.archive import CopyReport
 from bb_jupyter.core import logs
 from bb_jupyter.core.agent_run import AgentResult, AgentRun
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.errors import UsageError
 from bb_jupyter.gateway.egress_plan import RoutePlan
-from bb_jupyter.manifest import Limits
 
-#: How a cell's body runs: bash where the bottle has it, else sh; both stop at the first command that fails (`-e`).
+#: Runs a cell's body with bash, or with sh in an image without bash; both stop at the first command that fails (`-e`).
 _CELL_SHELL = (
     'if command -v bash >/dev/null 2>&1; then exec bash --noprofile --norc -e -c "$1" cell; fi; exec sh -e -c "$1" cell'
 )
-#: Longest body that fits one argument of execve (MAX_ARG_STRLEN is 128 KiB).
+#: Longest body in bytes that fits one argument of execve (MAX_ARG_STRLEN is 128 KiB).
 MAX_SCRIPT = 120 << 10
 
 
-@dataclass(frozen=True)
-class LaunchOptions:
-    """How to launch a bottle; what is empty comes from its manifest or from the defaults.
-
-    Attributes:
-        agent: name of an agent manifest.
-        bottle: name of a bottle manifest.
-        backend: name of a backend.
-        image: image to run (docker).
-        allow: hosts that the gateway lets through beside the manifest's routes.
-        env: variables for every command.
-        copy: `SRC[:DST]` of what to copy in.
-        cwd: default working directory.
-        user: default user in the bottle.
-        limits: limits that win over the manifest's.
-        keep: the bottle outlives this process.
-    """
-
-    agent: str = ""
-    bottle: str = ""
-    backend: str = ""
-    image: str = ""
-    allow: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    copy: tuple[str, ...] = ()
-    cwd: str = ""
-    user: str = ""
-    limits: Limits = field(default_factory=Limits)
-    keep: bool = False
-
-
-class Holder(Protocol):
-    """Who holds bottles: the process's session."""
+class HandleOwner(Protocol):
+    """The part of `Session` that a handle needs."""
 
     def handles(self) -> list[BottleHandle]:
-        """Return the bottles that are held."""
+        """Return the bottles of this process."""
 
     def stop(self, name: str) -> None:
         """Remove a bottle."""
@@ -78,34 +46,36 @@ class Holder(Protocol):
 
 
 class BottleHandle:
-    """A bottle that this process holds.  Leaving its `with` block stops it.
+    """A bottle of this process.  Leaving its `with` block stops it.
 
     Attributes:
-        bottle: the backend's.
-        options: how it was launched; `None` when it was attached to.
+        bottle: the backend's object.
+        options: how the bottle was launched; `None` after `attach`.
         conversation: name of the agent's latest conversation; empty for none.
     """
 
-    def __init__(self, bottle: Bottle, stack: ExitStack, holder: Holder, options: LaunchOptions | None = None) -> None:
+    def __init__(
+        self, bottle: Bottle, stack: ExitStack, session: HandleOwner, options: LaunchOptions | None = None
+    ) -> None:
         self.bottle = bottle
         self.options = options
         self.conversation = ""
         self._stack = stack
-        self._holder = holder
+        self._session = session
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """The name that the user gave the bottle."""
         return self.bottle.name
 
     @property
     def slug(self) -> str:
-        """Its identity for ever."""
+        """The bottle's unique name: no other bottle ever has the same."""
         return self.bottle.slug
 
     @property
     def plan(self) -> BottlePlan:
-        """What was launched."""
+        """The plan that was launched."""
         return self.bottle.plan
 
     def exec(
@@ -130,26 +100,29 @@ class BottleHandle:
         user: str | None = None,
         timeout: float | None = None,
     ) -> tuple[Execution, logs.CellLog]:
-        """Start a shell script as a cell does: `bash -e` where the bottle has bash, else `sh -e`; its input is empty.
+        """Start a shell script as a cell does: by `bash -e`, or by `sh -e` in an image without bash.
+
+        The script's standard input is empty.
 
         Args:
-            script: what to run, at most `MAX_SCRIPT` bytes.
+            script: the script, at most `MAX_SCRIPT` bytes.
             env: variables beside those of the bottle.
             cwd: working directory.
             user: user in the bottle.
-            timeout: seconds.
+            timeout: seconds; `None` for the bottle's limit.
 
         Returns:
-            The execution and the log that gets all of its output while it is read; the reader closes the log.
+            The execution, and the log to which reading the execution writes its whole output.  The caller closes the
+            log.
 
         Raises:
             BottleGone: the bottle died or was stopped.
-            UsageError: the script is too long or holds a NUL.
+            UsageError: the script is too long or contains a NUL.
         """
         body = script.encode("utf-8", "surrogateescape")
         if len(body) > MAX_SCRIPT:
             raise UsageError(
-                f"the cell is {len(body)} bytes long, {MAX_SCRIPT} are possible",
+                f"the cell is {len(body)} bytes long; the limit is {MAX_SCRIPT}",
                 hint="Put the data into a file and copy it in: --copy FILE.",
             )
         log = logs.new_log(self.bottle.slug)
@@ -166,12 +139,12 @@ class BottleHandle:
         cwd: str | None = None,
         timeout: float | None = None,
     ) -> AgentRun:
-        """Let the bottle's agent work on a prompt.
+        """Start the bottle's agent on a prompt.
 
         Args:
-            prompt: any text, or its UTF-8.
-            resume: whether the agent goes on with this bottle's conversation: `None` when there is one, `True` always,
-                `False` never; or the name of a conversation.
+            prompt: any text, or its UTF-8 encoding.
+            resume: `None` continues the bottle's conversation if there is one; `True` requires one; `False` starts a
+                new one; a name continues the conversation of that name.
             env: variables beside those of the bottle.
             cwd: working directory.
             timeout: seconds; `None` for the bottle's limit.
@@ -180,7 +153,7 @@ class BottleHandle:
             The run: iterate it for `AgentEvent`s, or `wait` for its `AgentResult`.
 
         Raises:
-            UsageError: the bottle has no agent, the prompt is not one, or there is no conversation yet.
+            UsageError: the bottle has no agent, the prompt cannot be one, or there is no conversation to continue.
             BottleGone: the bottle died or was stopped.
         """
         provider = self._provider()
@@ -216,7 +189,7 @@ class BottleHandle:
         if isinstance(resume, str):
             return session_name(resume)
         if resume and not self.conversation:
-            raise UsageError(f"bottle '{self.name}' has no conversation yet", hint="Leave --resume out.")
+            raise UsageError(f"bottle '{self.name}' has no conversation yet", hint="Leave out --resume.")
         return "" if resume is False else self.conversation
 
     def cp_in(self, source: str | Path, target: str = "") -> CopyReport:
@@ -228,16 +201,16 @@ class BottleHandle:
         return self.bottle.cp_out(source, Path(target).expanduser().absolute())
 
     def allow(self, *hosts: str) -> int:
-        """Let the bottle reach more hosts, from now on and in this bottle only.
+        """Let this bottle reach more hosts from now on.
 
         Args:
-            hosts: `HOST` or `HOST:PORT`; exact or `*.suffix`.
+            hosts: each `HOST` or `HOST:PORT`; the host is exact or `*.suffix`.
 
         Returns:
-            The policy's generation.
+            The number of the policy that is now in force; each change adds 1.
 
         Raises:
-            UsageError: that is no host.
+            UsageError: one of *hosts* is not a host.
             ManifestError: the gateway refused the policy; nothing has changed.
             BackendUnavailable: the gateway does not start.
             BottleGone: the bottle or its gateway died.
@@ -246,15 +219,15 @@ class BottleHandle:
         return self.bottle.allow_more(*more)
 
     def branch(self, n: int = 1, *, names: Sequence[str] = ()) -> list[BottleHandle]:
-        """Start bottles with the files that this one has now: prepare once, run many.
+        """Start bottles with a copy of this one's current files: prepare once, run many.
 
-        Each is a bottle of its own, launched as this one was, with its own name, gateway and state; it ends with this
-        process or by `stop`.  Programs that run go along only where a machine's memory is cloned (smol cloud); `allow`
-        widens each bottle by itself.
+        Each new bottle is launched as this one was, with its own name, gateway and state.  It ends with this process or
+        by `stop`.  Running programs are copied only where a machine's memory is cloned (smol cloud).  A later `allow`
+        changes one bottle only.
 
         Args:
-            n: how many; names are `NAME-1`, `NAME-2`, … as far as they are free.
-            names: what to call them, instead of *n*.
+            n: how many; they get the first free names of `NAME-1`, `NAME-2`, …
+            names: the new bottles' names, instead of *n*.
 
         Returns:
             The running bottles, in order.
@@ -262,15 +235,15 @@ class BottleHandle:
         Raises:
             UsageError: a name or the number is wrong.
             NameTaken: a live bottle has one of *names*.
-            BackendUnavailable: the files cannot be held, or a bottle does not start; none of them stays.
+            BackendUnavailable: the files cannot be copied, or a bottle does not start; then none stays.
             BottleGone: this bottle died or was stopped.
         """
-        return self._holder.branch(self, n, names)
+        return self._session.branch(self, n, names)
 
     def stop(self) -> None:
-        """Remove the bottle and all it has.  Idempotent."""
-        if self in self._holder.handles():
-            self._holder.stop(self.name)
+        """Remove the bottle with all its files.  Idempotent."""
+        if self in self._session.handles():
+            self._session.stop(self.name)
 
     def __enter__(self) -> Self:
         return self
@@ -283,5 +256,5 @@ class BottleHandle:
         return f"<bottle {self.name}: {self.plan.spec.backend}, {state}>"
 
     def release(self) -> None:
-        """Let it go: it is removed, or runs on without this process when it is kept.  Idempotent."""
+        """End this process's hold: a kept bottle runs on, any other is removed.  Idempotent."""
         self._stack.close()

@@ -1,4 +1,4 @@
-"""Many bottles from one: what their names are, and that all of them start or none stays."""
+"""Starting several bottles from one: their names, and the rule that either all start or none stays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bb_jupyter.process import deferred_interrupts
 
 _Wanted = TypeVar("_Wanted")
 _Started = TypeVar("_Started")
-#: Bottles that start at the same time.
+#: Most bottles that start at the same time.
 _AT_ONCE = 8
 _MOST = 1000
 
 
 def branch_names(name: str) -> Iterator[str]:
-    """Yield what the branches of the bottle *name* may be called: `NAME-1`, `NAME-2`, …"""
+    """Yield candidate names for branches of the bottle *name*: `NAME-1`, `NAME-2`, …"""
     stem = name[: NAME_MAX - len(f"-{_MOST}")].rstrip("-")
     for number in range(1, _MOST + 1):
         yield f"{stem}-{number}"
@@ -26,18 +26,18 @@ def branch_names(name: str) -> Iterator[str]:
 def all_or_none(
     start: Callable[[_Wanted], _Started], stop: Callable[[_Started], object], wanted: Sequence[_Wanted]
 ) -> list[_Started]:
-    """Start several at the same time; when one fails, or the waiting is interrupted, none of them stays.
+    """Start several things at the same time; after a failure or an interrupt, stop those that did start.
 
     Args:
         start: starts one.
-        stop: ends one.
-        wanted: what to start, at least one.
+        stop: stops one.
+        wanted: arguments of *start*, at least one.
 
     Returns:
-        What was started, in the order of *wanted*.
+        The results of *start*, in the order of *wanted*.
 
     Raises:
-        BaseException: what the first one raised that failed, or what interrupted the waiting.
+        BaseException: the first error of *start*, or the interrupt.
     """
     with ThreadPoolExecutor(min(len(wanted), _AT_ONCE), "bottle-branch") as pool:
         starting = [pool.submit(start, each) for each in wanted]

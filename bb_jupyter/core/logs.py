@@ -1,4 +1,4 @@
-"""The whole output of every cell, on disk: `logs/<slug>/0001.log`, kept after the bottle is gone."""
+"""The logs of cells: the whole output of each run in `logs/<slug>/0001.log`, kept after the bottle is gone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from bb_jupyter.home import bot_bottle_home, private_dir
 
-#: Most bytes that one cell's log holds; an agent that prints for ever must not fill the host's disk.
+#: Most bytes in the log of one cell run: an agent that prints for ever must not fill the host's disk.
 MAX_LOG = 4 << 30
-#: Days after which `prune` removes the logs of a bottle.
+#: Days after a bottle's last output until `prune` removes its logs.
 KEEP_DAYS = 14
 
 _lock = threading.Lock()
@@ -25,9 +25,9 @@ class CellLog:
     """The log of one cell run.
 
     Attributes:
-        path: the file; created with the first byte.
-        written: bytes in it.
-        full: output was left out because the log reached `MAX_LOG` or the disk is full.
+        path: the file; the first byte creates it.
+        written: bytes in the file.
+        full: output is missing because the log reached `MAX_LOG` or the disk is full.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class CellLog:
     _file: BinaryIO | None = None
 
     def write(self, data: bytes) -> None:
-        """Append *data* as the command wrote it."""
+        """Append *data*."""
         if self.full:
             return
         try:
@@ -46,7 +46,7 @@ class CellLog:
             self.full = self.written + len(data) > MAX_LOG
             if not self.full:
                 self._file.write(data)
-                self._file.flush()  # `%bottle logs` may read it while the command runs
+                self._file.flush()  # `%bottle logs` may read the file while the command runs
                 self.written += len(data)
         except OSError:
             self.full = True
@@ -62,7 +62,7 @@ class CellLog:
 
 
 def new_log(slug: str) -> CellLog:
-    """Return the log for the next cell run of the bottle *slug*; runs at the same time have one each."""
+    """Return the log for the next cell run of the bottle *slug*; concurrent runs have one each."""
     with _lock:
         _issued[slug] = max(_issued.get(slug, 0), len(logs_of(slug))) + 1
         return CellLog(_folder(slug) / f"{_issued[slug]:04d}.log")
@@ -74,16 +74,16 @@ def logs_of(slug: str) -> list[Path]:
 
 
 def slugs_of(name: str) -> list[str]:
-    """Return the slugs of all bottles called *name* that have logs, the newest last."""
+    """Return the slugs of all bottles named *name* that have logs, the newest last."""
     folders = (bot_bottle_home() / "logs").glob(f"{name}-" + "[0-9a-f]" * 8)
     return [folder.name for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime)]
 
 
 def prune(alive: set[str]) -> None:
-    """Remove the logs of bottles that ended more than `KEEP_DAYS` ago.
+    """Remove logs without new output for `KEEP_DAYS` days.
 
     Args:
-        alive: slugs whose logs stay whatever their age.
+        alive: slugs of live bottles, whose logs stay whatever their age.
     """
     oldest = time.time() - KEEP_DAYS * 86_400
     for folder in (bot_bottle_home() / "logs").glob("*"):

@@ -1,7 +1,7 @@
-"""The bottles that this process holds: what magics, widgets and Python code call.
+"""The bottles of this process: launched, found by name, stopped.  Magics, widgets and Python code call this.
 
-One `Session` per process (`current()`).  It resolves options and manifests into a spec, chooses the backend, claims the
-name, launches, and lets everything go when the process ends.
+There is one `Session` per process (`current()`).  It chooses the backend, claims the bottle's name, launches, and
+releases every bottle when the process ends.
 """
 
 from __future__ import annotations
@@ -15,41 +15,35 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from bb_jupyter import manifest
-from bb_jupyter.agent.provision_planning import load_agent
 from bb_jupyter.backend import registry, state
 from bb_jupyter.backend.base import OnProgress, no_progress
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.plan import BottlePlan
-from bb_jupyter.backend.registry import AnyBackend
-from bb_jupyter.backend.spec import BottleSpec, Copy
 from bb_jupyter.core import logs
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.branching import all_or_none, branch_names
+from bb_jupyter.core.launch_options import DEFAULT_LIMITS, LaunchOptions
 from bb_jupyter.core.owner_requests import OwnerRequests
 from bb_jupyter.errors import BackendUnavailable, BottleError, BottleGone, NameTaken, UsageError, did_you_mean
-from bb_jupyter.manifest import Limits
 from bb_jupyter.process import deferred_interrupts
 from bb_jupyter.process.identity import ProcessIdentity
 
 _T = TypeVar("_T")
 
-#: Limits of a bottle that says nothing of them: enough for an agent at work, and no fork bomb.
-DEFAULT_LIMITS = Limits(memory=4 << 30, pids=1024, disk=4 << 30)
-
-#: What to do about a bottle that is gone.
+#: Hint for a bottle that is gone.
 _ANOTHER = "Run `%%bottle {name}` again for a new one."
 
 
 class Session:
-    """The bottles that this process holds.  Thread-safe.
+    """The bottles of this process.  Thread-safe.
 
     Attributes:
-        default_backend: backend to use where no option says one; empty to choose by what works.
-        default_limits: limits of a bottle whose manifest and options say nothing.
+        default_backend: backend where no option names one; empty to choose one that works on this host.
+        default_limits: limits where neither the manifest nor an option sets any.
         project: directory that relative paths and `./.bot-bottle/agents/` are below; `None` for the current one.
     """
 
@@ -62,14 +56,18 @@ class Session:
         self._requests = OwnerRequests(self.handles)
 
     def plan(self, name: str, options: LaunchOptions | None = None) -> BottlePlan:
-        """Resolve and check everything about a launch; start nothing.
+        """Resolve and check a launch without starting anything.
+
+        Args:
+            name: the bottle's name.
+            options: how to launch it.
 
         Raises:
             UsageError: a name, an option or a value is wrong.
-            ManifestError: a manifest is.
-            BackendUnavailable: this host cannot run it.
+            ManifestError: a manifest is missing or wrong.
+            BackendUnavailable: this host cannot run the bottle.
         """
-        return self._prepare(name, options or LaunchOptions())[1]
+        return self._prepare(name, options or LaunchOptions())
 
     def launch(
         self,
@@ -82,29 +80,30 @@ class Session:
         """Launch a bottle.
 
         Args:
-            name: what to call it.
-            options: how.
-            on_plan: gets the plan before anything starts: the preflight.
-            on_progress: gets each step of the launch.
+            name: the bottle's name.
+            options: how to launch it.
+            on_plan: is called with the plan before anything starts, to show the preflight.
+            on_progress: is called with each step of the launch.
 
         Returns:
-            The running bottle; it is stopped when this process ends unless it is kept.
+            The running bottle.  It is stopped when this process ends, unless it is kept.
 
         Raises:
             UsageError: a name, an option or a value is wrong.
-            ManifestError: a manifest is.
+            ManifestError: a manifest is missing or wrong.
             NameTaken: a live bottle has the name.
-            BackendUnavailable: this host cannot run it.
-            BuildFailed: its image cannot be built.
+            BackendUnavailable: this host cannot run the bottle.
+            BuildFailed: the bottle's image cannot be built.
         """
         options = options or LaunchOptions()
-        plan = self._prepare(name, options)[1]
+        plan = self._prepare(name, options)
         with deferred_interrupts.UninterruptibleExitStack() as undo:
             with deferred_interrupts.defer_sigint():
-                undo.callback(self._claim(plan).remove)
-            undo.callback(self._stop_held, name)
+                record = self._claim(plan)
+                undo.callback(record.remove)
+            undo.callback(self._stop_own, name)
             on_plan(plan)
-            handle = self._start(plan, options, on_progress)
+            handle = self._start(plan, record, options, on_progress)
             undo.pop_all()
         return handle
 
@@ -116,39 +115,46 @@ class Session:
             manifest.validate_name("bottle", name)
         wanted: list[Iterable[str]] = [(name,) for name in names] or [branch_names(source.name)] * n
         with source.bottle.snapshot() as plan, deferred_interrupts.UninterruptibleExitStack() as claims:
-            plans = [self._claim_first(plan, possible, claims) for possible in wanted]
-            started = all_or_none(lambda plan: self._start(plan, source.options), BottleHandle.stop, plans)
+            claimed = [self._claim_first(plan, possible, claims) for possible in wanted]
+            started = all_or_none(lambda claim: self._start(*claim, source.options), BottleHandle.stop, claimed)
             claims.pop_all()
         for handle in started:
             handle.conversation = source.conversation
         return started
 
     def launch_from(self, snapshot: BottlePlan, name: str, options: LaunchOptions | None = None) -> BottleHandle:
-        """Launch one bottle of what `Bottle.snapshot` yields, while that is held; as often as wanted.
+        """Launch a bottle with the files of a snapshot.  A snapshot can be launched any number of times.
+
+        Args:
+            snapshot: the plan that `Bottle.snapshot` yields; its context must still be open.
+            name: the new bottle's name.
+            options: how the new bottle counts as launched.
 
         Raises:
             NameTaken: a live bottle has the name.
-            BackendUnavailable: it does not start.
+            BackendUnavailable: the bottle does not start.
         """
+        names = (manifest.validate_name("bottle", name),)
         with deferred_interrupts.UninterruptibleExitStack() as claims:
-            handle = self._start(
-                self._claim_first(snapshot, (manifest.validate_name("bottle", name),), claims), options
-            )
+            handle = self._start(*self._claim_first(snapshot, names, claims), options)
             claims.pop_all()
         return handle
 
-    def _claim_first(self, plan: BottlePlan, names: Iterable[str], claims: ExitStack) -> BottlePlan:
-        """Return *plan* under the first of *names* that is free, claimed until *claims* ends."""
+    def _claim_first(
+        self, plan: BottlePlan, names: Iterable[str], claims: ExitStack
+    ) -> tuple[BottlePlan, state.BottleRecord]:
+        """Return *plan* under the first free name of *names*, and its record; *claims* removes the record."""
         taken: NameTaken | None = None
         for name in names:
             slug = state.new_slug(name)
             renamed = plan.renamed(name, slug, state.state_dir() / slug / "stage")
             try:
-                claims.callback(self._claim(renamed).remove)
+                record = self._claim(renamed)
+                claims.callback(record.remove)
             except NameTaken as error:
                 taken = error
             else:
-                return renamed
+                return renamed, record
         raise taken or RuntimeError("no name was given")
 
     def _claim(self, plan: BottlePlan) -> state.BottleRecord:
@@ -158,31 +164,36 @@ class Session:
         return record
 
     def _start(
-        self, plan: BottlePlan, options: LaunchOptions | None, on_progress: OnProgress = no_progress
+        self,
+        plan: BottlePlan,
+        record: state.BottleRecord,
+        options: LaunchOptions | None,
+        on_progress: OnProgress = no_progress,
     ) -> BottleHandle:
-        """Launch a bottle whose name is claimed; its record goes with it, or at once when it does not start."""
-        record = _record_of(plan)
+        """Launch a bottle whose name is claimed.
+
+        The record is removed together with the bottle, or at once when the bottle does not start.
+        """
         with deferred_interrupts.UninterruptibleExitStack() as stack:
             if not plan.spec.keep:
                 stack.callback(record.remove)
-            backend = registry.get(plan.spec.backend)
-            bottle = stack.enter_context(backend.launch(plan, on_progress=on_progress))
+            bottle = stack.enter_context(registry.get(plan.spec.backend).launch(plan, on_progress=on_progress))
             with deferred_interrupts.defer_sigint():
-                return self._hold(bottle, stack.pop_all(), options)
+                return self._add(bottle, stack.pop_all(), options)
 
     def get(self, name: str) -> BottleHandle:
         """Return a bottle of this process.
 
         Raises:
-            UsageError: this process holds none of that name.
-            BottleGone: it died or was stopped elsewhere; it is let go.
+            UsageError: this process has no bottle of that name.
+            BottleGone: the bottle died or was stopped elsewhere; the session forgets it.
         """
         with self._lock:
             handle = self._handles.get(name)
         if handle is None:
             raise UsageError(f"this kernel has no bottle '{name}'", hint=self._where_is(name))
         if not handle.bottle.alive:
-            self._let_go(name)
+            self._release(name)
             again = f"`%bottle attach {name}` starts it again." if handle.plan.spec.keep else _ANOTHER.format(name=name)
             raise BottleGone(f"bottle '{name}' died or was stopped elsewhere", hint=again)
         return handle
@@ -193,12 +204,12 @@ class Session:
             return list(self._handles.values())
 
     def attach(self, name: str) -> BottleHandle:
-        """Hold a kept bottle again whose kernel is gone.
+        """Take over a kept bottle whose kernel has ended.
 
         Raises:
-            UsageError: there is no such bottle, or it does not outlive its kernel.
-            NameTaken: another live kernel holds it.
-            BottleGone: it does not run any more.
+            UsageError: there is no such bottle, or it was not kept.
+            NameTaken: the bottle belongs to another live kernel.
+            BottleGone: the bottle no longer runs; its record is removed.
         """
         with self._lock:
             if name in self._handles:
@@ -213,20 +224,19 @@ class Session:
         state.take_over(record, ProcessIdentity.current())
         stack = deferred_interrupts.UninterruptibleExitStack()
         try:
-            return self._hold(stack.enter_context(backend.attach(record.slug)), stack)
+            return self._add(stack.enter_context(backend.attach(record.slug)), stack)
         except BottleGone:
             backend.stop(record.slug)
             record.remove()
             raise
 
     def stop(self, name: str) -> None:
-        """Remove a bottle of this process, or a kept one that no live kernel holds.
+        """Remove a bottle of this process, or a kept one whose kernel has ended.
 
         Raises:
-            UsageError: there is none of that name.
-            NameTaken: another live kernel holds it.
+            UsageError: there is no bottle of that name, or it belongs to another live kernel.
         """
-        if self._stop_held(name):
+        if self._stop_own(name):
             return
         record = _record_named(name)
         if record.owner.alive and record.owner != ProcessIdentity.current():
@@ -234,19 +244,19 @@ class Session:
         with deferred_interrupts.defer_sigint():
             self._remove(record.backend, record.slug)
 
-    def _stop_held(self, name: str) -> bool:
+    def _stop_own(self, name: str) -> bool:
         """Remove a bottle of this process; return whether there was one."""
-        with deferred_interrupts.defer_sigint():  # from here on nobody else would end it
-            handle = self._let_go(name)
-            if handle is not None and handle.plan.spec.keep:  # the others are gone when they are let go
+        with deferred_interrupts.defer_sigint():  # once forgotten, nothing else would stop it
+            handle = self._release(name)
+            if handle is not None and handle.plan.spec.keep:  # releasing a bottle that is not kept removes it
                 self._remove(handle.plan.spec.backend, handle.plan.slug)
         return handle is not None
 
     def stop_all(self) -> list[str]:
-        """Remove every bottle of this process, several at once.
+        """Remove every bottle of this process, several at the same time.
 
         Returns:
-            The names of those that were stopped.
+            The names of the stopped bottles.
         """
         names = [handle.name for handle in self.handles()]
         with deferred_interrupts.defer_sigint():
@@ -258,13 +268,13 @@ class Session:
         return registry.enumerate_active()
 
     def cleanup(self, *, dry_run: bool = False) -> list[str]:
-        """Remove what killed kernels left, on every backend that works here; live bottles stay, and kept ones that run.
+        """Remove what killed kernels left, on every available backend.  Live bottles and running kept ones stay.
 
         Args:
             dry_run: only list it.
 
         Returns:
-            What was (or would be) removed, a line each; for a backend that fails, why.
+            One line for each thing that was (or would be) removed, and for each backend that failed.
         """
         found: list[str] = []
         for backend in registry.available():
@@ -280,60 +290,38 @@ class Session:
         return found
 
     def close(self) -> None:
-        """Let every bottle go: kept ones run on, the others are removed.  Called when the process ends."""
+        """Release every bottle: kept ones run on, the others are removed.  Called when the process ends."""
         with self._lock:
-            handle, self._handles = list(self._handles.values()), {}
-        for bottle in handle:  # one after the other: an interpreter that ends starts no threads
+            handles, self._handles = list(self._handles.values()), {}
+        for handle in handles:  # one after the other: an exiting interpreter starts no threads
             with contextlib.suppress(BottleError):
-                bottle.release()
+                handle.release()
 
-    def _prepare(self, name: str, options: LaunchOptions) -> tuple[AnyBackend, BottlePlan]:
+    def _prepare(self, name: str, options: LaunchOptions) -> BottlePlan:
         manifest.validate_name("bottle", name)
-        backend, reason = self._choose(options)
-        slug = state.new_slug(name)
-        spec = self._spec(name, options, backend, reason)
-        stage_dir = state.state_dir() / slug / "stage"
-        return backend, backend.prepare(spec, slug=slug, stage_dir=stage_dir)
-
-    def _choose(self, options: LaunchOptions) -> tuple[AnyBackend, str]:
         if not options.backend and self.default_backend:
-            return registry.get(self.default_backend), "%config says so"
-        return registry.choose(options.backend)
-
-    def _spec(self, name: str, options: LaunchOptions, backend: AnyBackend, reason: str) -> BottleSpec:
-        project = self.project or Path.cwd()
-        agent = load_agent(options.agent, project) if options.agent else None
-        bottle_name = options.bottle or (agent.bottle if agent else "")
-        bottle = manifest.load_bottle(bottle_name) if bottle_name else manifest.BottleManifest(name="")
-        limits = self.default_limits.merged(bottle.limits)
-        if agent:
-            limits = agent.limits_within(limits)
-        return BottleSpec(
-            name=name,
+            backend, reason = registry.get(self.default_backend), "%config says so"
+        else:
+            backend, reason = registry.choose(options.backend)
+        spec = options.resolve(
+            name,
             backend=backend.name,
-            backend_reason=reason,
-            manifest=bottle,
-            agent=agent,
-            image=options.image or bottle.image,
-            dockerfile=Path(bottle.dockerfile) if bottle.dockerfile else None,
-            env={**bottle.env, **options.env},
-            copies=tuple(_copy(text, project) for text in (*bottle.copies, *options.copy)),
-            routes=tuple(map(manifest.allowed_route, options.allow)),
-            cwd=options.cwd,
-            user=options.user,
-            limits=limits.merged(options.limits),
-            keep=options.keep,
-            project=project,
+            reason=reason,
+            project=self.project or Path.cwd(),
+            limits=self.default_limits,
         )
+        slug = state.new_slug(name)
+        plan: BottlePlan = backend.prepare(spec, slug=slug, stage_dir=state.state_dir() / slug / "stage")
+        return plan
 
-    def _hold(self, bottle: Bottle, stack: ExitStack, options: LaunchOptions | None = None) -> BottleHandle:
+    def _add(self, bottle: Bottle, stack: ExitStack, options: LaunchOptions | None = None) -> BottleHandle:
         handle = BottleHandle(bottle, stack, self, options)
         with self._lock:
             self._handles[bottle.name] = handle
         self._requests.start()
         return handle
 
-    def _let_go(self, name: str) -> BottleHandle | None:
+    def _release(self, name: str) -> BottleHandle | None:
         with deferred_interrupts.defer_sigint():
             with self._lock:
                 handle = self._handles.pop(name, None)
@@ -348,7 +336,7 @@ class Session:
                 record.remove()
 
     def _remove_dead(self, name: str) -> None:
-        """Clear the name of a bottle whose kernel was killed, or that died itself."""
+        """Free the name of a bottle that is dead, or whose kernel was killed."""
         for record in state.records():
             if record.name != name:
                 continue
@@ -367,7 +355,7 @@ class Session:
 
 @cache
 def current() -> Session:
-    """Return the session of this process; its bottles are let go when the process ends."""
+    """Return the session of this process; its bottles are released when the process ends."""
     session = Session()
     pid = os.getpid()
     # A forked child inherits the hook, not the bottles.
@@ -397,16 +385,8 @@ def _record_named(name: str) -> state.BottleRecord:
     raise UsageError(f"no bottle is called '{name}'", hint=did_you_mean(name, [record.name for record in records]))
 
 
-def _copy(text: str, project: Path) -> Copy:
-    source, _, target = text.partition(":")
-    if not source:
-        raise UsageError(f"not a copy: {text!r}", hint="Write --copy SRC or --copy SRC:DST.")
-    path = (project / Path(source).expanduser()).absolute()
-    return Copy(path, PurePosixPath(target or path.resolve().name))
-
-
 def _in_parallel(act: Callable[[_T], object], items: Sequence[_T]) -> None:
-    """Do *act* for every item, then raise the first error if there was one."""
+    """Call *act* with every item, each on a thread; then raise the first error if there was one."""
     if items:
         with ThreadPoolExecutor(min(len(items), 16)) as pool:
             done = [pool.submit(act, item) for item in items]

@@ -22,7 +22,8 @@ from typing import TypeVar
 import bb_jupyter.manifest.agents
 import bb_jupyter.manifest.bottles  # noqa: F401
 from bb_jupyter.backend.plan import BottlePlan
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.experiment.definition import WORK, Definition

@@ -9,7 +9,8 @@ from dataclasses import fields
 from functools import partial
 
 from bb_jupyter.backend import state
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import UsageError
 from bb_jupyter.notebook.background import BackgroundRun

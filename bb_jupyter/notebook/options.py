@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from bb_jupyter.api import limits_of
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import parse_duration
 from bb_jupyter.notebook.parser import Parser

@@ -57,9 +57,10 @@ class Settings(Magics):
     def _push(self, change: object) -> None:
         """Make the values the session's, so that bottles launched from Python have them too."""
         from bb_jupyter.api import limits_of
-        from bb_jupyter.core import session
+        from bb_jupyter.core.launch_options import DEFAULT_LIMITS
+        from bb_jupyter.core.session import current
 
-        current = session.current()
-        current.default_backend = self.backend
+        session = current()
+        session.default_backend = self.backend
         limits = limits_of(**{name: getattr(self, name) for name in _LIMITS})
-        current.default_limits = session.DEFAULT_LIMITS.merged(limits)
+        session.default_limits = DEFAULT_LIMITS.merged(limits)

@@ -9,7 +9,8 @@ import pytest
 
 from bb_jupyter.agent import get_provider
 from bb_jupyter.agent.events import Final, Text
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.gateway.egress_plan import GitGatePlan, GitRepoPlan
 

@@ -10,7 +10,8 @@ import pytest
 from bb_jupyter import api, approvals
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Started, Text, Thinking, ToolCall, ToolResult, Usage
 from bb_jupyter.core.agent_run import AgentResult
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleGone, UsageError
 

@@ -13,7 +13,8 @@ import pytest
 
 from bb_jupyter import manifest
 from bb_jupyter.backend.execution import Completed, Execution
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.selftest import Canary, Probe
 from tests.attack.service import Service

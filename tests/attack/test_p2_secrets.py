@@ -17,7 +17,8 @@ from urllib.parse import quote
 import pytest
 
 from bb_jupyter import manifest
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleError, ManifestError
 from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan

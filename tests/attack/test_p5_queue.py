@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from bb_jupyter import api, approvals, manifest
 from bb_jupyter.approvals import Proposal
 from bb_jupyter.backend.execution import Completed
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.notebook.views.proposal_view import as_html, as_text
 from tests.contract.conftest import out, sh

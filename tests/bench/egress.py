@@ -15,7 +15,7 @@ from socket import create_connection, create_server
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.gateway.audit.audit_log import AuditLog
 from bb_jupyter.gateway.control.gateway_client import GatewayClient

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from bb_jupyter.backend.bubblewrap import bwrap
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 from bb_jupyter.experiment import Experiment
 from bb_jupyter.experiment.executors import capacity

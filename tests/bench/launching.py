@@ -22,7 +22,8 @@ from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.bubblewrap import bwrap, sandbox, spawn
 from bb_jupyter.backend.docker import gateway_image
 from bb_jupyter.backend.execution import Execution
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from tests.bench.measure import Row, alternately, timed
 from tests.leftovers import Engine

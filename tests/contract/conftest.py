@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bb_jupyter.backend.execution import Completed
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from tests.smolmachines.fixtures import cloud
 

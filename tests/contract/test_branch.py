@@ -18,7 +18,7 @@ from tests.contract.conftest import Launch, out, sh
 
 _CHILD = """
 import sys
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 name, backend = sys.argv[1:]
 held = current().launch(name, LaunchOptions(backend=backend))

@@ -18,7 +18,8 @@ from bb_jupyter import approvals, manifest
 from bb_jupyter.agent import provisioning
 from bb_jupyter.backend import state
 from bb_jupyter.broker import staging
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError
 from bb_jupyter.gateway.audit import audit_log
@@ -32,7 +33,7 @@ _FLAT = 160 << 20
 _CHILD = """
 import sys, time
 from bb_jupyter import manifest
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 manifest.define_bottle("d", "supervise: true")
 current().launch(sys.argv[1], LaunchOptions(backend=sys.argv[2], bottle="d"))

@@ -26,7 +26,7 @@ _CHANGE = "cd work && date +%N >>file && git add file && git commit -qm change"
 _KERNEL = """
 import json, sys, time
 from bb_jupyter import manifest
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 name, backend, text, script = sys.argv[1:]
 manifest.define_bottle(name, text)

@@ -16,7 +16,7 @@ import pytest
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import spawn
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session, current
 from bb_jupyter.notebook import commands, running
 from tests.contract.conftest import Launch

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.bubblewrap
 _OWNER = """
 import os, signal, sys, time
 from bb_jupyter.backend.bubblewrap import launch, spawn
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 name, module, step, delay = sys.argv[1:]
 module = {"launch": launch, "spawn": spawn}[module]
@@ -34,7 +34,7 @@ Session().launch(name, LaunchOptions(backend="bubblewrap"))
 """
 _FORKED = """
 import os, sys, time
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 held = Session().launch(sys.argv[1], LaunchOptions(backend="bubblewrap"))
 child = os.fork()

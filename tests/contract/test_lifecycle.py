@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import registry, state
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleError, BottleGone, NameTaken, UsageError
 from tests.contract.conftest import Launch, out
@@ -20,7 +21,7 @@ from tests.contract.test_exec import assert_soon
 
 _CHILD = """
 import sys
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 name, backend, ending = sys.argv[1:]
 held = current().launch(name, LaunchOptions(backend=backend))

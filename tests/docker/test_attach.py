@@ -13,7 +13,7 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.docker import labels
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleGone, NameTaken
 from bb_jupyter.manifest import Limits

@@ -10,7 +10,8 @@ import pytest
 from docker.errors import APIError
 
 from bb_jupyter.backend import registry
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from tests.contract.conftest import out
 from tests.leftovers import SLUG_LABEL, Engine

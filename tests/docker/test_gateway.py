@@ -18,7 +18,7 @@ import pytest
 from bb_jupyter.backend.docker import gateway as gateway_module
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.gateway.audit import audit_log
 from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
@@ -32,7 +32,7 @@ ROUTES = (allowed_route("ok.test"),)
 _REFUSED = "curl -sS --max-time 20 -i http://other.test/"
 _CHILD = """
 import sys, time
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 current().launch(sys.argv[1], LaunchOptions(backend="docker", allow=("ok.test",), keep=sys.argv[2:] == ["keep"]))
 print("up", flush=True)

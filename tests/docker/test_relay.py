@@ -37,7 +37,7 @@ _MEMORY = "import re, pathlib; print(re.search(r'VmHWM:\\s*(\\d+)', pathlib.Path
 _CHILD = """
 import os, sys, time
 from bb_jupyter import manifest
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 os.system("git init -q --bare $BOT_BOTTLE_HOME/up.git")
 manifest.define_bottle("d", f"git-gate: {{repos: {{widgets: {{url: {os.environ['BOT_BOTTLE_HOME']}/up.git}}}}}}")

@@ -16,7 +16,7 @@ import pytest
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleGone, NameTaken
 from tests.docker.conftest import out, until
@@ -24,7 +24,7 @@ from tests.leftovers import Engine
 
 _CHILD = """
 import sys, time
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 for name in sys.argv[1:]:
     held = current().launch(name, LaunchOptions(backend="docker", keep=name.endswith("-kept")))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bb_jupyter.approvals import LivenessLock, Queue, status
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.webapi.routes import ROUTES
 from tests.leftovers import Engine

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from tests.smolmachines import native
 from tests.smolmachines.native import Machine

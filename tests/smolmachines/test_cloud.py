@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import KILLED, registry, state
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
 from bb_jupyter.manifest import Limits

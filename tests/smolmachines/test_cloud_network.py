@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import UsageError
 from tests.contract.conftest import out

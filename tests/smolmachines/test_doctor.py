@@ -9,7 +9,7 @@ import pytest
 
 from bb_jupyter.backend import Check, registry
 from bb_jupyter.backend.smolmachines import kvm, sdk
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import registry
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from tests.contract.conftest import out
 from tests.smolmachines.local_fixtures import bottle, options, root, session

@@ -12,7 +12,8 @@ import smol
 from smol import _native
 
 from bb_jupyter.backend import registry, state
-from bb_jupyter.core.bottle_handle import BottleHandle, LaunchOptions
+from bb_jupyter.core.bottle_handle import BottleHandle
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable, UsageError
 from bb_jupyter.manifest import Limits

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.core.bottle_handle import LaunchOptions
+from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.errors import BuildFailed
 from bb_jupyter.notebook import kernel, launching
 
