@@ -4,6 +4,7 @@
 `BottleBackend` itself; `registry` knows which backends there are.
 """
 
+from bb_jupyter.agent.guest import Command
 from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, Progress, no_progress
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.execution import KILLED, TIMED_OUT, Chunk, Completed, Execution
@@ -38,6 +39,7 @@ __all__ = [
     "BottleSpec",
     "Check",
     "Chunk",
+    "Command",
     "Completed",
     "Copy",
     "CopyReport",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from bb_jupyter.agent import provisioning
+from bb_jupyter.agent.guest import CommandRunner
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.backend.plan import BottlePlan
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
 
 
-class Bottle(ABC):
+class Bottle(CommandRunner[Execution], ABC):
     """A running bottle, as its backend's `launch` yields it.  Every method is thread-safe.
+
+    A backend implements `start`, which `exec` calls with its arguments as one `Command`.
 
     Attributes:
         plan: what was launched.
@@ -82,35 +84,6 @@ class Bottle(ABC):
     def slug(self) -> str:
         """Its identity for ever."""
         return self.plan.slug
-
-    @abstractmethod
-    def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes | IO[bytes] | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        timeout: float | None = None,
-    ) -> Execution:
-        """Start a command.
-
-        Args:
-            argv: program and arguments; no shell is involved.
-            stdin: what the command reads: bytes, or a binary file that is copied from; `None` is an empty input.
-            env: variables beside those of the bottle.
-            cwd: working directory; relative to the bottle's home; by default that of the spec.
-            user: user in the bottle; by default that of the spec.
-            timeout: seconds after which the whole process group is killed; `None`: the limit of the spec.
-
-        Returns:
-            The execution.  A program that cannot be started ends with 127 (not found) or 126 and says why on stderr.
-
-        Raises:
-            BottleGone: the bottle died or was stopped.
-            UsageError: an argument cannot be right (empty argv, NUL byte, unknown user).
-        """
 
     @abstractmethod
     def cp_in(self, source: Path, target: str) -> CopyReport:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import Protocol, Self
 
 from bb_jupyter import manifest
 from bb_jupyter.agent.changes import changed, listing
+from bb_jupyter.agent.guest import Command, CommandRunner
 from bb_jupyter.agent.interrupt import interruptible
 from bb_jupyter.agent.prompt import prompt_text, session_name
 from bb_jupyter.agent.provider import AgentProvider
@@ -45,7 +46,7 @@ class HandleOwner(Protocol):
         """Start bottles with the files of *source*."""
 
 
-class BottleHandle:
+class BottleHandle(CommandRunner[Execution]):
     """A bottle of this process.  Leaving its `with` block stops it.
 
     Attributes:
@@ -78,18 +79,9 @@ class BottleHandle:
         """The plan that was launched."""
         return self.bottle.plan
 
-    def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes | IO[bytes] | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        timeout: float | None = None,
-    ) -> Execution:
+    def start(self, command: Command) -> Execution:
         """Start a command; see `Bottle.exec`."""
-        return self.bottle.exec(argv, stdin=stdin, env=env, cwd=cwd, user=user, timeout=timeout)
+        return self.bottle.start(command)
 
     def run(
         self,

@@ -11,11 +11,13 @@ import posixpath
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
+from bb_jupyter.agent.guest import Command
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import branch, bwrap
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
@@ -97,21 +99,12 @@ class BubblewrapBottle(Bottle):
         """Whether PID 1 still runs."""
         return self._control.fileno() >= 0 and self._process.poll() is None
 
-    def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes | IO[bytes] | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        timeout: float | None = None,
-    ) -> BubblewrapExecution:
+    def start(self, command: Command) -> BubblewrapExecution:
         """Start a command; see `Bottle.exec`."""
-        check_user(user)
-        given = stdin if stdin is None or isinstance(stdin, bytes) else from_file(stdin)
-        limit = self.plan.spec.limits.timeout if timeout is None else timeout
-        return self._start(argv, given, env=env, cwd=cwd, timeout=limit)
+        check_user(command.user)
+        if command.timeout is None:
+            command = replace(command, timeout=self.plan.spec.limits.timeout)
+        return self._start(command)
 
     def cp_in(self, source: Path, target: str) -> CopyReport:
         """Copy into the bottle; see `Bottle.cp_in`."""
@@ -155,8 +148,8 @@ class BubblewrapBottle(Bottle):
 
     def run_python(self, program: str, *arguments: str, stdin: Feeder | None = None) -> BubblewrapExecution:
         """Start a program of ours in the bottle's home, by the interpreter that runs guest.py; without a time limit."""
-        argv = [str(bwrap.guest_python()), "-I", "-S", "-c", program, *arguments]
-        return self._start(argv, stdin, cwd=self.plan.guest_home)
+        argv = (str(bwrap.guest_python()), "-I", "-S", "-c", program, *arguments)
+        return self._start(Command(argv, cwd=self.plan.guest_home), stdin)
 
     def snapshot(self) -> AbstractContextManager[BubblewrapBottlePlan]:
         """Hold what its home has; see `Bottle.snapshot`."""
@@ -236,40 +229,36 @@ class BubblewrapBottle(Bottle):
             for fd in fds:
                 os.close(fd)
 
-    def _start(
-        self,
-        argv: Sequence[str],
-        stdin: bytes | Feeder | None = None,
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        timeout: float | None = None,
-    ) -> BubblewrapExecution:
-        request = self._request(argv, env, cwd)
+    def _start(self, command: Command, feeder: Feeder | None = None) -> BubblewrapExecution:
+        """Start *command*; *feeder* writes its input if the command has none of its own.  No timeout is no limit."""
+        stdin = command.stdin
+        file = None if stdin is None or isinstance(stdin, bytes) else stdin
+        if file is not None:
+            feeder = from_file(file)
+        request = self._request(command)
         ident = next(self._ids)
         with ExitStack() as ours, ExitStack() as theirs:
             (stdout, to_stdout), (stderr, to_stderr), (status, to_status) = (pipe(ours, theirs) for _ in range(3))
             fds = [memory_file(theirs, request), to_stdout, to_stderr, to_status]
             if isinstance(stdin, bytes):
                 fds.append(memory_file(theirs, stdin))
-            elif stdin is not None:
-                fds.append(fed_pipe(theirs, stdin))
+            elif feeder is not None:
+                fds.append(fed_pipe(theirs, feeder))
             if self.plan.host_uid:  # /dev/stdin and the like open them again, which only their owner may
                 for fd in fds:
                     os.fchown(fd, self.plan.host_uid, self.plan.host_uid)
             self._send({"op": "exec", "id": ident}, fds)
             ours.pop_all()
-        return BubblewrapExecution(stdout, stderr, status, lambda: self._kill(ident), name=self.name, timeout=timeout)
+        return BubblewrapExecution(
+            stdout, stderr, status, lambda: self._kill(ident), name=self.name, timeout=command.timeout
+        )
 
-    def _request(self, argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None) -> bytes:
-        if not argv or any("\0" in word for word in argv):
-            raise UsageError("a command needs at least a program, and no NUL byte")
-        folder = self._path(cwd or self.plan.spec.cwd)
+    def _request(self, command: Command) -> bytes:
         return _message(
             {
-                "argv": list(argv),
-                "env": {**self.plan.env, **self.network.env, **self.plan.spec.env, **(env or {})},
-                "cwd": folder,
+                "argv": list(command.argv),
+                "env": {**self.plan.env, **self.network.env, **self.plan.spec.env, **command.env},
+                "cwd": self._path(command.cwd or self.plan.spec.cwd),
             }
         )
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 import docker
 import requests
 from docker.errors import DockerException
 
-from bb_jupyter.agent.guest import STEP_TIMEOUT
+from bb_jupyter.agent.guest import STEP_TIMEOUT, Command
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.docker import branch, engine, transfer
 from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
@@ -27,7 +26,6 @@ from bb_jupyter.backend.shared.guest_user import guest_user
 from bb_jupyter.backend.shared.network import Network
 from bb_jupyter.backend.shared.serial_executor import SerialExecutor, run_to_completion
 from bb_jupyter.backend.spec import Copy
-from bb_jupyter.errors import UsageError
 
 
 class DockerBottle(Bottle):
@@ -61,33 +59,24 @@ class DockerBottle(Bottle):
         super().trust_gateway()
         self.gateways.wait_served()
 
-    def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes | IO[bytes] | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        timeout: float | None = None,
-    ) -> DockerExecution:
+    def start(self, command: Command) -> DockerExecution:
         """Start a command; see `Bottle.exec`."""
-        known = None if stdin is None or env or cwd or user else self._expected.pop(tuple(argv), None)
+        stdin = command.stdin
+        unlike = stdin is None or command.env or command.cwd or command.user
+        known = None if unlike else self._expected.pop(command.argv, None)
         if stdin is not None and known is not None:
             with self._errors("start a command"):
                 return known.result().given(Stdin(stdin))
-        if not argv or any("\0" in word for word in argv):
-            raise UsageError("a command needs at least a program, and no NUL byte")
-        who = guest_user(user) if user else ""
-        limit = self.plan.spec.limits.timeout if timeout is None else timeout
-        folder = cwd or self.plan.spec.cwd
+        who = guest_user(command.user) if command.user else ""
+        limit = self.plan.spec.limits.timeout if command.timeout is None else command.timeout
+        folder = command.cwd or self.plan.spec.cwd
         through_gateway = {**self.network.env, **self.plan.spec.env} if self.network.env else {}
-        variables = {**through_gateway, **(env or {})}
-        command = [*HEADER, transfer.resolve(folder) if folder else "", *argv]
+        variables = {**through_gateway, **command.env}
+        argv = [*HEADER, transfer.resolve(folder) if folder else "", *command.argv]
 
         def start() -> DockerExecution:
             created = self._client.exec_create(
-                self.plan.container, command, stdin=stdin is not None, environment=variables, user=who
+                self.plan.container, argv, stdin=stdin is not None, environment=variables, user=who
             )
             return DockerExecution(
                 self._client, self.plan.container, created["Id"], stdin=None if stdin is None else Stdin(stdin),

@@ -8,11 +8,13 @@ import io
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
+from bb_jupyter.agent.guest import Command
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.shared import process_tree
 from bb_jupyter.backend.shared.archive import CopyReport
@@ -83,26 +85,16 @@ class SmolmachinesBottle(Bottle):
             )
         return super().allow(routes)
 
-    def exec(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes | IO[bytes] | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        timeout: float | None = None,
-    ) -> SmolExecution:
+    def start(self, command: Command) -> SmolExecution:
         """Start a command; see `Bottle.exec`.  A file is read to its end before the command starts."""
-        if not argv or any("\0" in word for word in argv):
-            raise UsageError("a command needs at least a program, and no NUL byte")
-        return self._exec_raw(
-            argv,
-            stdin=stdin,
-            env={**self.plan.env, **self._network_env(), **self.plan.spec.env, **(env or {})},
-            cwd=transfer.resolve(cwd or self.plan.spec.cwd),
-            user=guest_user(user) if user else self.plan.machine_user,
-            timeout=self.plan.spec.limits.timeout if timeout is None else timeout,
+        return self._start(
+            replace(
+                command,
+                env={**self.plan.env, **self._network_env(), **self.plan.spec.env, **command.env},
+                cwd=transfer.resolve(command.cwd or self.plan.spec.cwd),
+                user=guest_user(command.user) if command.user else self.plan.machine_user,
+                timeout=self.plan.spec.limits.timeout if command.timeout is None else command.timeout,
+            )
         )
 
     def _network_env(self) -> dict[str, str]:
@@ -112,52 +104,56 @@ class SmolmachinesBottle(Bottle):
 
     def run_own(self, argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> SmolExecution:
         """Start a command of ours, as the agent, without a time limit."""
-        return self._exec_raw(
-            argv, stdin=stdin, env=self.plan.env, cwd=self.plan.guest_home, user=guest_user(""), timeout=None
+        return self._start(
+            Command(tuple(argv), stdin, env=self.plan.env, cwd=self.plan.guest_home, user=guest_user(""))
         )
 
-    def _exec_raw(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes | IO[bytes] | None,
-        env: Mapping[str, str],
-        cwd: str,
-        user: str,
-        timeout: float | None,
-    ) -> SmolExecution:
-        """Start a command; one that the machine ends with 137 before any output is started once more (see there)."""
-        from smol import ExecOptions, SmolError
+    def _start(self, command: Command) -> SmolExecution:
+        """Start *command*, which has all of its fields; no timeout is no limit."""
+        from smol import SmolError
 
-        nonce = secrets.token_hex(16)
         try:
-            source, text, staged = self._input(stdin)
-            command = shell.run(list(argv), nonce=nonce, cwd=cwd, pids=self.plan.spec.limits.pids, source=source)
-            options = ExecOptions(env=dict(env), user=user, stdin=text)
-
-            def start() -> ExecStream:
-                with sdk.errors(f"start a command in bottle '{self.name}'", name=self.name):
-                    return self.machine.exec_stream(command, options)
-
-            try:
-                return SmolExecution(
-                    start,
-                    self._killer(user),
-                    nonce=nonce,
-                    is_alive=lambda: self.alive,
-                    name=self.name,
-                    timeout=timeout,
-                    on_close=self._remover(staged),
-                )
-            except BaseException:
-                self._remover(staged)()
-                raise
+            return self._staged(command)
         except BackendUnavailable as error:
-            if user != guest_user("") and "user" in error.message:
+            if command.user != guest_user("") and "user" in error.message:
                 raise refused(error.message) from None
             raise
         except SmolError as error:
             raise sdk.gone(self.name) if sdk.is_gone(error) else sdk.explain(error, "send a command's input") from None
+
+    def _staged(self, command: Command) -> SmolExecution:
+        """Put the input of *command* where the machine can read it, and start the command.
+
+        A command that the machine ends with 137 before any output is started once more (see `SmolExecution`).
+        """
+        from smol import ExecOptions
+
+        nonce = secrets.token_hex(16)
+        source, text, staged = self._input(command.stdin)
+        remove = self._remover(staged)
+        script = shell.run(
+            list(command.argv), nonce=nonce, cwd=command.cwd or "", pids=self.plan.spec.limits.pids, source=source
+        )
+        user = command.user or ""
+        options = ExecOptions(env=dict(command.env), user=user, stdin=text)
+
+        def start() -> ExecStream:
+            with sdk.errors(f"start a command in bottle '{self.name}'", name=self.name):
+                return self.machine.exec_stream(script, options)
+
+        try:
+            return SmolExecution(
+                start,
+                self._killer(user),
+                nonce=nonce,
+                is_alive=lambda: self.alive,
+                name=self.name,
+                timeout=command.timeout,
+                on_close=remove,
+            )
+        except BaseException:
+            remove()
+            raise
 
     def _input(self, stdin: bytes | IO[bytes] | None) -> tuple[str, str | None, list[str]]:
         """Return where the command's input is (see `shell.run`), what goes with the request, and what was staged."""
