@@ -15,7 +15,7 @@ from bb_jupyter.agent.provision_plan import BOTTLE_FOLDER, AgentCommand, AgentPr
 from bb_jupyter.errors import UsageError
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.egress_plan import GitGatePlan
+    from bb_jupyter.broker.broker_plan import GitGatePlan
 
 
 class AgentProvider(ABC):

@@ -9,7 +9,7 @@ from bb_jupyter.agent.guest import Guest, GuestPlan, run
 from bb_jupyter.agent.provision_plan import BOTTLE_FOLDER
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.egress_plan import GitGatePlan
+    from bb_jupyter.broker.broker_plan import GitGatePlan
 
 #: Variables by which programs find the CA bundle: OpenSSL and Python, Node, requests, curl, git, Cargo, pip, AWS's.
 CA_VARIABLES = (

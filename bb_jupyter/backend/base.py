@@ -19,9 +19,9 @@ from bb_jupyter.backend.plan import GUEST_HOME, BottleCleanupPlan, BottlePlan, P
 from bb_jupyter.backend.shared.bottle_broker import has_broker, services
 from bb_jupyter.backend.shared.copying import plan_copies
 from bb_jupyter.backend.spec import BottleSpec
-from bb_jupyter.broker.broker_plan import check_git_gate
+from bb_jupyter.broker.broker_plan import GitGatePlan, SupervisePlan, check_git_gate
 from bb_jupyter.errors import UsageError
-from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, SupervisePlan, egress_plan, route_configs
+from bb_jupyter.gateway.egress_plan import EgressPlan, egress_plan, route_configs
 from bb_jupyter.manifest import validate_name
 
 PlanT = TypeVar("PlanT", bound=BottlePlan)
@@ -233,7 +233,8 @@ def _plan_egress(spec: BottleSpec, agent: AgentProvisionPlan | None, git_gate: G
     everything from the start, so that its programs know the way when one is allowed while they run.
     """
     provided = agent.routes if agent else ()
-    plan = egress_plan(spec.manifest.egress.routes, provider=provided, allowed=spec.routes, git_gate=git_gate)
+    git_hosts = git_gate.hosts if git_gate else ()
+    plan = egress_plan(spec.manifest.egress.routes, provider=provided, allowed=spec.routes, git_hosts=git_hosts)
     for route in plan.routes:
         if route.token_ref:
             key = f"egress.routes[{route.host}].auth.token_ref"

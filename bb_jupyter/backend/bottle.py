@@ -65,7 +65,8 @@ class Bottle(CommandRunner[Execution], ABC):
 
     def allow_more(self, *routes: RoutePlan) -> int:
         """Add routes to the policy in force; see `allow`."""
-        return self.allow((self.network.routes or egress_plan(git_gate=self.plan.git_gate_plan)).allowing(*routes))
+        gate = self.plan.git_gate_plan
+        return self.allow((self.network.routes or egress_plan(git_hosts=gate.hosts if gate else ())).allowing(*routes))
 
     def trust_gateway(self) -> None:
         """Let programs in the bottle trust the certificates of its gateway, as the agent's provider does it."""

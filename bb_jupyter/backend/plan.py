@@ -13,7 +13,8 @@ from bb_jupyter.backend.spec import BottleSpec
 
 if TYPE_CHECKING:
     from bb_jupyter.agent.provision_plan import AgentProvisionPlan
-    from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, SupervisePlan
+    from bb_jupyter.broker.broker_plan import GitGatePlan, SupervisePlan
+    from bb_jupyter.gateway.egress_plan import EgressPlan
 
 #: Where the agent lives in every bottle.
 GUEST_HOME = "/home/agent"

@@ -3,14 +3,117 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from bb_jupyter.broker.broker_config import BrokerConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, GitRepoPlan, SupervisePlan
+
+if TYPE_CHECKING:
+    from bb_jupyter.gateway.egress_plan import EgressPlan
+    from bb_jupyter.manifest import GitGate
+
+_UPSTREAM_HOST: Final = re.compile(r"(?:(?:ssh|https)://(?:[^/@]*@)?|(?:[^/@:]+@)?(?=[^/:]+:[^/:]))(?P<host>[^/:]+)")
+
+
+@dataclass(frozen=True)
+class GitRepoPlan:
+    """One repository behind the git gate.
+
+    Attributes:
+        alias: name under which the bottle clones it.
+        url: upstream.
+        protected: refs that no push may change.
+        allow_force: pushes may rewrite history.
+        allow_delete: pushes may delete refs.
+        max_push: bytes that one push may bring; ``None`` for the gate's default.
+        identity: private key file of the host, for ssh.
+        host_key: the server's public key, for ssh.
+        username: user name, for https.
+        token_ref: where the token is kept, for https.
+        ca: file with the CA that the server's certificate is checked against, for https; empty for the host's.
+    """
+
+    alias: str
+    url: str
+    protected: tuple[str, ...] = ()
+    allow_force: bool = False
+    allow_delete: bool = False
+    max_push: int | None = None
+    identity: str = ""
+    host_key: str = ""
+    username: str = ""
+    token_ref: str = ""
+    ca: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.alias} ({self.url}{f', ca {self.ca}' if self.ca else ''})"
+
+
+@dataclass(frozen=True)
+class GitGatePlan:
+    """The repositories of a bottle, and whom its commits name."""
+
+    repos: tuple[GitRepoPlan, ...] = ()
+    user_name: str = ""
+    user_email: str = ""
+
+    @classmethod
+    def from_manifest(cls, gate: GitGate) -> GitGatePlan:
+        """Plan a manifest's ``git-gate``."""
+        repos = (
+            GitRepoPlan(
+                alias=alias,
+                url=repo.url,
+                protected=repo.protected,
+                allow_force=repo.allow_force,
+                allow_delete=repo.allow_delete,
+                max_push=repo.max_push,
+                identity=repo.identity or "",
+                host_key=repo.host_key or "",
+                username=repo.username or "",
+                token_ref=repo.token_ref or "",
+                ca=repo.ca or "",
+            )
+            for alias, repo in gate.repos.items()
+        )
+        user = gate.user
+        return cls(tuple(repos), user.name if user else "", user.email if user else "")
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GitGatePlan:
+        """Build a plan of what `dataclasses.asdict` made of one, also after a way through JSON."""
+        repos = (GitRepoPlan(**{**repo, "protected": tuple(repo["protected"])}) for repo in data["repos"])
+        return cls(tuple(repos), data["user_name"], data["user_email"])
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts of the upstreams, lower case; a local path has none."""
+        found = (_UPSTREAM_HOST.match(repo.url) for repo in self.repos)
+        return tuple(dict.fromkeys(match["host"].lower() for match in found if match))
+
+    def summary(self) -> str:
+        """Return the repositories in one line, for the preflight."""
+        return ", ".join(map(str, self.repos)) or "none"
+
+
+@dataclass(frozen=True)
+class SupervisePlan:
+    """How the agent may ask the human.
+
+    Attributes:
+        timeout: seconds until a question that nobody answers is denied.
+    """
+
+    timeout: float = 300.0
+
+    def summary(self) -> str:
+        """Return it in one line, for the preflight."""
+        return f"the agent may ask; unanswered is denied after {self.timeout:g} s"
 
 
 def broker_config(

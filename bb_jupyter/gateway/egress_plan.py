@@ -6,7 +6,6 @@ Runs on the trusted host; the only module here that knows manifests.  Plans hold
 from __future__ import annotations
 
 import os
-import re
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,23 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.gateway.control.gateway_config import (
-    DEFAULT_LIMITS,
-    AuthConfig,
-    GatewayConfig,
-    Limits,
-    RouteConfig,
-    routes_from_json,
-    routes_to_json,
-)
+from bb_jupyter.gateway.control.gateway_config import DEFAULT_LIMITS, GatewayConfig, Limits
 from bb_jupyter.policy.hosts import specificity
+from bb_jupyter.policy.routes import AuthConfig, RouteConfig, routes_from_json, routes_to_json
 
 if TYPE_CHECKING:
-    from bb_jupyter.manifest import GitGate, Route
+    from bb_jupyter.manifest import Route
 
 FORGES: Final = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht", "dev.azure.com")
 """Well-known git servers."""
-_UPSTREAM_HOST: Final = re.compile(r"(?:(?:ssh|https)://(?:[^/@]*@)?|(?:[^/@:]+@)?(?=[^/:]+:[^/:]))(?P<host>[^/:]+)")
 
 
 @dataclass(frozen=True)
@@ -146,108 +137,12 @@ class EgressPlan:
         return tuple(dict.fromkeys(route.token_ref for route in self.routes if route.token_ref))
 
 
-@dataclass(frozen=True)
-class GitRepoPlan:
-    """One repository behind the git gate.
-
-    Attributes:
-        alias: name under which the bottle clones it.
-        url: upstream.
-        protected: refs that no push may change.
-        allow_force: pushes may rewrite history.
-        allow_delete: pushes may delete refs.
-        max_push: bytes that one push may bring; ``None`` for the gate's default.
-        identity: private key file of the host, for ssh.
-        host_key: the server's public key, for ssh.
-        username: user name, for https.
-        token_ref: where the token is kept, for https.
-        ca: file with the CA that the server's certificate is checked against, for https; empty for the host's.
-    """
-
-    alias: str
-    url: str
-    protected: tuple[str, ...] = ()
-    allow_force: bool = False
-    allow_delete: bool = False
-    max_push: int | None = None
-    identity: str = ""
-    host_key: str = ""
-    username: str = ""
-    token_ref: str = ""
-    ca: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.alias} ({self.url}{f', ca {self.ca}' if self.ca else ''})"
-
-
-@dataclass(frozen=True)
-class GitGatePlan:
-    """The repositories of a bottle, and whom its commits name."""
-
-    repos: tuple[GitRepoPlan, ...] = ()
-    user_name: str = ""
-    user_email: str = ""
-
-    @classmethod
-    def from_manifest(cls, gate: GitGate) -> GitGatePlan:
-        """Plan a manifest's ``git-gate``."""
-        repos = (
-            GitRepoPlan(
-                alias=alias,
-                url=repo.url,
-                protected=repo.protected,
-                allow_force=repo.allow_force,
-                allow_delete=repo.allow_delete,
-                max_push=repo.max_push,
-                identity=repo.identity or "",
-                host_key=repo.host_key or "",
-                username=repo.username or "",
-                token_ref=repo.token_ref or "",
-                ca=repo.ca or "",
-            )
-            for alias, repo in gate.repos.items()
-        )
-        user = gate.user
-        return cls(tuple(repos), user.name if user else "", user.email if user else "")
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> GitGatePlan:
-        """Build a plan of what `dataclasses.asdict` made of one, also after a way through JSON."""
-        repos = (GitRepoPlan(**{**repo, "protected": tuple(repo["protected"])}) for repo in data["repos"])
-        return cls(tuple(repos), data["user_name"], data["user_email"])
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Hosts of the upstreams, lower case; a local path has none."""
-        found = (_UPSTREAM_HOST.match(repo.url) for repo in self.repos)
-        return tuple(dict.fromkeys(match["host"].lower() for match in found if match))
-
-    def summary(self) -> str:
-        """Return the repositories in one line, for the preflight."""
-        return ", ".join(map(str, self.repos)) or "none"
-
-
-@dataclass(frozen=True)
-class SupervisePlan:
-    """How the agent may ask the human.
-
-    Attributes:
-        timeout: seconds until a question that nobody answers is denied.
-    """
-
-    timeout: float = 300.0
-
-    def summary(self) -> str:
-        """Return it in one line, for the preflight."""
-        return f"the agent may ask; unanswered is denied after {self.timeout:g} s"
-
-
 def egress_plan(
     manifest: Iterable[Route] = (),
     *,
     provider: Iterable[Route] = (),
     allowed: Iterable[Route] = (),
-    git_gate: GitGatePlan | None = None,
+    git_hosts: Iterable[str] = (),
 ) -> EgressPlan:
     """Put together what a bottle may reach.
 
@@ -255,8 +150,8 @@ def egress_plan(
         manifest: routes of the bottle's manifest.
         provider: routes that the agent's provider brings; a manifest's route for the same host replaces them.
         allowed: routes that the user named by hand, which add to the others.
-        git_gate: the bottle's repositories; routes to their hosts, and to well-known forges, are looked into, so that
-            git goes through the gate and nowhere else.
+        git_hosts: hosts of the bottle's repositories.  The gateway inspects requests to them and to well-known
+            forges, and refuses git there: git goes through the git gate only.
 
     Returns:
         The plan; nothing is resolved or read yet.
@@ -265,8 +160,7 @@ def egress_plan(
     hosts = {route.host for route in own}
     brought = [RoutePlan.from_route(route, "provider") for route in provider if route.host not in hosts]
     by_hand = [RoutePlan.from_route(route, "allowed") for route in allowed]
-    git_hosts = (*FORGES, *(git_gate.hosts if git_gate else ()))
-    return EgressPlan(git_hosts=git_hosts).allowing(*own, *brought).allowing(*by_hand)
+    return EgressPlan(git_hosts=(*FORGES, *git_hosts)).allowing(*own, *brought).allowing(*by_hand)
 
 
 def route_configs(plan: EgressPlan, resolve_token: Callable[[str], str]) -> tuple[RouteConfig, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from bb_jupyter.gateway.control.gateway_config import RouteConfig
 from bb_jupyter.policy.denials import Denied
 from bb_jupyter.policy.hosts import specificity
 from bb_jupyter.policy.paths import canonical_path, is_git, path_matches, split_target
+from bb_jupyter.policy.routes import RouteConfig
 
 # Hosts under a wildcard are as many as the agent likes.
 _MOST_REMEMBERED: Final = 1024

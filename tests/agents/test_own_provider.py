@@ -9,10 +9,10 @@ import pytest
 
 from bb_jupyter.agent import get_provider
 from bb_jupyter.agent.events import Final, Text
+from bb_jupyter.broker.broker_plan import GitGatePlan, GitRepoPlan
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
-from bb_jupyter.gateway.egress_plan import GitGatePlan, GitRepoPlan
 
 _PROVIDER = """
 from bb_jupyter.agent import AgentCommand, AgentProvider, AgentProvisionPlan, GuestFile

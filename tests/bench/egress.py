@@ -19,7 +19,8 @@ from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.gateway.audit.audit_log import AuditLog
 from bb_jupyter.gateway.control.gateway_client import GatewayClient
-from bb_jupyter.gateway.control.gateway_config import AuthConfig, GatewayConfig, RouteConfig
+from bb_jupyter.gateway.control.gateway_config import GatewayConfig
+from bb_jupyter.policy.routes import AuthConfig, RouteConfig
 from tests.bench.measure import Row, alternately, percentiles
 
 _HOST, _TUNNELLED, _TOKEN = "localhost", "files.test", "sk-bench-0123456789abcdef"  # mitmdump resolves the first

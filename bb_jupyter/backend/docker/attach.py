@@ -16,7 +16,8 @@ from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_na
 from bb_jupyter.backend.docker.execution import gone
 from bb_jupyter.backend.docker.prepare import plan_limits, user_in_words
 from bb_jupyter.backend.spec import BottleSpec
-from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, SupervisePlan
+from bb_jupyter.broker.broker_plan import GitGatePlan, SupervisePlan
+from bb_jupyter.gateway.egress_plan import EgressPlan
 from bb_jupyter.manifest import BottleManifest, Limits
 
 

@@ -14,8 +14,9 @@ from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, 
 from bb_jupyter.backend.smolmachines.egress_interceptor import Interceptor
 from bb_jupyter.backend.smolmachines.prepare import plan_limits
 from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.broker.broker_plan import GitGatePlan, SupervisePlan
 from bb_jupyter.errors import BottleError, BottleGone
-from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, SupervisePlan
+from bb_jupyter.gateway.egress_plan import EgressPlan
 from bb_jupyter.manifest import BottleManifest, Limits
 from bb_jupyter.process import deferred_interrupts
 

@@ -20,7 +20,6 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 from yarl import URL
 
-from bb_jupyter.gateway.control.gateway_config import RouteConfig
 from bb_jupyter.gateway.proxy.client_hello import ALERT_UNRECOGNIZED_NAME, Hello, NotTls
 from bb_jupyter.gateway.proxy.hijack import ClientHelloReader, HijackedResponse, release
 from bb_jupyter.gateway.proxy.intercept import serve
@@ -30,6 +29,7 @@ from bb_jupyter.gateway.proxy.tunnel import Relay
 from bb_jupyter.policy.denials import Denied, UpstreamFailed
 from bb_jupyter.policy.hosts import normalise_host, parse_authority
 from bb_jupyter.policy.matcher import Policy
+from bb_jupyter.policy.routes import RouteConfig
 
 _ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _ABSOLUTE: Final = re.compile(r"http://(?P<authority>[^/?#]*)(?P<target>/.*)?\Z", re.IGNORECASE | re.DOTALL)

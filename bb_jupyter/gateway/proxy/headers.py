@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from bb_jupyter.gateway.control.gateway_config import RouteConfig
 from bb_jupyter.gateway.proxy.redact import Masker
 from bb_jupyter.policy.denials import Denied
+from bb_jupyter.policy.routes import RouteConfig
 
 # RFC 9110, 7.6.1, and the fields that belong to the connection with this proxy.
 _HOP_BY_HOP: Final = frozenset(

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import web
 
-from bb_jupyter.gateway.control.gateway_config import RouteConfig
 from bb_jupyter.gateway.proxy.flows import Flow
 from bb_jupyter.gateway.proxy.headers import refuse_overrides, to_client, to_upstream
 from bb_jupyter.gateway.proxy.proxy_state import Origin, ProxyState
@@ -18,6 +17,7 @@ from bb_jupyter.gateway.proxy.websocket import bridge
 from bb_jupyter.policy.denials import Denied, UpstreamFailed
 from bb_jupyter.policy.hosts import parse_authority
 from bb_jupyter.policy.matcher import Policy, refuse_git
+from bb_jupyter.policy.routes import RouteConfig
 
 # An allowed server answers in one of these if it ignores `Accept-Encoding: identity`; aiohttp can undo them.
 _DECODABLE = ("gzip", "deflate")

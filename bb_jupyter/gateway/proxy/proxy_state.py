@@ -8,7 +8,7 @@ from aiohttp import web
 from yarl import URL
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.gateway.control.gateway_config import GatewayConfig, RouteConfig
+from bb_jupyter.gateway.control.gateway_config import GatewayConfig
 from bb_jupyter.gateway.control.gateway_events import Events
 from bb_jupyter.gateway.proxy.ca import LeafAuthority
 from bb_jupyter.gateway.proxy.flows import Flows
@@ -16,6 +16,7 @@ from bb_jupyter.gateway.proxy.redact import Masker
 from bb_jupyter.gateway.proxy.upstream import Upstreams
 from bb_jupyter.policy.denials import Denied
 from bb_jupyter.policy.matcher import Policy
+from bb_jupyter.policy.routes import RouteConfig
 
 
 @dataclass(frozen=True, slots=True)

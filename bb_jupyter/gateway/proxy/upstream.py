@@ -12,9 +12,10 @@ import aiohttp
 from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bb_jupyter.gateway.control.gateway_config import Limits, RouteConfig
+from bb_jupyter.gateway.control.gateway_config import Limits
 from bb_jupyter.gateway.proxy.resolve import resolve
 from bb_jupyter.policy.denials import UpstreamFailed
+from bb_jupyter.policy.routes import RouteConfig
 
 _IN_WORDS: Final[dict[type[BaseException], str]] = {
     aiohttp.ServerDisconnectedError: "it closed the connection",

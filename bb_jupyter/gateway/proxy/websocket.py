@@ -8,11 +8,11 @@ from collections.abc import Callable
 import aiohttp
 from aiohttp import WSMsgType, web
 
-from bb_jupyter.gateway.control.gateway_config import RouteConfig
 from bb_jupyter.gateway.proxy.flows import Flow
 from bb_jupyter.gateway.proxy.headers import to_upstream
 from bb_jupyter.gateway.proxy.proxy_state import Origin, ProxyState
 from bb_jupyter.gateway.proxy.redact import Masker
+from bb_jupyter.policy.routes import RouteConfig
 
 _Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
 

@@ -16,11 +16,11 @@ import pytest
 
 from bb_jupyter.broker.broker_client import BrokerClient
 from bb_jupyter.broker.broker_config import BrokerConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
-from bb_jupyter.broker.broker_plan import broker_config
+from bb_jupyter.broker.broker_plan import GitGatePlan, GitRepoPlan, broker_config
 from bb_jupyter.errors import BackendUnavailable, ManifestError
 from bb_jupyter.gateway.audit.audit_log import AuditLog, read_slug
 from bb_jupyter.gateway.control.gateway_client import Event
-from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, GitRepoPlan, RoutePlan
+from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
 from tests.tools.broker import stand_in
 
 SLUG = "demo-0123abcd"

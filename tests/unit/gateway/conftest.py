@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from bb_jupyter.gateway.control.gateway_client import GatewayClient
-from bb_jupyter.gateway.control.gateway_config import AuthConfig, GatewayConfig, Limits, RouteConfig
+from bb_jupyter.gateway.control.gateway_config import GatewayConfig, Limits
+from bb_jupyter.policy.routes import AuthConfig, RouteConfig
 from tests.unit.gateway.upstream import Upstream
 
 TOKEN = "sk-test/Very+Secret=0123456789"

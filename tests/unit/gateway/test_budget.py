@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import closing
 
-from bb_jupyter.gateway.control.gateway_config import RouteConfig
+from bb_jupyter.policy.routes import RouteConfig
 from tests.unit.gateway.conftest import Proxy
 from tests.unit.gateway.upstream import Upstream
 

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bb_jupyter.gateway.control.gateway_config import Limits, RouteConfig
+from bb_jupyter.gateway.control.gateway_config import Limits
+from bb_jupyter.policy.routes import RouteConfig
 from tests.unit.gateway.conftest import Proxy
 from tests.unit.gateway.test_parts import hello_bytes, with_extension
 from tests.unit.gateway.upstream import Upstream

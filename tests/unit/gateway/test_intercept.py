@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.gateway.control.gateway_config import RouteConfig
+from bb_jupyter.policy.routes import RouteConfig
 from tests.unit.gateway.conftest import TOKEN, Proxy
 from tests.unit.gateway.upstream import Upstream
 

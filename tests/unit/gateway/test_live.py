@@ -20,8 +20,9 @@ import pytest
 from bb_jupyter.errors import BackendUnavailable, BottleGone, ManifestError
 from bb_jupyter.gateway.audit.audit_log import AuditLog, read
 from bb_jupyter.gateway.control.gateway_client import GatewayClient, PipeChannel
-from bb_jupyter.gateway.control.gateway_config import AuthConfig, GatewayConfig, RouteConfig
+from bb_jupyter.gateway.control.gateway_config import GatewayConfig
 from bb_jupyter.gateway.handoff.send_listener import hand_off
+from bb_jupyter.policy.routes import AuthConfig, RouteConfig
 from bb_jupyter.process.trusted_child import GatewayProcess
 from tests.unit.gateway.conftest import TOKEN, Proxy
 from tests.unit.gateway.upstream import Upstream

@@ -17,15 +17,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bb_jupyter.broker.broker_plan import GitGatePlan, GitRepoPlan
 from bb_jupyter.errors import ManifestError, UsageError
 from bb_jupyter.gateway.audit.audit_log import AuditLog, audit_dir, read
 from bb_jupyter.gateway.audit.suggest import suggest
-from bb_jupyter.gateway.control.gateway_config import RouteConfig
-from bb_jupyter.gateway.egress_plan import EgressPlan, GitGatePlan, GitRepoPlan, RoutePlan, egress_plan, gateway_config
+from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan, egress_plan, gateway_config
 from bb_jupyter.gateway.proxy.ca import LeafAuthority
 from bb_jupyter.gateway.proxy.client_hello import Hello, NotTls, read_client_hello
 from bb_jupyter.gateway.proxy.redact import MaskedStream, Masker
 from bb_jupyter.manifest import Auth, Route
+from bb_jupyter.policy.routes import RouteConfig
 
 SECRET = "s3cr+t/Value with=spaces&more"
 
@@ -214,7 +215,7 @@ def test_git_servers_are_looked_into() -> None:
     gate = GitGatePlan(tuple(GitRepoPlan(f"r{number}", url) for number, url in enumerate(urls)))
     assert gate.hosts == ("git.example.org", "scp.example.org", "web.example.org")
     names = ("git.example.org", "*.example.org", "github.com", "plain.test")
-    plan = egress_plan([Route(host=name) for name in names], git_gate=gate)
+    plan = egress_plan([Route(host=name) for name in names], git_hosts=gate.hosts)
     assert [route.inspect for route in plan.routes] == [True, True, True, False]
     assert "no git" in str(plan.routes[2])
     assert gateway_config(plan, slug="s", name="n", resolve_token=str).routes[2].intercepted

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.gateway.control.gateway_config import AuthConfig, GatewayConfig, RouteConfig
+from bb_jupyter.gateway.control.gateway_config import GatewayConfig
 from bb_jupyter.policy.addresses import is_public, parse_resolve
 from bb_jupyter.policy.denials import Denied
 from bb_jupyter.policy.hosts import normalise_host, normalise_pattern, parse_authority, specificity
 from bb_jupyter.policy.matcher import Policy
 from bb_jupyter.policy.paths import canonical_path, is_git, path_matches
+from bb_jupyter.policy.routes import AuthConfig, RouteConfig
 
 OK = Policy((RouteConfig("ok.com"), RouteConfig("*.sub.com"), RouteConfig("ro.com", methods=("GET",), paths=("/a",))))
 
