@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from bb_jupyter.backend.shared.copying import CopyPlan
 from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.text.table import Markup, escaped, html_table, text_table
 
 if TYPE_CHECKING:
     from bb_jupyter.agent.provision_plan import AgentProvisionPlan
@@ -140,9 +140,7 @@ class BottlePlan(PlanBasis):
 
     def text(self) -> str:
         """Return the preflight as plain text."""
-        rows = self.rows()
-        width = max(len(label) for label, _ in rows)
-        return "\n".join([f"bottle {self.spec.name}"] + [f"  {label:<{width}}  {text}" for label, text in rows])
+        return f"bottle {self.spec.name}\n{text_table(self.rows(), indent='  ')}"
 
     def _network(self) -> str:
         return "none" if self.egress_plan is None else self.egress_plan.summary()
@@ -151,12 +149,8 @@ class BottlePlan(PlanBasis):
         return self.text()
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f'<tr><th style="text-align:left">{html.escape(label)}</th>'
-            f'<td style="text-align:left">{html.escape(text)}</td></tr>'
-            for label, text in self.rows()
-        )
-        return f"<table><caption>bottle <b>{html.escape(self.spec.name)}</b></caption>{cells}</table>"
+        title = Markup(f"bottle <b>{escaped(self.spec.name)}</b>")
+        return html_table(self.rows(), labels=True, caption=title)
 
 
 @dataclass(frozen=True)

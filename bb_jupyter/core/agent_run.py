@@ -13,6 +13,7 @@ from bb_jupyter.agent.provider import AgentProvider
 from bb_jupyter.agent.transcript import Lines, Transcript
 from bb_jupyter.backend.execution import Completed, Execution
 from bb_jupyter.errors import BottleError, UsageError
+from bb_jupyter.text.visible import last_line
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ class AgentRun:
         elif self._interrupted:
             end = Failure(f"interrupted after {completed.duration:.0f} s")
         elif completed.returncode and not self._kept.failure:
-            end = Failure(_last_line(completed.stderr) or f"exit status {completed.returncode}")
+            end = Failure(last_line(completed.stderr, f"exit status {completed.returncode}"))
         elif not self._kept.failure and not self._kept.final:
             end = Final(self._kept.answer)
         if end is not None:
@@ -230,8 +231,3 @@ class AgentRun:
             dropped=self._kept.dropped,
             log=self._log,
         )
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""

@@ -13,7 +13,6 @@ No p is corrected for how many pairs of groups are looked at: of many, some are 
 
 from __future__ import annotations
 
-import html
 import itertools
 import math
 import statistics
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.experiment.record import RunRecord
+from bb_jupyter.text.table import html_table, text_table
 
 if TYPE_CHECKING:
     import pandas
@@ -133,13 +133,13 @@ class Comparison:
 
     def text(self, *, times: bool = True) -> str:
         """Return the tables as text; see `tables`."""
-        return "\n\n".join(_text(head, rows) for head, rows in self.tables(times=times))
+        return "\n\n".join(text_table(rows, head) for head, rows in self.tables(times=times))
 
     def __repr__(self) -> str:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return "".join(_html(head, rows) for head, rows in self.tables())
+        return "".join(html_table(rows, head) for head, rows in self.tables())
 
 
 def compare(runs: Iterable[RunRecord], by: str = "agent", *, confidence: float = 0.95) -> Comparison:
@@ -280,17 +280,3 @@ def _pair_row(pair: Pair) -> list[str]:
     interval = f"{pair.low:+.0%} – {pair.high:+.0%}"
     counts = [f"{pair.pairs}", f"{pair.only_first}", f"{pair.only_second}"]
     return [f"{pair.first} – {pair.second}", *counts, f"{pair.difference:+.0%}", interval, f"{pair.p:.2g}"]
-
-
-def _text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [[ascii(c)[1:-1] if not c.isprintable() else c for c in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in cells)
-
-
-def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        shown = (ascii(c)[1:-1] if not c.isprintable() else c for c in cells)
-        return "<tr>" + "".join(f'<{tag} style="text-align:left">{html.escape(c)}</{tag}>' for c in shown) + "</tr>"
-
-    return f"<table><thead>{row(head, 'th')}</thead><tbody>{''.join(row(r, 'td') for r in rows)}</tbody></table>"

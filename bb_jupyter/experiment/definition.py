@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bb_jupyter.manifest import Limits, parse_size
-from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.limits import Duration
 from bb_jupyter.manifest.strict_model import Line, NoneIsEmpty, OptionalHostPath, StrictModel
+from bb_jupyter.text.visible import quoted
 
 #: Where the workspace lies in every bottle, below its home, and where hidden tests do in theirs.
 WORK, TESTS = "work", "tests"
@@ -28,17 +28,17 @@ _CREDENTIAL = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDE
 
 def _label(text: str) -> str:
     if len(text) > _LABEL_MAX:
-        raise ValueError(f"{shown(text)} is too long for a name: {_LABEL_MAX} characters are possible")
+        raise ValueError(f"{quoted(text)} is too long for a name: {_LABEL_MAX} characters are possible")
     return text
 
 
 def _variable(name: str) -> str:
     """Let no credential into an experiment: its records are kept and shown."""
     if not _VARIABLE.fullmatch(name):
-        raise ValueError(f"{shown(name)} cannot name a variable")
+        raise ValueError(f"{quoted(name)} cannot name a variable")
     if _CREDENTIAL.search(name):
         raise ValueError(
-            f"{shown(name)} looks like a credential, and records are kept\n"
+            f"{quoted(name)} looks like a credential, and records are kept\n"
             "Give it to the gateway: `token_ref` in a bottle's route."
         )
     return name

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Text, Thinking, ToolCall, ToolResult
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment.record import RunRecord
+from bb_jupyter.text.visible import block
 
 if TYPE_CHECKING:
     from bb_jupyter.experiment.experiment import Experiment
@@ -64,10 +65,9 @@ def export(experiment: Experiment, target: Path) -> Path:
 
 
 def visible(text: str) -> str:
-    """Return *text* for HTML: escaped, controls and invisible characters named, line ends kept."""
+    """Return *text* for HTML, with its lines; of a long text the beginning and the end."""
     shown = text if len(text) <= _MOST else f"{text[: _MOST // 2]}\n…\n{text[-_MOST // 2 :]}"
-    named = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in shown)
-    return html.escape(named)
+    return html.escape(block(shown))
 
 
 def transcript(events: Iterable[AgentEvent]) -> str:

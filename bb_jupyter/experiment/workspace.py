@@ -18,6 +18,7 @@ from bb_jupyter.backend.shared.copying import pack, plan_copy
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment.definition import WORK, Workspace
+from bb_jupyter.text.visible import one_line
 
 #: Most files and bytes of one file that a diff shows, and lines beyond which it says only that a file changed:
 #: `difflib` takes quadratic time, and what it compares is hostile.
@@ -191,7 +192,7 @@ def _after(bottle: Guest, top: str, name: str) -> bytes:
 
 
 def _diff_of(name: str, old: bytes, new: bytes) -> str:
-    shown = name if name.isprintable() else ascii(name)
+    shown = one_line(name)
     titles = ("/dev/null" if old == b"-" else f"a/{shown}", "/dev/null" if new == b"-" else f"b/{shown}")
     if any(len(side) > MAX_BYTES or b"\0" in side for side in (old, new)):
         return f"--- {titles[0]}\n+++ {titles[1]}\nbinary or too large to show\n"

@@ -9,18 +9,18 @@ from pydantic import AfterValidator
 
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest.bottle import Template
-from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.limits import Limits
 from bb_jupyter.manifest.names import validate_name
 from bb_jupyter.manifest.sources import Origin
 from bb_jupyter.manifest.strict_model import Argument, NoneIsEmpty, StrictModel
+from bb_jupyter.text.visible import quoted
 
 _SKILL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 def _skill(text: str) -> str:
     if not _SKILL.fullmatch(text):
-        raise ValueError(f"{shown(text)} cannot name a skill\nName a folder of skills/, without a path.")
+        raise ValueError(f"{quoted(text)} cannot name a skill\nName a folder of skills/, without a path.")
     return text
 
 

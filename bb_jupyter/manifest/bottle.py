@@ -8,7 +8,6 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from bb_jupyter.manifest.egress import Egress
-from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.git_gate import GitGate
 from bb_jupyter.manifest.limits import Duration, Limits
 from bb_jupyter.manifest.sources import Origin
@@ -20,6 +19,7 @@ from bb_jupyter.manifest.strict_model import (
     StrictModel,
     TokenRef,
 )
+from bb_jupyter.text.visible import quoted
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TEMPLATE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -28,7 +28,7 @@ _TEMPLATE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 def _env_name(text: str) -> str:
     if not _ENV_NAME.fullmatch(text):
         raise ValueError(
-            f"{shown(text)} cannot name a variable\nUse letters, digits and '_', not beginning with a digit."
+            f"{quoted(text)} cannot name a variable\nUse letters, digits and '_', not beginning with a digit."
         )
     return text
 
@@ -46,7 +46,7 @@ def provider_template(text: str) -> str:
         ValueError: it cannot be one.
     """
     if not _TEMPLATE.fullmatch(text):
-        raise ValueError(f"{shown(text)} cannot be a provider's name\nUse a-z, 0-9, '_' and '-', at most 40.")
+        raise ValueError(f"{quoted(text)} cannot be a provider's name\nUse a-z, 0-9, '_' and '-', at most 40.")
     return text
 
 
@@ -94,7 +94,7 @@ def _supervise(value: object) -> object:
         return Supervise() if TypeAdapter(bool).validate_python(value) else None
     except ValidationError:
         hint = "Or say how long the agent waits: {timeout: 10m}"
-        raise ValueError(f"expected true or false, got {shown(value)}\n{hint}") from None
+        raise ValueError(f"expected true or false, got {quoted(value)}\n{hint}") from None
 
 
 class BottleManifest(StrictModel):

@@ -13,12 +13,12 @@ from pathlib import Path
 from bb_jupyter.errors import BottleError, ManifestError, did_you_mean
 from bb_jupyter.manifest.bottle import BottleManifest
 from bb_jupyter.manifest.extends import merged
-from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.names import is_name, validate_name
 from bb_jupyter.manifest.parse import Document, parse
 from bb_jupyter.manifest.read import read_text
 from bb_jupyter.manifest.sources import Entry, Origin, check_repository, home_folder, manifest_names
 from bb_jupyter.manifest.validation_errors import build
+from bb_jupyter.text.visible import quoted
 
 _defined: dict[str, _Layer] = {}
 _lent: ContextVar[Definitions] = ContextVar("lent", default={})  # noqa: B039 - never written to
@@ -174,5 +174,5 @@ def _parent(layer: _Layer, name: str, chain: tuple[str, ...]) -> BottleManifest:
     found = _find(name)
     if found is None:
         hint = did_you_mean(name, _known() - {chain[-1]})
-        raise layer.document.error(f"no bottle is named {shown(name)}", ("extends",), hint)
+        raise layer.document.error(f"no bottle is named {quoted(name)}", ("extends",), hint)
     return _resolved(found, (*chain, name))

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.hosts import Address, normalise_host, split_address
 from bb_jupyter.manifest.strict_model import HostPath, Line, StrictModel, TokenRef
+from bb_jupyter.text.visible import quoted
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9110, section 5.6.2
 # Headers that carry the message itself (RFC 9110, section 7.6.1): a credential there would break or smuggle requests.
@@ -22,7 +22,7 @@ _AMBIGUOUS = re.compile(r"%(?![0-9a-f]{2})|%(?:[01][0-9a-f]|2f|5c|25|7f)", re.IG
 
 def _header(text: str) -> str:
     if not _TOKEN.fullmatch(text) or text.lower() in _FRAMING or text.lower().startswith("proxy-"):
-        raise ValueError(f"{shown(text)} cannot be the header of a credential")
+        raise ValueError(f"{quoted(text)} cannot be the header of a credential")
     return text
 
 
@@ -34,21 +34,21 @@ def _username(text: str) -> str:
 
 def _method(text: str) -> str:
     if not _TOKEN.fullmatch(text) or text.upper() == "CONNECT":
-        raise ValueError(f"{shown(text)} is not a method of a route")
+        raise ValueError(f"{quoted(text)} is not a method of a route")
     return text.upper()
 
 
 def _path(text: str) -> str:
     if not text.startswith("/"):
-        raise ValueError(f"{shown(text)} must begin with '/'")
+        raise ValueError(f"{quoted(text)} must begin with '/'")
     if re.search(r"[\s\x00-\x20\x7f\\?#]", text) or not text.isascii():
-        raise ValueError(f"{shown(text)}: a path has no space, '\\', '?' or '#', and other scripts are percent-encoded")
+        raise ValueError(f"{quoted(text)}: a path has no space, '\\', '?' or '#'; other scripts are percent-encoded")
     if "//" in text or _AMBIGUOUS.search(text):
         raise ValueError(
-            f"{shown(text)} can be read in more than one way: no '//', no escaped '/', '\\', '%' or control"
+            f"{quoted(text)} can be read in more than one way: no '//', no escaped '/', '\\', '%' or control"
         )
     if {".", ".."} & {re.sub("%2e", ".", part, flags=re.IGNORECASE) for part in text.split("/")}:
-        raise ValueError(f"{shown(text)}: '.' and '..' are not allowed")
+        raise ValueError(f"{quoted(text)}: '.' and '..' are not allowed")
     return text
 
 
@@ -161,7 +161,7 @@ def allowed_route(text: str) -> Route:
         return Route(host=normalise_host(host), port=int(port) if port else None)
     except ValueError as error:
         message, _, hint = _reason(error).partition("\n")
-        raise UsageError(f"cannot allow {shown(text)}: {message}", hint=hint or "Write HOST or HOST:PORT.") from None
+        raise UsageError(f"cannot allow {quoted(text)}: {message}", hint=hint or "Write HOST or HOST:PORT.") from None
 
 
 def _reason(error: ValueError) -> str:

@@ -1,16 +1,12 @@
-"""How values are put into error messages: short, on one line, with nothing that a terminal would obey."""
+"""How types and keys of a manifest are named in error messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bb_jupyter.text.visible import quoted
+
 _LONGEST = 60
-
-
-def shown(value: object) -> str:
-    """Quote *value* for a message: escapes controls and bidi marks, keeps at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def kind_of(value: object) -> str:
@@ -31,6 +27,6 @@ def dotted(loc: tuple[str | int, ...]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            name = part if part and part.isprintable() and part.isascii() and len(part) <= _LONGEST else shown(part)
+            name = part if part and part.isprintable() and part.isascii() and len(part) <= _LONGEST else quoted(part)
             text += f".{name}" if text else name
     return text

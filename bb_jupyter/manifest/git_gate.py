@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.hosts import is_address, normalise_host, split_address
 from bb_jupyter.manifest.limits import Size
 from bb_jupyter.manifest.strict_model import HostPath, Line, StrictModel, TokenRef, absolute
+from bb_jupyter.text.visible import quoted
 
 _URL = re.compile(r"(?P<scheme>https|ssh|file)://(?P<rest>.+)", re.ASCII | re.IGNORECASE)
 _SCP = re.compile(r"(?:(?P<user>[^@:/\s]+)@)?(?P<host>[^@:/\s\[\]]+):(?P<path>[^:-].*)")
@@ -23,13 +23,13 @@ _LOCAL = ("/", "./", "../", "~/")
 
 def _person(text: str) -> str:
     if re.search("[<>]", text):
-        raise ValueError(f"{shown(text)}: git allows no '<' or '>' here")
+        raise ValueError(f"{quoted(text)}: git allows no '<' or '>' here")
     return text
 
 
 def _alias(text: str) -> str:
     if not _ALIAS.fullmatch(text) or ".." in text or text.endswith((".", ".git", ".lock")):
-        raise ValueError(f"{shown(text)} cannot be a repository's alias\nUse letters, digits, '.', '_' and '-'.")
+        raise ValueError(f"{quoted(text)} cannot be a repository's alias\nUse letters, digits, '.', '_' and '-'.")
     return text
 
 
@@ -56,14 +56,14 @@ def _check_authority(scheme: str, authority: str) -> None:
     if at and (scheme == "https" or ":" in user):
         raise ValueError("holds a user or password\nUse username and token_ref (https), or identity (ssh).")
     if at and not _USER.fullmatch(user):
-        raise ValueError(f"{shown(user)} is not a user name")
+        raise ValueError(f"{quoted(user)} is not a user name")
     match = _PLACE.fullmatch(place)
     if not match or (match["port"] and not 1 <= int(match["port"]) <= 65535):
-        raise ValueError(f"{shown(place)} is not a host, or a host and a port from 1 to 65535")
+        raise ValueError(f"{quoted(place)} is not a host, or a host and a port from 1 to 65535")
     if is_address(match["host"]):
         split_address(match["host"])  # unlike a route, a repository may be at an address
     elif normalise_host(match["host"]).startswith("*."):
-        raise ValueError(f"{shown(place)} is not one host")
+        raise ValueError(f"{quoted(place)} is not one host")
 
 
 def _host_key(text: str) -> str:

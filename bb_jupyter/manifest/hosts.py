@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import idna
 
-from bb_jupyter.manifest.formatting import shown
+from bb_jupyter.text.visible import quoted
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -46,17 +46,17 @@ def normalise_host(text: str) -> str:
     name = _ascii(text[2:] if wild else text)
     _refuse_address(text, name)
     if wild and ("." not in name or _REGISTRY.fullmatch(name)):
-        raise ValueError(f"{shown(text)} is too wide\nName the domain: *.example.com")
+        raise ValueError(f"{quoted(text)} is too wide\nName the domain: *.example.com")
     if name in _METADATA_NAMES:
-        raise ValueError(f"{shown(text)} is a cloud's metadata service: it is never reachable")
+        raise ValueError(f"{quoted(text)} is a cloud's metadata service: it is never reachable")
     return f"*.{name}" if wild else name
 
 
 def _refuse_url(text: str) -> None:
     if not text or re.search(r"[\s\x00-\x20\x7f-\x9f\\%?#]", text):
-        raise ValueError(f"{shown(text)} is not a host name")
+        raise ValueError(f"{quoted(text)} is not a host name")
     if "/" in text or "@" in text or re.fullmatch(r"[^:\[\]]+:\d*", text):
-        raise ValueError(f"{shown(text)} is more than a host" + _suggestion(text))
+        raise ValueError(f"{quoted(text)} is more than a host" + _suggestion(text))
     if text == "*":
         raise ValueError("'*' is too wide\nName each host, or a domain: *.example.com")
 
@@ -80,16 +80,16 @@ def _ascii(name: str) -> str:
         try:
             name = idna.encode(name, uts46=True, std3_rules=True).decode("ascii").removesuffix(".")
         except UnicodeError as error:
-            raise ValueError(f"{shown(name)} is not a host name (IDNA: {error})") from error
+            raise ValueError(f"{quoted(name)} is not a host name (IDNA: {error})") from error
     return name
 
 
 def _refuse_address(text: str, name: str) -> None:
     labels = name.split(".")
     if _NUMERIC.fullmatch(labels[-1]) or is_address(name):
-        raise ValueError(f"{shown(text)} is an address, not a name\nGive a name, and the address as resolve: ADDR")
+        raise ValueError(f"{quoted(text)} is an address, not a name\nGive a name, and the address as resolve: ADDR")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{shown(text)} is not a host name")
+        raise ValueError(f"{quoted(text)} is not a host name")
 
 
 def is_address(text: str) -> bool:
@@ -116,18 +116,18 @@ def split_address(text: str) -> tuple[Address, int | None]:
     """
     match = re.fullmatch(r"\[([0-9a-f:.]+)\](?::(\d{1,5}))?|(\d+(?:\.\d+){3})(?::(\d{1,5}))?|([0-9a-f:.]+)", text, re.I)
     if not match:
-        raise ValueError(f"{shown(text)} is not an address\nWrite 10.0.0.5, 10.0.0.5:8443 or [fd00::5]:8443")
+        raise ValueError(f"{quoted(text)} is not an address\nWrite 10.0.0.5, 10.0.0.5:8443 or [fd00::5]:8443")
     try:
         address = ipaddress.ip_address(match[1] or match[3] or match[5])
     except ValueError as error:
-        raise ValueError(f"{shown(text)} is not an address ({error})") from error
+        raise ValueError(f"{quoted(text)} is not an address ({error})") from error
     port = int(match[2] or match[4]) if match[2] or match[4] else None
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"{port} is not a port (1 to 65535)")
     if is_metadata(address):
-        raise ValueError(f"{shown(text)} is a metadata service or a link-local address: it is never reachable")
+        raise ValueError(f"{quoted(text)} is a metadata service or a link-local address: it is never reachable")
     if address.is_multicast or address.is_unspecified:
-        raise ValueError(f"{shown(text)} is no single host's address")
+        raise ValueError(f"{quoted(text)} is no single host's address")
     return address, port
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from bb_jupyter.manifest.formatting import shown
 from bb_jupyter.manifest.strict_model import StrictModel
 from bb_jupyter.manifest.units import format_size, parse_duration, parse_size
+from bb_jupyter.text.visible import quoted
 
 # The least memory that a Docker engine accepts; also tells a forgotten unit (`memory: 4`) from a wish.
 _LEAST = 6 * 2**20
@@ -28,9 +28,9 @@ def _duration(value: object) -> float:
 
 def _number(value: object, wanted: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"expected {wanted}, got {shown(value)}")
+        raise ValueError(f"expected {wanted}, got {quoted(value)}")
     if value <= 0:
-        raise ValueError(f"must be more than 0, got {shown(value)}")
+        raise ValueError(f"must be more than 0, got {quoted(value)}")
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest.formatting import shown
+from bb_jupyter.text.visible import quoted
 
 NAME_MAX = 40
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -33,7 +33,7 @@ def validate_name(kind: str, name: str) -> str:
         return name
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:NAME_MAX].strip("-")
     raise UsageError(
-        f"{shown(name)} cannot name {'an' if kind[:1] in 'aeiou' else 'a'} {kind}: "
+        f"{quoted(name)} cannot name {'an' if kind[:1] in 'aeiou' else 'a'} {kind}: "
         f"use 1 to {NAME_MAX} of a-z, 0-9 and '-', with a letter or digit at both ends",
         hint=f"Try '{slug}'." if slug else "",
     )

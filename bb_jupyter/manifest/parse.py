@@ -13,7 +13,8 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.manifest.formatting import dotted, kind_of, shown
+from bb_jupyter.manifest.formatting import dotted, kind_of
+from bb_jupyter.text.visible import quoted
 
 MAX_BYTES = 256 * 1024
 _DEEPEST = 16
@@ -124,7 +125,7 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
             sign = "*" if self.check_event(yaml.AliasEvent) else "&"
-            name = shown(f"{sign}{event.anchor}")
+            name = quoted(f"{sign}{event.anchor}")
             raise yaml.composer.ComposerError(
                 None, None, f"anchors and aliases are not used here: {name}", event.start_mark
             )
@@ -157,7 +158,7 @@ class _Reader:
 
     def _text(self, node: Node, loc: Loc) -> str:
         if not isinstance(node, ScalarNode) or node.tag not in _TAGS:
-            raise self.document.error(f"tags are not used here: {shown(node.tag)}", loc)
+            raise self.document.error(f"tags are not used here: {quoted(node.tag)}", loc)
         try:
             node.value.encode()
         except UnicodeEncodeError as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
-from bb_jupyter.manifest.formatting import shown
+from bb_jupyter.text.visible import quoted
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TOKEN_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -38,7 +38,7 @@ def one_line(text: str) -> str:
 
 def _argument(text: str) -> str:
     if text.startswith("-") or re.search(r"\s", text):
-        raise ValueError(f"{shown(text)} begins with '-' or has a space in it")
+        raise ValueError(f"{quoted(text)} begins with '-' or has a space in it")
     return text
 
 
@@ -65,7 +65,7 @@ def absolute(text: str, info: ValidationInfo) -> str:
     try:
         return str(Path(base, Path(text).expanduser()))
     except RuntimeError as error:
-        raise ValueError(f"{shown(text)}: {error}") from error
+        raise ValueError(f"{quoted(text)}: {error}") from error
 
 
 def _absolute_or_none(text: str, info: ValidationInfo) -> str:

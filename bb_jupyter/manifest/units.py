@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from itertools import pairwise
 
-from bb_jupyter.manifest.formatting import shown
+from bb_jupyter.text.visible import quoted
 
 _SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s*(?:([kmgtp])i?)?b?", re.ASCII | re.IGNORECASE)
 _SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -32,10 +32,10 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise ValueError(f"not a size: {shown(text)} (write 512m, 4g or 1.5GiB)")
+        raise ValueError(f"not a size: {quoted(text)} (write 512m, 4g or 1.5GiB)")
     size = int(Decimal(match[1]) * 1024 ** _SIZE_POWERS[(match[2] or "").lower()])
     if not 1 <= size <= _MOST:
-        raise ValueError(f"a size must be more than 0 and less than 8 EiB, got {shown(text)}")
+        raise ValueError(f"a size must be more than 0 and less than 8 EiB, got {quoted(text)}")
     return size
 
 
@@ -54,9 +54,9 @@ def parse_duration(text: str) -> float:
     stripped = text.strip().lower()
     seconds = Decimal(stripped) if _BARE.fullmatch(stripped) else _spans(stripped)
     if seconds is None:
-        raise ValueError(f"not a duration: {shown(text)} (write 90, 30s, 5m or 1h30m)")
+        raise ValueError(f"not a duration: {quoted(text)} (write 90, 30s, 5m or 1h30m)")
     if seconds <= 0:
-        raise ValueError(f"a duration must be more than 0, got {shown(text)}")
+        raise ValueError(f"a duration must be more than 0, got {quoted(text)}")
     return float(seconds)
 
 

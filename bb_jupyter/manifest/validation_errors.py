@@ -9,8 +9,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from bb_jupyter.errors import ManifestError, did_you_mean
-from bb_jupyter.manifest.formatting import kind_of, shown
+from bb_jupyter.manifest.formatting import kind_of
 from bb_jupyter.manifest.parse import Document, Loc
+from bb_jupyter.text.visible import quoted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -51,7 +52,7 @@ def build(model: type[M], document: Document, given: Mapping[str, object], *, ba
     data = dict(document.data)
     declared = data.pop("name", given["name"])
     if declared != given["name"]:
-        raise document.error(f"is {shown(declared)} here and '{given['name']}' outside", ("name",), "Leave it out.")
+        raise document.error(f"is {quoted(declared)} here and '{given['name']}' outside", ("name",), "Leave it out.")
     if surplus := GIVEN & data.keys():
         raise _unknown(model, document, (min(surplus),))
     try:
@@ -87,7 +88,7 @@ def _one(model: type[BaseModel], document: Document, item: dict[str, Any]) -> Ma
 
 def _seen(kind: str, value: object) -> str:
     readable = kind.startswith(_SHOWABLE) or kind == "literal_error"
-    return shown(value) if readable and not isinstance(value, Mapping | list | tuple | None) else kind_of(value)
+    return quoted(value) if readable and not isinstance(value, Mapping | list | tuple | None) else kind_of(value)
 
 
 def _choices(expected: str) -> list[str]:

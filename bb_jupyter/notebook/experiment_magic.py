@@ -19,8 +19,9 @@ from bb_jupyter.manifest.parse import parse
 from bb_jupyter.manifest.validation_errors import build
 from bb_jupyter.notebook import kernel
 from bb_jupyter.notebook.parser import Parser
-from bb_jupyter.notebook.views.display import escaped, publish, say, show, show_plan
+from bb_jupyter.notebook.views.display import publish, say, show, show_plan
 from bb_jupyter.notebook.views.experiment_grid import GridWidget, Layout, counts, line_of, note, transcripts
+from bb_jupyter.text.table import escaped
 from bb_jupyter.text.visible import one_line
 
 if TYPE_CHECKING:

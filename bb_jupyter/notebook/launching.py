@@ -11,7 +11,8 @@ from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.notebook import kernel
-from bb_jupyter.notebook.views.display import escaped, publish, say, show_plan
+from bb_jupyter.notebook.views.display import publish, say, show_plan
+from bb_jupyter.text.table import escaped
 from bb_jupyter.text.visible import one_line
 
 if TYPE_CHECKING:

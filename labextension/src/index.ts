@@ -1,6 +1,6 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
 import { ICommandPalette, Notification } from "@jupyterlab/apputils";
-import { shown } from "../../bb_jupyter/frontend/dom.js";
+import { oneLine } from "../../bb_jupyter/frontend/dom.js";
 import { title } from "../../bb_jupyter/frontend/approval.js";
 import type { Approval, Bottle } from "../../bb_jupyter/frontend/client.js";
 import { addDrawn } from "./drawn.js";
@@ -38,7 +38,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
 /** Say that a human is asked. */
 function tell(app: JupyterFrontEnd, approval: Approval): string {
   const actions = [{ label: "Show", callback: () => void app.commands.execute(SHOW) }];
-  return Notification.info(shown(title(approval)).slice(0, 140), { autoClose: 15_000, actions });
+  return Notification.info(oneLine(title(approval)).slice(0, 140), { autoClose: 15_000, actions });
 }
 
 async function openNotebook(app: JupyterFrontEnd, bottle: Bottle): Promise<void> {

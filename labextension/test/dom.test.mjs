@@ -1,19 +1,15 @@
 // Run by `node --test` on what tsc wrote.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
-import { duration, lineOf, shown, size } from "../lib/bb_jupyter/frontend/dom.js";
+import { block, duration, lineOf, oneLine, size } from "../lib/bb_jupyter/frontend/dom.js";
 
-test("controls, bidi and invisible characters are named", () => {
-  assert.equal(shown("a\u202eb\u200bc\u0007d\u009be\u{e0041}"), "a<U+202E>b<U+200B>c␇d<U+009B>e<U+E0041>");
-});
+// The same cases are tested in Python: tests/unit/text/test_visible.py.
+const cases = JSON.parse(readFileSync(`${import.meta.dirname}/../../tests/unit/text/visible.json`, "utf-8"));
 
-test("letters, emoji and line ends pass", () => {
-  assert.equal(shown("Zoë 😀 ﷽\n\tok"), "Zoë 😀 ﷽\n\tok");
-});
-
-test("half a surrogate pair is replaced", () => {
-  assert.equal(shown("a\ud83d b\udc00"), "a\ufffd b\ufffd");
-});
+for (const [text, line, lines] of cases) {
+  test(`invisible characters are named: ${line}`, () => assert.deepEqual([oneLine(text), block(text)], [line, lines]));
+}
 
 test("a line of output has no colours, and shows what was written last over itself", () => {
   assert.equal(lineOf("\u001b[31mred\u001b[0m \u001b[Kend"), "red end");

@@ -21,7 +21,7 @@ from bb_jupyter.agent.guest import Command
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import branch, bwrap
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution, last_line
+from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution
 from bb_jupyter.backend.bubblewrap.pipes import Feeder, fed_pipe, from_file, memory_file, pipe
 from bb_jupyter.backend.bubblewrap.prepare import check_user
 from bb_jupyter.backend.plan import GUEST_UID
@@ -33,6 +33,7 @@ from bb_jupyter.backend.shared.output import Output
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
 from bb_jupyter.gateway import PORTS
+from bb_jupyter.text.visible import last_line
 
 if TYPE_CHECKING:
     from bb_jupyter.broker.broker_client import BrokerClient

@@ -16,10 +16,10 @@ from typing import IO, TYPE_CHECKING
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import branch_plan
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.bubblewrap.execution import last_line
 from bb_jupyter.backend.bubblewrap.pipes import from_file
 from bb_jupyter.backend.shared.output import Output
 from bb_jupyter.errors import BackendUnavailable
+from bb_jupyter.text.visible import last_line
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle

@@ -92,9 +92,3 @@ class BubblewrapExecution(Execution):
             with contextlib.suppress(OSError):
                 os.close(fd)
         self._streams, self._status = {}, -1
-
-
-def last_line(stderr: bytes) -> str:
-    """Return why a program of ours failed, as its last line tells."""
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "it failed without a word"

@@ -19,6 +19,7 @@ import pathspec
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import about_size
+from bb_jupyter.text.visible import one_line
 
 #: Files whose lines keep other files out, in the syntax of gitignore.
 IGNORE_FILES = (".gitignore", ".bottleignore")
@@ -203,5 +204,5 @@ _SENSITIVE = pathspec.GitIgnoreSpec.from_lines(SENSITIVE)
 
 
 def _some(names: tuple[str, ...], most: int = 5) -> str:
-    shown = ", ".join(ascii(name)[1:-1] for name in names[:most])
+    shown = ", ".join(one_line(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -23,6 +23,7 @@ from bb_jupyter.backend.smolmachines.removal import remove
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.gateway import GATE_ADDRESS
 from bb_jupyter.process import deferred_interrupts
+from bb_jupyter.text.visible import last_line
 
 if TYPE_CHECKING:
     from smol import Machine, MachineConfig, ResourceSpec
@@ -149,7 +150,7 @@ def set_up(bottle: SmolmachinesBottle) -> None:
     with sdk.errors(f"prepare the machine of bottle '{bottle.name}'", name=bottle.name):
         done = bottle.machine.exec(shell.setup(hosts), ExecOptions(user=transfer.ROOT, timeout=sdk.SHORT))
     if done.exit_code:
-        why = transfer.last_line(done.stderr_bytes) if done.stderr_bytes else f"exit status {done.exit_code}"
+        why = last_line(done.stderr_bytes, f"exit status {done.exit_code}")
         raise BackendUnavailable(
             f"image {bottle.plan.image} cannot be a bottle: {why}", hint="It needs /bin/sh, base64 and tar."
         )

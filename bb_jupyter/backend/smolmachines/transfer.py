@@ -17,6 +17,7 @@ from bb_jupyter.backend.shared.copying import CopyPlan, pack
 from bb_jupyter.backend.shared.output import Output
 from bb_jupyter.backend.smolmachines import sdk, shell
 from bb_jupyter.errors import UsageError
+from bb_jupyter.text.visible import last_line
 
 if TYPE_CHECKING:
     from smol import Machine
@@ -131,9 +132,3 @@ def remove_staged(machine: Machine, paths: list[str]) -> None:
 def resolve(path: str) -> str:
     """Return *path* absolute, relative ones below the bottle's home."""
     return posixpath.normpath(posixpath.join(GUEST_HOME, path))
-
-
-def last_line(stderr: bytes) -> str:
-    """Return why a command of ours failed, as its last line tells."""
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "it failed without a word"

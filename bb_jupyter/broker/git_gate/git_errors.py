@@ -8,18 +8,17 @@ from typing import Final
 from bb_jupyter.broker.broker_config import GitRepoConfig
 from bb_jupyter.broker.git_gate.environment import GitFailed
 from bb_jupyter.gateway.proxy.redact import Masker
+from bb_jupyter.text.visible import one_line
 
 _NOISE: Final = re.compile(r"^(?:remote:|fatal:|error:|warning:|hint:)\s*")
 _TELLING: Final = re.compile("verification failed|Permission denied|not resolve|Connection |timed out|Authentication")
 """Among the many lines of ssh and curl, those that say what is wrong."""
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _LONGEST: Final = 300
 
 
 def plain(text: str, longest: int = _LONGEST) -> str:
-    """Return text as one line without control and direction characters, not too long."""
-    line = _CONTROL.sub("?", text)
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    """Return *text* on one line, cut to *longest* characters, with every control and invisible character named."""
+    return one_line(text, longest)
 
 
 def explain(error: GitFailed, repo: GitRepoConfig) -> str:

@@ -15,8 +15,9 @@ from bb_jupyter.approvals import Proposal
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.errors import UnknownProposal
 from bb_jupyter.notebook import kernel
-from bb_jupyter.notebook.views.display import escaped, publish, say
+from bb_jupyter.notebook.views.display import publish, say
 from bb_jupyter.notebook.views.proposal_view import as_html, as_text, end, title
+from bb_jupyter.text.table import escaped
 from bb_jupyter.text.visible import one_line
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import anywidget
 from traitlets import Unicode
 
 from bb_jupyter.notebook import kernel
-from bb_jupyter.notebook.views.display import escaped, table
+from bb_jupyter.text.table import escaped, html_table, text_table
 from bb_jupyter.text.visible import one_line
 from bb_jupyter.webapi import approvals, bottles
 from bb_jupyter.webapi.event_text import words
@@ -113,7 +113,7 @@ def moment() -> tuple[str, str]:
         for row in bottles.listing()["bottles"]
     ]
     asked = [f"{row['id']}. {row['bottle']}: {row['kind']}" for row in approvals.pending()["approvals"]]
-    text, markup = table(_HEAD, rows) if rows else (_NONE, _NONE)
+    text, markup = (text_table(rows, _HEAD), html_table(rows, _HEAD)) if rows else (_NONE, _NONE)
     if asked:
         waiting = one_line(f"waiting for you: {', '.join(asked)}")
         text, markup = f"{text}\n{waiting}", f"{markup}<div>{escaped(waiting)}</div>"

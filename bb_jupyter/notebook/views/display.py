@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.notebook import kernel
-from bb_jupyter.text.visible import one_line, visible
+from bb_jupyter.text.table import escaped, html_table, text_table
+from bb_jupyter.text.visible import visible
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
@@ -59,13 +59,9 @@ def publish(
 
 def show_plan(plan: BottlePlan) -> None:
     """Show the preflight."""
-    rows = [(escaped(label), escaped(text)) for label, text in plan.rows()]
-    body = "".join(
-        f'<tr><th style="text-align:left">{label}</th><td style="text-align:left">{text}</td></tr>'
-        for label, text in rows
-    )
-    title = f"bottle <b>{escaped(plan.spec.name)}</b> · {rows[0][1]}"
-    show(plan.text(), f"<details open><summary>{title}</summary><table>{body}</table></details>")
+    rows = plan.rows()
+    title = f"bottle <b>{escaped(plan.spec.name)}</b> · {escaped(rows[0][1])}"
+    show(plan.text(), f"<details open><summary>{title}</summary>{html_table(rows, labels=True)}</details>")
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
@@ -79,29 +75,4 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str
     if not rows:
         say(empty)
         return
-    show(*table(head, rows))
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, str]:
-    """Return a table as text and as HTML; cells may be hostile."""
-    clean = [[one_line(cell) for cell in row] for row in rows]
-    return _as_text(head, clean), _as_html(head, clean)
-
-
-def escaped(text: str) -> str:
-    """Return *text* for HTML, on one line, with nothing invisible in it."""
-    return html.escape(one_line(text))
-
-
-def _as_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _as_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "".join(f'<{tag} style="text-align:left">{html.escape(cell)}</{tag}>' for cell in cells)
-
-    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    return f"<table><thead><tr>{row(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    show(text_table(rows, head), html_table(rows, head))

@@ -18,7 +18,7 @@ from bb_jupyter.experiment.outcome import COLOURS
 from bb_jupyter.experiment.record import RunRecord
 from bb_jupyter.experiment.schedule import Progress
 from bb_jupyter.manifest import format_duration
-from bb_jupyter.notebook.views.display import escaped
+from bb_jupyter.text.table import Markup, html_table, text_table
 from bb_jupyter.text.visible import block, one_line
 
 #: How a state is marked in text.
@@ -61,11 +61,8 @@ class Layout:
 
     def text(self, states: Mapping[str, str]) -> str:
         """Return the grid as text."""
-        head = ["", *map(one_line, self.columns)]
-        rows = [[one_line(label), *(_marks(cell, states) for cell in cells)] for label, cells in self.lines.items()]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        padded = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))
-        return "\n".join(padded)
+        rows = [[label, *(_marks(cell, states) for cell in cells)] for label, cells in self.lines.items()]
+        return text_table(rows, ["", *self.columns])
 
     def html(self, states: Mapping[str, str], transcripts: Mapping[str, str] | None = None) -> str:
         """Return the grid as HTML; a mark with a transcript unfolds it.
@@ -74,13 +71,11 @@ class Layout:
             states: of the runs.
             transcripts: of runs, as text from bottles; escaped here.
         """
-        head = "".join(f'<th style="text-align:left">{escaped(column)}</th>' for column in ("", *self.columns))
-        rows = ""
-        for label, cells in self.lines.items():
-            marks = (_html_marks(cell, states, transcripts or {}) for cell in cells)
-            columns = "".join(f'<td style="text-align:left">{each}</td>' for each in marks)
-            rows += f'<tr><th style="text-align:left">{escaped(label)}</th>{columns}</tr>'
-        return f"<table><tr>{head}</tr>{rows}</table>"
+        rows = [
+            [label, *(Markup(_html_marks(cell, states, transcripts or {})) for cell in cells)]
+            for label, cells in self.lines.items()
+        ]
+        return html_table(rows, ["", *self.columns], labels=True)
 
 
 def _page(*names: str) -> str:

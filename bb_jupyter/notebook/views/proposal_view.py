@@ -13,7 +13,7 @@ from typing import Any
 
 from bb_jupyter.approvals import Proposal, Status
 from bb_jupyter.manifest import about_size, format_duration
-from bb_jupyter.notebook.views.display import escaped
+from bb_jupyter.text.table import escaped
 from bb_jupyter.text.visible import block, one_line
 
 #: Lines of a part that plain output shows; a part of more is folded in HTML.

@@ -11,8 +11,9 @@ from bb_jupyter.agent.events import AgentEvent, Failure, Final, Other, Text, Thi
 from bb_jupyter.core.agent_run import AgentResult, AgentRun
 from bb_jupyter.manifest import format_duration
 from bb_jupyter.notebook import kernel
-from bb_jupyter.notebook.views.display import escaped, publish, say
+from bb_jupyter.notebook.views.display import publish, say
 from bb_jupyter.process import deferred_interrupts
+from bb_jupyter.text.table import escaped
 from bb_jupyter.text.visible import block, one_line
 
 if TYPE_CHECKING:

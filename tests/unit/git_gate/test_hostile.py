@@ -90,7 +90,7 @@ def test_words_of_a_commit_stay_words(gate: Gate, clone: Clone) -> None:
     said = clone.push()
     assert "\x1b[2J" not in said
     content = gate.pending()[0].content
-    assert [file["path"] for file in content["files"]] == ["name with?tab and ?[31m colour"]
+    assert [file["path"] for file in content["files"]] == ["name with␉tab and ␛[31m colour"]
 
 
 def test_a_replaced_object_or_a_graft_hides_nothing(gate: Gate, clone: Clone) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bb_jupyter.text.visible import Visible, one_line, visible
+from bb_jupyter.text.visible import Visible, block, last_line, one_line, quoted, visible
 
-#: What may reach the screen beside printable text: nothing that a terminal or a browser obeys but colours.
-SGR_ENDS = "m"
+#: What is given, and what `one_line` and `block` return: the page passes the same (labextension/test/dom.test.mjs).
+CASES = json.loads(Path(__file__).with_name("visible.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -72,5 +74,27 @@ def test_unfinished_sequences_are_not_held_for_ever() -> None:
     assert stream.feed("\x1b[" + "1" * 1000) != ""
 
 
-def test_one_line_is_one_line_without_colours() -> None:
-    assert one_line("a\nb\tc\r\x1b[31md") == "a␊b␉c␍␛[31md"
+@pytest.mark.parametrize(("text", "line", "lines"), CASES)
+def test_a_line_and_a_block(text: str, line: str, lines: str) -> None:
+    assert (one_line(text), block(text)) == (line, lines)
+
+
+@given(st.text())
+def test_whatever_is_shown_is_clean(text: str) -> None:
+    assert one_line(one_line(text)) == one_line(text)
+    assert "\n".join(map(one_line, block(text).split("\n"))) == block(text)
+
+
+@pytest.mark.parametrize(("text", "line"), [("abc", "abc"), ("abcd", "ab…"), ("\n\x1b\u202e", "␊␛…")])
+def test_a_line_is_cut(text: str, line: str) -> None:
+    assert one_line(text, 3) == line
+
+
+@pytest.mark.parametrize(("value", "shown"), [("a\u3164", "'a<U+3164>'"), (["\x1b"], "['\\x1b']"), (None, "None")])
+def test_a_value_is_quoted(value: object, shown: str) -> None:
+    assert quoted(value) == shown
+
+
+@pytest.mark.parametrize(("output", "shown"), [(b"a\nb \x1b\xff\n\n", "b ␛\ufffd"), (b" \n", "it gave no reason")])
+def test_the_last_line_says_why(output: bytes, shown: str) -> None:
+    assert last_line(output) == shown
