@@ -32,9 +32,9 @@ from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway import PORTS
 from bb_jupyter.gateway.audit.audit_log import AuditLog
 from bb_jupyter.gateway.control.gateway_events import EventLog, Events
-from bb_jupyter.gateway.control.jsonl_channel import control_server, obey
-from bb_jupyter.gateway.control.stdio import standard_streams
+from bb_jupyter.gateway.control.jsonl_channel import control_server, obey, standard_streams
 from bb_jupyter.gateway.handoff.listeners import Listener, adopt
+from bb_jupyter.process.jsonl import decode, encode
 
 _MOST_CONNECTIONS: Final = 128
 """Open connections of one service."""
@@ -204,11 +204,8 @@ class Process:
 
     def command(self, line: bytes) -> None:
         """Obey one control message."""
-        try:
-            message = json.loads(line)
-            operation = message.pop("op") if isinstance(message, dict) else None
-        except (ValueError, KeyError):
-            operation = None
+        message = decode(line) or {}
+        operation = message.pop("op", None)
         if operation == "stop":
             self.stopped.set()
         elif operation == "serve":
@@ -262,7 +259,7 @@ async def run(options: argparse.Namespace) -> int:
             process.take(name, descriptor)
     except (BottleError, OSError) as error:
         writer.transport.set_write_buffer_limits(0)
-        writer.write(json.dumps({"event": "error", "error": str(error)}).encode() + b"\n")
+        writer.write(encode(event="error", error=str(error)))
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         return 2

@@ -1,31 +1,42 @@
-"""What another process of the user asks of the kernel that holds a bottle: to let it reach one more host.
+"""Requests to the kernel that holds a bottle, from another process of the same user: to allow one more host.
 
-The lab panel works while kernels are busy or unknown to it.  It leaves a request in the bottle's state directory,
-`errands/<token>.json`; a thread of the owner does it and leaves `errands/<token>.answer.json`.  Only the user writes
-there.
+The lab panel works while kernels are busy, and only the kernel that holds a bottle can change its policy.  So a session
+listens on a Unix socket in `<BOT_BOTTLE_HOME>/owners/`, which other users cannot enter; a connection carries one
+request and one answer, each a line of JSON.  The name of the socket names the process, as a bottle's record does.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import hashlib
+import os
 import secrets
+import socket
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from bb_jupyter.errors import BottleError, UsageError
-from bb_jupyter.home import bot_bottle_home
+from bb_jupyter.home import bot_bottle_home, private_dir
+from bb_jupyter.process.identity import ProcessIdentity, process_start_time
+from bb_jupyter.process.jsonl import connect, decode, encode, listen, receive_line
+from bb_jupyter.process.waiting import POLL
 
-#: Seconds that the asker waits, and after which the owner does not do it any more: nobody expects it then.
-PATIENCE = 10.0
-_INTERVAL = 0.25
-_ANSWER = ".answer.json"
+#: Seconds that the asker waits, after which the owner refuses the request: nobody would learn of its effect.
+PATIENCE: Final = 10.0
+#: Most bytes of a request or an answer.
+_LONGEST: Final = 1 << 16
+#: Seconds in which a request must arrive.
+_ARRIVES: Final = 2.0
+#: `struct ucred` of unix(7): pid, uid and gid of the peer.
+_UCRED: Final = struct.Struct("3i")
 
 
-class Held(Protocol):
-    """A bottle that a process holds, as far as this module needs it."""
+class HeldBottle(Protocol):
+    """What is needed of a bottle that this process holds."""
 
     @property
     def slug(self) -> str:
@@ -35,10 +46,11 @@ class Held(Protocol):
         """Let it reach more hosts; returns the policy's generation."""
 
 
-def ask_to_allow(slug: str, host: str, *, patience: float = PATIENCE) -> int:
-    """Let the owner of a bottle allow a host, and wait until it did.
+def ask_to_allow(owner: ProcessIdentity, slug: str, host: str, *, patience: float = PATIENCE) -> int:
+    """Ask the owner of a bottle to allow a host, and wait until the policy is in force.
 
     Args:
+        owner: the process that holds the bottle.
         slug: the bottle's.
         host: `HOST` or `HOST:PORT`.
         patience: seconds to wait.
@@ -47,103 +59,124 @@ def ask_to_allow(slug: str, host: str, *, patience: float = PATIENCE) -> int:
         The policy's generation.
 
     Raises:
-        UsageError: that is no host, or there is no such bottle.
-        BottleError: the owner refused, or did not answer in time.
+        UsageError: *host* is no host.
+        BottleError: the owner refused, cannot be reached, or did not answer in time.
     """
-    folder, token = _folder(slug), secrets.token_hex(8)
+    request = encode(allow=host, slug=slug, until=time.time() + patience)
+    for path in _sockets(owner):
+        answer = _ask(path, request, patience)
+        if "generation" in answer:
+            return int(answer["generation"])
+        if "error" in answer:
+            kind = UsageError if answer.get("usage") else BottleError
+            raise kind(str(answer["error"]), hint=str(answer.get("hint", "")))
+    raise BottleError(
+        f"the kernel that holds this bottle ({owner}) cannot be reached",
+        hint="Nothing was allowed. Is the kernel on another machine, or does it start or stop the bottle just now?",
+    )
+
+
+def _ask(path: Path, request: bytes, patience: float) -> dict[str, Any]:
+    """Return the answer of the session that listens at *path*; empty when it is gone or does not hold the bottle.
+
+    Raises:
+        BottleError: it did not answer in time.
+    """
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError:
-        raise UsageError("this bottle does not run any more") from None
-    request, reply = folder / f"{token}.json", folder / f"{token}{_ANSWER}"
-    _write(request, {"allow": host, "until": time.time() + patience})
-    try:
-        answer = _wait(reply, patience)
-    finally:
-        request.unlink(missing_ok=True)
-        reply.unlink(missing_ok=True)
-    if "generation" in answer:
-        return int(answer["generation"])
-    kind = UsageError if answer.get("usage") else BottleError
-    raise kind(str(answer.get("error")), hint=str(answer.get("hint", "")))
+        with connect(path, patience) as connection:
+            connection.sendall(request)
+            return decode(receive_line(connection, timeout=patience, longest=_LONGEST)) or {}
+    except TimeoutError:
+        raise BottleError(
+            f"the kernel that holds this bottle did not answer for {patience:g} s",
+            hint="Nothing was allowed. Is the kernel suspended?",
+        ) from None
+    except (OSError, ValueError):
+        return {}
 
 
 class OwnerRequests:
-    """Does what is asked, on a thread that starts with the first bottle.
+    """Obeys the requests to one session, on a thread that starts with its first bottle.
 
     Args:
-        held: returns the bottles of this process.
+        bottles: returns the bottles that the session holds.
     """
 
-    def __init__(self, handle: Callable[[], Iterable[Held]]) -> None:
-        self._handles = handle
+    def __init__(self, bottles: Callable[[], Iterable[HeldBottle]]) -> None:
+        self._bottles = bottles
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._path: Path | None = None
+        self._pid = 0
 
     def start(self) -> None:
-        """See to it that somebody listens.  Idempotent."""
+        """Begin to listen.  Idempotent; where the user's folder cannot be written, nobody can ask."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._pid == os.getpid():
+                return
+            folder = private_dir(_folder())
+            _remove_stale(folder)
+            path = folder / f"{_stem(ProcessIdentity.current())}-{secrets.token_hex(4)}.sock"
+            listener = listen(path)
+            self._path, self._pid = path, os.getpid()
+            threading.Thread(target=self._serve, args=(listener,), name="bottle-owner-requests", daemon=True).start()
+
+    def close(self) -> None:
+        """Take the socket away.  Idempotent."""
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._listen, name="bottle errands", daemon=True)
-                self._thread.start()
+            if self._path is not None and self._pid == os.getpid():
+                self._path.unlink(missing_ok=True)
+            self._path, self._pid = None, 0
 
-    def _listen(self) -> None:
-        while True:
-            for bottle in self._handles():
-                for request in _requests(bottle.slug):
-                    _do(bottle, request)
-            time.sleep(_INTERVAL)
+    def _serve(self, listener: socket.socket) -> None:
+        with listener:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # no descriptor is free
+                    time.sleep(POLL)
+                    continue
+                with connection, contextlib.suppress(OSError, ValueError):
+                    if _peer_user(connection) == os.geteuid():
+                        request = decode(receive_line(connection, timeout=_ARRIVES, longest=_LONGEST))
+                        connection.sendall(encode(**self._answer(request or {})))
 
-
-def _do(bottle: Held, request: Path) -> None:
-    asked = _read(request)
-    request.unlink(missing_ok=True)
-    if not asked or asked.get("until", 0) < time.time():
-        return
-    try:
-        answer: dict[str, Any] = {"generation": bottle.allow(str(asked.get("allow", "")))}
-    except BottleError as error:
-        answer = {"error": error.message, "hint": error.hint, "usage": isinstance(error, UsageError)}
-    except Exception as error:  # whatever it is, who asked shall know
-        answer = {"error": f"the kernel could not do it: {type(error).__name__}"}
-    try:
-        _write(request.with_name(request.name.removesuffix(".json") + _ANSWER), answer)
-    except OSError:
-        return  # the bottle has ended with its folder
-
-
-def _requests(slug: str) -> list[Path]:
-    try:
-        return [path for path in _folder(slug).iterdir() if path.suffix == ".json" and not path.name.endswith(_ANSWER)]
-    except OSError:
-        return []
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        bottle = next((bottle for bottle in self._bottles() if bottle.slug == request.get("slug")), None)
+        if bottle is None or float(request.get("until", 0)) < time.time():
+            return {}
+        try:
+            return {"generation": bottle.allow(str(request.get("allow", "")))}
+        except BottleError as error:
+            return {"error": error.message, "hint": error.hint, "usage": isinstance(error, UsageError)}
+        except Exception as error:  # the asker must hear of every failure
+            return {"error": f"the kernel could not do it: {type(error).__name__}"}
 
 
-def _folder(slug: str) -> Path:
-    return bot_bottle_home() / "state" / slug / "errands"
+def _peer_user(connection: socket.socket) -> int:
+    """Return the user who is at the other end."""
+    _, user, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return int(user)
 
 
-def _wait(reply: Path, patience: float) -> dict[str, Any]:
-    deadline = time.monotonic() + patience
-    while (answer := _read(reply)) is None:
-        if time.monotonic() > deadline:
-            raise BottleError(
-                f"the kernel that holds this bottle did not answer for {patience:.0f} s",
-                hint="Nothing was allowed. Is the kernel suspended, or on another machine?",
-            )
-        time.sleep(0.05)
-    return answer
+def _folder() -> Path:
+    return bot_bottle_home() / "owners"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+def _stem(owner: ProcessIdentity) -> str:
+    """Return how the names of a process's sockets begin: its machine, that machine's boot, and the process there."""
+    host = hashlib.sha256(owner.host.encode()).hexdigest()[:8]
+    return f"{host}-{owner.boot_id[:8]}-{owner.pid_namespace}-{owner.pid}-{owner.start_time}"
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(json.dumps(value))
-    scratch.replace(path)
+def _sockets(owner: ProcessIdentity) -> Iterator[Path]:
+    return iter(sorted(_folder().glob(f"{_stem(owner)}-*.sock")))
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove the sockets of processes of this machine that were killed."""
+    host, boot, namespace, *_ = _stem(ProcessIdentity.current()).split("-")
+    for path in folder.glob(f"{host}-*.sock"):
+        _, its_boot, its_namespace, pid, start_time, _ = path.stem.split("-")
+        dead = its_namespace == namespace and process_start_time(int(pid)) != int(start_time)
+        if its_boot != boot or dead:
+            path.unlink(missing_ok=True)

@@ -293,6 +293,7 @@ class Session:
         """Release every bottle: kept ones run on, the others are removed.  Called when the process ends."""
         with self._lock:
             handles, self._handles = list(self._handles.values()), {}
+        self._requests.close()
         for handle in handles:  # one after the other: an exiting interpreter starts no threads
             with contextlib.suppress(BottleError):
                 handle.release()

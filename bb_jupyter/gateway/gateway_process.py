@@ -29,11 +29,11 @@ from typing import Any
 from bb_jupyter.errors import BottleError, ManifestError
 from bb_jupyter.gateway.control.gateway_config import GatewayConfig
 from bb_jupyter.gateway.control.gateway_events import EventLog, Events
-from bb_jupyter.gateway.control.jsonl_channel import control_server, obey
-from bb_jupyter.gateway.control.stdio import standard_streams
+from bb_jupyter.gateway.control.jsonl_channel import control_server, obey, standard_streams
 from bb_jupyter.gateway.handoff.listeners import Listener, Sockets, handoffs, receive
 from bb_jupyter.gateway.proxy.ca import LeafAuthority
 from bb_jupyter.policy.routes import routes_from_json
+from bb_jupyter.process.jsonl import decode
 
 #: Bytes of data that it may hold, as many as its container may where it has one: what a bottle makes it keep (heads of
 #: requests, messages) counts into none of the bottle's own limits.
@@ -82,11 +82,8 @@ class Gateway:
 
     def command(self, line: bytes) -> None:
         """Obey one control message; the outcome is an event."""
-        try:
-            message = json.loads(line)
-            operation = message.get("op") if isinstance(message, dict) else None
-        except ValueError:
-            operation = None
+        message = decode(line) or {}
+        operation = message.get("op")
         if operation == "stop":
             self.stopped.set()
         elif operation == "policy":

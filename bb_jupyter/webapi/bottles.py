@@ -69,7 +69,7 @@ def allow(slug: str, host: str) -> Mapping[str, Any]:
     record = _record(slug)
     if not record.owner.alive:
         raise UsageError(f"no kernel holds '{record.name}'", hint=f"`%bottle attach {record.name}` first.")
-    return {"generation": ask_to_allow(slug, host)}
+    return {"generation": ask_to_allow(record.owner, slug, host)}
 
 
 def _record(slug: str) -> state.BottleRecord:

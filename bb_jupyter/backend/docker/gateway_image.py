@@ -71,7 +71,7 @@ def _context() -> Iterator[Path]:
         package = root / "bb_jupyter"
         package.mkdir(parents=True)
         (package / "__init__.py").touch()  # ours imports what a gateway has not
-        for name in ("gateway", "policy"):
+        for name in ("gateway", "policy", "process"):
             shutil.copytree(_PACKAGE / name, package / name, ignore=shutil.ignore_patterns("__pycache__", "Dockerfile"))
         for name in ("errors.py", "home.py"):
             shutil.copyfile(_PACKAGE / name, package / name)

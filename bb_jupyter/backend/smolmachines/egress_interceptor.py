@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 
 from bb_jupyter.backend import state
 from bb_jupyter.errors import BackendUnavailable
-from bb_jupyter.gateway.control.jsonl_channel import short
 from bb_jupyter.home import private_dir
+from bb_jupyter.process.jsonl import encode, listen
 
 if TYPE_CHECKING:
     from smol import EgressInterceptor
@@ -111,17 +111,7 @@ class Interceptor:
 
     def listen(self, service: str) -> socket.socket:
         """Return a new listening socket for a service; the one before gets no more connections."""
-        path = self._folder / f"{service}.sock"
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
-        try:
-            with short(path) as address:
-                listener.bind(address)
-            listener.listen(256)
-        except BaseException:
-            listener.close()
-            raise
-        return listener
+        return listen(self._folder / f"{service}.sock", 256)
 
     def close(self) -> None:
         """End the process.  Idempotent."""
@@ -157,7 +147,7 @@ def _spawn(listener: socket.socket, door: Door, folder: Path) -> subprocess.Pope
     if process.stdin is None:
         raise RuntimeError("the process needs a pipe")
     try:
-        process.stdin.write(json.dumps({"token": door.token, "folder": str(folder)}).encode() + b"\n")
+        process.stdin.write(encode(token=door.token, folder=str(folder)))
         process.stdin.flush()
     except OSError as error:
         process.kill()

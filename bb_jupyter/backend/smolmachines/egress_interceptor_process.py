@@ -19,7 +19,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from bb_jupyter.gateway import GATE_ADDRESS, PORTS
-from bb_jupyter.gateway.control.jsonl_channel import short
+from bb_jupyter.process.jsonl import short_address
 
 _MAGIC = b"SMOLICPT\x01"
 _TOKEN = 32
@@ -80,7 +80,7 @@ class InterceptorServer:
         """Connect to the service and answer the greeting."""
         there = None
         if service:
-            with contextlib.suppress(OSError), short(self._folder / f"{service}.sock") as address:
+            with contextlib.suppress(OSError), short_address(self._folder / f"{service}.sock") as address:
                 there = await asyncio.open_unix_connection(address)
         writer.write(bytes([0 if there else errno.ECONNREFUSED]))
         await writer.drain()

@@ -27,6 +27,7 @@ from bb_jupyter.broker.git_gate.incoming import Incoming
 from bb_jupyter.broker.git_gate.push_rules import NOTHING, Rules, Update, judge
 from bb_jupyter.broker.git_gate.secret_scan import Scanner
 from bb_jupyter.errors import BottleError
+from bb_jupyter.process.jsonl import encode
 
 GATE_FD: Final = "BB_GATE_FD"
 """Variable with the number of the inherited socket."""
@@ -50,7 +51,7 @@ class Gate:
         Raises:
             BottleError: the gate cannot do it.
         """
-        self._socket.sendall(json.dumps({"op": op, **fields}).encode() + b"\n")
+        self._socket.sendall(encode(op=op, **fields))
         answer = dict(json.loads(self._answers.readline()))
         if "failed" in answer:
             raise BottleError(answer["failed"])

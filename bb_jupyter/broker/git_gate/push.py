@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from bb_jupyter.broker.git_gate.mirror import Mirror
 from bb_jupyter.broker.git_gate.push_notices import Notices
 from bb_jupyter.broker.git_gate.push_rules import Update
 from bb_jupyter.errors import BottleError
+from bb_jupyter.process.jsonl import decode, encode
 
 if TYPE_CHECKING:
     from bb_jupyter.approvals import Queue
@@ -50,9 +50,9 @@ class Push:
         reader, writer = await asyncio.open_connection(sock=ours, limit=_LONGEST)
         with contextlib.suppress(ConnectionError, ValueError):
             while line := await reader.readline():
-                message = json.loads(line)
+                message = decode(line) or {}
                 answer = await asyncio.to_thread(self._answer_or_fail, message)
-                writer.write(json.dumps(answer).encode() + b"\n")
+                writer.write(encode(**answer))
                 await writer.drain()
         writer.close()
 

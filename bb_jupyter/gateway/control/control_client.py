@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bb_jupyter.gateway.audit.audit_log import AuditLog
+from bb_jupyter.process.jsonl import connect, decode, encode
 
 Event = dict[str, Any]
 _CHUNK: Final = 1 << 16
@@ -69,15 +69,7 @@ class SocketChannel:
     """
 
     def __init__(self, path: Path) -> None:
-        from bb_jupyter.gateway.control.jsonl_channel import short  # brings asyncio
-
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            with short(path) as address:
-                self._socket.connect(address)
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = connect(path)
 
     def read(self) -> bytes:
         """See `Channel`."""
@@ -173,7 +165,7 @@ class ControlClient(ABC):
     def _send(self, **message: object) -> None:
         """Send a control message; raises OSError or ValueError when it is gone."""
         with self._writing:
-            self._channel.write(json.dumps(message).encode() + b"\n")
+            self._channel.write(encode(**message))
 
     def _tell(self, **message: object) -> None:
         """Send a control message; whether it is gone, the reader says."""
@@ -194,7 +186,7 @@ class ControlClient(ABC):
         with contextlib.suppress(OSError, ValueError):
             while data := self._channel.read():
                 *lines, rest = (rest + data).split(b"\n")
-                pairs = [(line, event) for line in lines if (event := _parse(line)) is not None]
+                pairs = [(line, event) for line in lines if (event := decode(line)) is not None]
                 self._take([event for _, event in pairs], [line for line, _ in pairs])
         self._ended = True
         if not self._stopping:
@@ -205,11 +197,3 @@ class ControlClient(ABC):
             self._audit.close()
         with self._changed:
             self._changed.notify_all()
-
-
-def _parse(line: bytes) -> Event | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None

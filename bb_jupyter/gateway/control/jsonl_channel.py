@@ -1,31 +1,45 @@
-"""How a process of a bottle's trusted side talks to its owner: JSON lines on its standard streams, or on a socket.
+"""The control channel of a gateway or a broker: JSON lines on its standard streams, or on a Unix socket.
 
-The end of standard input is the owner's death.  A process that is kept lives on, and takes the same lines on a Unix
-socket, whose every connection is greeted and gets all later events.
+The end of standard input means that the owner has died.  A process that is kept lives on then, and takes the same
+messages on a socket; each connection there gets a greeting first and every later event.
+
+Standard library only and little of it, for every relay loads this.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bb_jupyter.gateway.control.gateway_events import Events
-from bb_jupyter.gateway.control.stdio import LONGEST_LINE
+from bb_jupyter.process.jsonl import LONGEST_LINE, listen
+
+if TYPE_CHECKING:
+    from bb_jupyter.gateway.control.gateway_events import Events
 
 
-class Lines(Protocol):
-    """Where control messages come from."""
+class LineReader(Protocol):
+    """The source of control messages."""
 
     async def readline(self) -> bytes:
-        """Return the next line; none at the end."""
+        """Return the next line; ``b""`` at the end."""
 
 
-async def obey(reader: Lines, command: Callable[[bytes], None], events: Events) -> None:
-    """Pass control messages on until the stream ends."""
+async def standard_streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return standard input and output as asyncio streams."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(LONGEST_LINE)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    flow = asyncio.streams.FlowControlMixin(loop)
+    transport, protocol = await loop.connect_write_pipe(lambda: flow, sys.stdout)
+    transport.set_write_buffer_limits(1 << 20)
+    return reader, asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+async def obey(reader: LineReader, command: Callable[[bytes], None], events: Events) -> None:
+    """Pass each control message to *command* until the stream ends."""
     try:
         while line := await reader.readline():
             command(line)
@@ -36,13 +50,13 @@ async def obey(reader: Lines, command: Callable[[bytes], None], events: Events) 
 async def control_server(
     path: Path, greeting: Callable[[], bytes], command: Callable[[bytes], None], events: Events
 ) -> None:
-    """Take control connections at *path*, for ever.
+    """Accept control connections at *path*, for ever.
 
     Args:
-        path: where to listen; what a former process left there is removed.
-        greeting: the line that each connection gets first.
+        path: the socket; one that a former process left there is replaced.
+        greeting: returns the line that each connection gets first.
         command: obeys one control message.
-        events: where each connection joins.
+        events: joined by each connection.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,22 +66,5 @@ async def control_server(
         events.drop(writer)
         writer.close()
 
-    path.unlink(missing_ok=True)
-    with short(path) as address:
-        server = await asyncio.start_unix_server(serve, address, limit=LONGEST_LINE)
-    path.chmod(0o600)
-    async with server:
+    async with await asyncio.start_unix_server(serve, sock=listen(path), limit=LONGEST_LINE) as server:
         await server.serve_forever()
-
-
-@contextmanager
-def short(path: Path) -> Iterator[str]:
-    """Give an address for a socket at *path* that fits into the 108 bytes of `sockaddr_un`, where Linux has one."""
-    if not Path("/proc/self/fd").is_dir():
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from bb_jupyter.gateway import PORTS
-from bb_jupyter.gateway.control.stdio import standard_streams
+from bb_jupyter.gateway.control.jsonl_channel import standard_streams
 
 WINDOW: Final = 1 << 18
 """Bytes on the way in one direction of one connection."""
