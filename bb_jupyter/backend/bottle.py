@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from bb_jupyter.agent import provisioning
 from bb_jupyter.agent.guest import CommandRunner
@@ -33,8 +33,10 @@ class Bottle(CommandRunner[Execution], ABC):
         plan: what was launched.
         network: its gateway and policy.
         broker: its git gate and its way to the human.
+        snapshot_needs_bottle: a snapshot is deleted with its last bottle, so one must run until the last launch.
     """
 
+    snapshot_needs_bottle: ClassVar[bool] = False
     plan: BottlePlan
     network: Network
     broker: BottleBroker

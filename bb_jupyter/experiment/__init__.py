@@ -31,35 +31,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bb_jupyter.experiment.check import Finished
     from bb_jupyter.experiment.compare import Comparison
-    from bb_jupyter.experiment.definition import Check, Definition, RunLimits, Task, Variant, Workspace
+    from bb_jupyter.experiment.definition import Definition, RunCheck, RunLimits, Task, Variant, Workspace
     from bb_jupyter.experiment.experiment import Experiment, load
-    from bb_jupyter.experiment.outcome import Verdict
-    from bb_jupyter.experiment.record import RunRecord
+    from bb_jupyter.experiment.job import Finished
+    from bb_jupyter.experiment.record import CheckResult, RunRecord
 
 __all__ = [
-    "Check",
+    "CheckResult",
     "Comparison",
     "Definition",
     "Experiment",
     "Finished",
+    "RunCheck",
     "RunLimits",
     "RunRecord",
     "Task",
     "Variant",
-    "Verdict",
     "Workspace",
     "load",
 ]
 
 _HOME_OF = {
-    "check": ("Finished",),
     "compare": ("Comparison",),
-    "definition": ("Check", "Definition", "RunLimits", "Task", "Variant", "Workspace"),
+    "definition": ("RunCheck", "Definition", "RunLimits", "Task", "Variant", "Workspace"),
     "experiment": ("Experiment", "load"),
-    "outcome": ("Verdict",),
-    "record": ("RunRecord",),
+    "job": ("Finished",),
+    "record": ("CheckResult", "RunRecord"),
 }
 
 

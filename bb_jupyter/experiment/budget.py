@@ -1,9 +1,9 @@
-"""What a run has used, against what it may use.
+"""What runs use, compared with what they may use.
 
-Over its limit, a run is stopped at the gateway first: whatever its agent still tries, nothing more leaves the bottle.
-The gateway of a run counts bytes by itself and lets pass what the run may use, or what the whole experiment has left
-when the run begins.  Of runs at the same time each may use that, until the next look at all of them: the whole goes
-beyond its bytes by what passes in a fraction of a second at most, and not at all when runs follow each other.
+A run over its limit is stopped at the gateway first, so that nothing more leaves the bottle whatever its agent does.
+The gateway of a run counts bytes itself.  It lets pass what the run may use, or what the experiment's budget has left
+when the run begins.  Concurrent runs may each use that rest until their sum is next looked at.  So the experiment
+exceeds its bytes by what passes in a fraction of a second at most, and not at all when runs follow one another.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 
 from bb_jupyter.agent.events import Usage
 from bb_jupyter.experiment.definition import RunLimits
+from bb_jupyter.experiment.record import RunOutcome
 from bb_jupyter.manifest import format_duration, format_size
 
 
 @dataclass
 class Spent:
-    """What was used.
+    """What runs used.
 
     Attributes:
-        tokens: read and written.
+        tokens: input and output tokens.
         money: US dollars.
         egress: bytes.
     """
@@ -31,9 +32,16 @@ class Spent:
     egress: int = 0
 
     def note(self, usage: Usage) -> None:
-        """Take what the agent says it has used so far, in all; it cannot take anything back."""
+        """Take the total that the agent reports; a smaller total than before changes nothing."""
         self.tokens = max(self.tokens, usage.input_tokens + usage.output_tokens)
         self.money = max(self.money, usage.cost or 0.0)
+
+    @classmethod
+    def of(cls, outcome: RunOutcome) -> Spent:
+        """Return what a run that ended has used."""
+        used, net = outcome.usage, outcome.egress
+        tokens = (used.get("input_tokens") or 0) + (used.get("output_tokens") or 0)
+        return cls(int(tokens), used.get("cost") or 0.0, net.get("up", 0) + net.get("down", 0))
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(self.tokens + other.tokens, self.money + other.money, self.egress + other.egress)
@@ -44,9 +52,9 @@ class Meter:
     """Watches one run, or a whole experiment.
 
     Attributes:
-        limits: what it may use.
-        spent: what it has used.
-        began: monotonic seconds.
+        limits: what may be used.
+        spent: what has been used.
+        began: start, in monotonic seconds.
     """
 
     limits: RunLimits
@@ -55,11 +63,11 @@ class Meter:
 
     @property
     def egress_left(self) -> int | None:
-        """Bytes that are left; `None` for no limit."""
+        """Remaining bytes of egress; `None` for no limit."""
         return None if self.limits.egress is None else max(0, self.limits.egress - self.spent.egress)
 
     def over(self) -> str:
-        """Return which limit was passed, and by how much; empty when none was."""
+        """Return which limit is exceeded, and by how much; empty when none is."""
         limits, spent = self.limits, self.spent
         seconds = time.monotonic() - self.began
         if limits.time is not None and seconds >= limits.time:

@@ -110,7 +110,7 @@ class Comparison:
         Raises:
             UsageError: pandas is not installed.
         """
-        pandas = needed("pandas", "a table")
+        pandas = import_optional("pandas", "a table")
         rows = [{field.name: getattr(group, field.name) for field in fields(Group)} for group in self.groups]
         return pandas.DataFrame(rows).rename(columns={"name": self.by}).set_index(self.by)
 
@@ -206,19 +206,23 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / (1 << uneven))
 
 
-def needed(module: str, what: str, extra: str = "") -> Any:  # noqa: ANN401 - a module
+def import_optional(module: str, what: str) -> Any:  # noqa: ANN401 - a module
     """Import an optional package.
 
+    Args:
+        module: the module to import.
+        what: what needs the package, for the message.
+
     Raises:
-        UsageError: it is not installed.
+        UsageError: the package is not installed.
     """
     from importlib import import_module
 
     try:
         return import_module(module)
     except ImportError:
-        package = extra or module.partition(".")[0]
-        raise UsageError(f"{what} needs {module.partition('.')[0]}", hint=f"pip install {package}") from None
+        package = module.partition(".")[0]
+        raise UsageError(f"{what} needs {package}", hint=f"pip install {package}") from None
 
 
 def _z(confidence: float) -> float:

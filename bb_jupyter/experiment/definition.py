@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import random
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -21,7 +24,9 @@ WORK, TESTS = "work", "tests"
 SCRIPT = "script"
 #: How long a check may take, in seconds.
 CHECK_TIME = 600.0
+_T = TypeVar("_T")
 _LABEL_MAX = 60
+_BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CREDENTIAL = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.ASCII | re.IGNORECASE)
 
@@ -129,7 +134,7 @@ class Workspace(StrictModel):
         return self
 
 
-class Check(StrictModel):
+class RunCheck(StrictModel):
     """What decides whether a run did its task: exit status 0 of a shell command.
 
     Without `hidden` it runs in the agent's bottle, in the workspace, where the agent may have seen or changed what it
@@ -158,7 +163,7 @@ def _is_path(value: object) -> bool:
 WorkspaceField = Annotated[
     Workspace | None, BeforeValidator(lambda value: {"directory": str(value)} if _is_path(value) else value)
 ]
-CheckField = Annotated[Check | None, BeforeValidator(_check)]
+CheckField = Annotated[RunCheck | None, BeforeValidator(_check)]
 
 
 class Task(StrictModel):
@@ -246,7 +251,7 @@ class Definition(StrictModel):
             raise ValueError(f"{empty[0]}: is empty, so there is nothing to run")
         return self
 
-    def check_of(self, task: str) -> Check | None:
+    def check_of(self, task: str) -> RunCheck | None:
         """Return the check of a prompt."""
         own = self.prompts[task].check
         return self.check if own is None else own
@@ -259,3 +264,61 @@ class Definition(StrictModel):
         """Return a hash of all that decides what the runs are, and of *more*."""
         data: dict[str, Any] = {**self.model_dump(mode="json"), **more}
         return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One run, before it runs.
+
+    Attributes:
+        id: its place in the grid, such as `0017`; the same definition gives the same ids.
+        position: its place in the order of execution, from 0 on.
+        agent: label of the agent.
+        prompt: label of the prompt.
+        bottle: name of the bottle's manifest.
+        repeat: from 1 on.
+        seed: the same for runs that differ in the agent alone, so that they meet the same luck.
+        parameters: variable → value.
+    """
+
+    id: str
+    position: int
+    agent: str
+    prompt: str
+    bottle: str
+    repeat: int
+    seed: int
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def expand(definition: Definition) -> Iterator[RunSpec]:
+    """Return the runs in the order of execution."""
+    runs = [*itertools.product(_cells(definition), range(1, definition.repeats + 1))]
+    width = max(4, len(str(len(runs))))
+    numbered = [*enumerate(runs, 1)]
+    for position, (number, ((agent, prompt, bottle, parameters), repeat)) in enumerate(_order(definition, numbered)):
+        seed = _seed(definition.seed, prompt, bottle, *parameters.items(), repeat)
+        yield RunSpec(f"{number:0{width}d}", position, agent, prompt, bottle, repeat, seed, parameters)
+
+
+def filled(prompt: str, parameters: Mapping[str, str]) -> str:
+    """Put parameters into a prompt: `{name}` of one becomes its value as it is, all else stays."""
+    return _BRACED.sub(lambda match: parameters.get(match[1], match[0]), prompt)
+
+
+def _cells(definition: Definition) -> Iterator[tuple[str, str, str, Mapping[str, str]]]:
+    names = [*definition.parameters]
+    values = itertools.product(*definition.parameters.values())
+    settings = [dict(zip(names, chosen, strict=True)) for chosen in values]
+    return itertools.product(definition.agents, definition.prompts, definition.bottles, settings)
+
+
+def _order(definition: Definition, runs: list[_T]) -> list[_T]:
+    if definition.order == "shuffled":
+        random.Random(definition.seed).shuffle(runs)  # noqa: S311 - an order, not a secret
+    return runs
+
+
+def _seed(*parts: object) -> int:
+    """Return 31 bits, which every program's random generator takes."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4]) >> 1

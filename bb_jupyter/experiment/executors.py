@@ -1,7 +1,8 @@
-"""Where runs are done: threads of this process, any other executor on this host, or a cluster.
+"""Where runs are executed: in threads of this process, or by another executor on this host.
 
-What differs is how a run's news come back and how it is cancelled.  On this host every run writes its own record, in
-whichever process it is, looks for a file that cancels it, and leaves one that tells what it has used.
+Every run on this host writes its own record, whichever process it is in.  Caller and run exchange two kinds of files: a
+file cancels all runs of the call, and each run writes a file with what it has used.  `cluster` is the adapter for hosts
+of a dask cluster.
 """
 
 from __future__ import annotations
@@ -25,62 +26,62 @@ from bb_jupyter.experiment import provisioning
 from bb_jupyter.experiment.budget import Spent
 from bb_jupyter.experiment.definition import Definition
 from bb_jupyter.experiment.job import Job
-from bb_jupyter.experiment.outcome import Outcome
+from bb_jupyter.experiment.record import RunOutcome
 from bb_jupyter.experiment.run import execute
 from bb_jupyter.experiment.store import Store
 
-#: Memory that a bottle without a limit of its own is taken to need, in bytes.
+#: Bytes of memory that a bottle without a limit of memory is assumed to need.
 TYPICAL_MEMORY = 512 << 20
-#: Files of a call: why its runs shall end, and what a run has used so far.
+#: Names of files: the one that cancels a call's runs, and the suffix of those with what a run has used.
 _STOP, _USED = "stop", ".used"
-#: Bottles per processor where they have no limit of processors: agents wait for their models most of the time.
+#: Bottles for each processor when they have no limit of processors: agents mostly wait for their models.
 PER_CPU = 2
 
 
-class Lane(ABC):
-    """A way to where runs are done.
+class ExecutorAdapter(ABC):
+    """Submits runs to an executor, follows and cancels them.
 
     Attributes:
-        slots: how many runs to hand over at a time.
+        slots: how many runs to have submitted at a time.
     """
 
     slots: int
 
     @abstractmethod
     def submit(self, job: Job) -> Future[Any]:
-        """Hand over a run that this process has claimed."""
+        """Submit a run that this process has claimed."""
 
     @abstractmethod
-    def collect(self, run: str, future: Future[Any]) -> Outcome:
-        """Return how a run ended whose future is done; it is recorded then.
+    def collect(self, run: str, future: Future[Any]) -> RunOutcome:
+        """Record a run whose future is done, and return its outcome.
 
         Raises:
-            Exception: whatever lost it, such as a worker that died.
+            Exception: the run was lost, such as by the death of its worker.
         """
 
     @abstractmethod
     def cancel(self, reason: str) -> None:
-        """End every run, wherever it is, and let none begin.  Idempotent; does not wait."""
+        """End every run, and let none begin.  Does not wait.  Idempotent."""
 
     @abstractmethod
     def usage(self) -> Spent:
-        """Return what the runs that go on have used so far."""
+        """Return the total that unfinished runs have used so far."""
 
-    def tick(self) -> None:  # noqa: B027 - most have nothing to do
-        """Do what is due; called a few times a second."""
+    def tick(self) -> None:  # noqa: B027 - most adapters have nothing to do
+        """Do periodic work; called a few times a second."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of all that was prepared, everywhere.  Idempotent."""
+        """Remove everything that was prepared for the runs, on every host.  Idempotent."""
 
 
-class LocalLane(Lane):
-    """Threads of this process, or an executor of the user's whose workers run on this host.
+class LocalAdapter(ExecutorAdapter):
+    """Threads of this process, or a user's executor whose workers run on this host.
 
     Args:
-        store: of the experiment.
-        token: of this call.
-        executor: the user's; `None` for threads.
+        store: the experiment's store.
+        token: identifies this call.
+        executor: the user's executor; `None` for threads.
         slots: how many runs at a time.
     """
 
@@ -93,43 +94,43 @@ class LocalLane(Lane):
         self._broken = False
 
     def submit(self, job: Job) -> Future[Any]:
-        """See `Lane`."""
-        with self._seeing_it_break():
+        """See `ExecutorAdapter`."""
+        with self._noting_breakage():
             return self._executor.submit(run_here, self._store.folder, job)
 
-    def collect(self, run: str, future: Future[Any]) -> Outcome:
-        """See `Lane`; what a run has used whose worker died stays used."""
-        with self._seeing_it_break():
-            outcome: Outcome = future.result()
+    def collect(self, run: str, future: Future[Any]) -> RunOutcome:
+        """See `ExecutorAdapter`; what a run used whose worker died still counts."""
+        with self._noting_breakage():
+            outcome: RunOutcome = future.result()
         (self._call / f"{run}{_USED}").unlink(missing_ok=True)
         self._used.pop(f"{run}{_USED}", None)
         return outcome
 
     def cancel(self, reason: str) -> None:
-        """See `Lane`."""
+        """See `ExecutorAdapter`."""
         self._call.mkdir(exist_ok=True)
         (self._call / _STOP).write_text(reason)
 
     def usage(self) -> Spent:
-        """See `Lane`."""
+        """See `ExecutorAdapter`."""
         for path in self._call.glob(f"*{_USED}"):
             with suppress(OSError, ValueError):  # it is just being written
                 self._used[path.name] = Spent(**json.loads(path.read_text()))
         return sum(self._used.values(), Spent())
 
     def close(self) -> None:
-        """See `Lane`."""
+        """See `ExecutorAdapter`."""
         if self._own is not None:
             self._own.shutdown(cancel_futures=True)
         else:
             if self._broken:
-                self._executor.shutdown()  # it ends its other workers, too: what those had is left by the dead then
-            current().cleanup()  # what a worker left that died
+                self._executor.shutdown()  # ends the other workers, so that cleanup sees their owners dead
+            current().cleanup()  # removes the bottles of dead workers
         provisioning.release(self._token)
         shutil.rmtree(self._call, ignore_errors=True)
 
     @contextmanager
-    def _seeing_it_break(self) -> Iterator[None]:
+    def _noting_breakage(self) -> Iterator[None]:
         try:
             yield
         except BrokenExecutor:
@@ -137,99 +138,74 @@ class LocalLane(Lane):
             raise
 
 
-class HereWatch:
-    """Follows a run on the host that has the record, by files: its worker may be another process."""
+class LocalWatcher:
+    """Follows a run on this host by files, because its worker may be another process."""
 
     def __init__(self, folder: Path, job: Job) -> None:
         self._call, self._run = _call(folder, job.token), job.spec.id
 
     def events(self, batch: Sequence[Mapping[str, Any]]) -> None:
-        """See `Watch`; the record has them already."""
+        """See `RunWatcher`; the record already has the events."""
 
     def used(self, spent: Spent) -> None:
-        """See `Watch`."""
+        """See `RunWatcher`."""
         with suppress(OSError):
             self._call.mkdir(exist_ok=True)
             (self._call / f"{self._run}{_USED}").write_text(json.dumps(asdict(spent)))
 
     def cancelled(self) -> str:
-        """See `Watch`."""
+        """See `RunWatcher`."""
         with suppress(OSError):
             return (self._call / _STOP).read_text() or "stopped"
         return ""
 
 
-#: Whether this process is the copy of one that had threads, which it has not; set as it is forked.
-_half = False
+#: True in a child that was forked from a multi-threaded parent.
+_forked_with_threads = False
 
 
-def _forking() -> None:
-    global _half
-    _half = threading.active_count() > 1
+def _before_fork() -> None:
+    global _forked_with_threads
+    _forked_with_threads = threading.active_count() > 1
 
 
-def _forked_not() -> None:
-    global _half
-    _half = False
+def _after_fork_in_parent() -> None:
+    global _forked_with_threads
+    _forked_with_threads = False
 
 
-os.register_at_fork(before=_forking, after_in_parent=_forked_not)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
 
 
-def run_here(folder: Path, job: Job) -> Outcome:
-    """Do a run on the host that has the record, and write it there.
+def run_here(folder: Path, job: Job) -> RunOutcome:
+    """Execute a run on the host of the experiment's store, and record it.
 
     Raises:
-        UsageError: this process was forked by one with threads, such as a kernel: what they held is held for ever.
+        UsageError: this process was forked from one with threads, such as a kernel; locks that those threads held are
+            never released in the child.
     """
-    if _half:
+    if _forked_with_threads:
         raise UsageError(
-            "runs cannot be done in processes that a kernel has forked",
+            "runs cannot be executed in processes that were forked from a kernel",
             hint="ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), or no executor: threads do.",
         )
-    store, watch = Store(folder), HereWatch(folder, job)
+    store, watch = Store(folder), LocalWatcher(folder, job)
     if reason := watch.cancelled():
         store.unclaim(job.spec.id)
-        return Outcome.lost(reason)
+        return RunOutcome.lost(reason)
     attempt = uuid.uuid4().hex
     outcome = execute(job, store.begin(job.spec.id, attempt), watch)
     store.finish(job.spec.id, attempt, outcome)
     return outcome
 
 
-def lane(executor: object, store: Store, token: str, definition: Definition, workers: int) -> Lane:
-    """Return the way to an executor.
-
-    Args:
-        executor: `None` for threads here; any `concurrent.futures.Executor` of this host; or a `distributed.Client`.
-        store: of the experiment.
-        token: of this call.
-        definition: of the experiment, for what a bottle needs.
-        workers: how many runs at a time; 0 to find out.
-
-    Raises:
-        UsageError: it is none of these, or no number of workers.
-    """
-    if workers < 0:
-        raise UsageError(f"cannot do {workers} runs at a time", hint="0 is for as many as fit.")
-    if is_cluster(executor):
-        from bb_jupyter.experiment.cluster import ClusterLane
-
-        return ClusterLane(executor, store, token, workers)
-    if executor is None:
-        return LocalLane(store, token, None, workers or capacity(definition))
-    if not isinstance(executor, Executor):
-        raise UsageError(f"not an executor: {type(executor).__name__}", hint="Any concurrent.futures.Executor is one.")
-    return LocalLane(store, token, executor, workers or getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
-
-
 def is_cluster(executor: object) -> bool:
-    """Whether it is dask's, so that runs are done on other hosts."""
+    """Whether *executor* is dask's, so that runs are executed on other hosts."""
     return type(executor).__module__.partition(".")[0] == "distributed"
 
 
 def capacity(definition: Definition) -> int:
-    """Return how many bottles this host carries at a time: by its processors, its free memory, and their limits."""
+    """Return how many bottles this host can run at a time, by processors, free memory and the bottles' limits."""
     limits = definition.resources
     cpus = len(os.sched_getaffinity(0))
     by_cpu = cpus / limits.cpus if limits.cpus else cpus * PER_CPU
@@ -238,7 +214,7 @@ def capacity(definition: Definition) -> int:
 
 
 def _free_memory() -> int:
-    """Return the memory that is available: of this host, or of this process' group where that has less (cgroup v2)."""
+    """Return the available bytes of memory: the host's, or those of this process's control group (v2) if fewer."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), 4 << 30)
     with suppress(OSError, ValueError):
@@ -248,5 +224,5 @@ def _free_memory() -> int:
 
 
 def _call(folder: Path, token: str) -> Path:
-    """Return where the runs of one call and who made it tell each other."""
+    """Return the folder by which a call of `run` and its runs exchange files."""
     return folder / f".call-{token}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import itertools
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,15 +16,13 @@ from bb_jupyter.core.session import current
 from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.experiment import record
 from bb_jupyter.experiment.budget import Meter, Spent
-from bb_jupyter.experiment.compare import Comparison, compare, needed
-from bb_jupyter.experiment.definition import Check, Definition
-from bb_jupyter.experiment.executors import is_cluster, lane
-from bb_jupyter.experiment.grid import RunSpec, expand
-from bb_jupyter.experiment.job import Job, PythonCheck
-from bb_jupyter.experiment.manifests import digests
-from bb_jupyter.experiment.provisioning import launch_options
+from bb_jupyter.experiment.compare import Comparison, compare, import_optional
+from bb_jupyter.experiment.definition import Definition, RunCheck, RunSpec, expand
+from bb_jupyter.experiment.executors import ExecutorAdapter, LocalAdapter, capacity, is_cluster
+from bb_jupyter.experiment.job import Job, PythonCheck, source_of
+from bb_jupyter.experiment.provisioning import digests, launch_options
 from bb_jupyter.experiment.record import RunDiff, RunRecord
-from bb_jupyter.experiment.schedule import Drive, OnTick, spent_in
+from bb_jupyter.experiment.schedule import OnTick, Scheduler
 from bb_jupyter.experiment.store import Store, new_owner
 from bb_jupyter.experiment.workspace import pack_tree, pack_workspace
 from bb_jupyter.home import bot_bottle_home
@@ -56,7 +54,7 @@ class Experiment:
 
     Args:
         name: 1 to 40 of `a-z`, `0-9` and `-`.
-        check: shell command, `Check`, or a function that takes a `Finished` and returns whether it is good.
+        check: shell command, `RunCheck`, or a function that takes a `Finished` and returns whether it is good.
         folder: where all experiments lie; `None` for the usual place.
         **definition: the other fields of `Definition`.
 
@@ -68,7 +66,7 @@ class Experiment:
         self,
         name: str,
         *,
-        check: str | Check | Mapping[str, str] | PythonCheck | None = None,
+        check: str | RunCheck | Mapping[str, str] | PythonCheck | None = None,
         folder: str | Path | None = None,
         **definition: Any,  # noqa: ANN401 - checked by the model
     ) -> None:
@@ -124,14 +122,14 @@ class Experiment:
         if not is_cluster(executor) and not self._store.complete:
             self.plans()  # a wrong name is told before there is an experiment
         self.begin(fresh=fresh)
-        return self._drive(executor, workers, on_tick, self._missing)
+        return self._execute(executor, workers, on_tick, self._missing)
 
     def resume(self, executor: object = None, *, workers: int = 0, on_tick: OnTick | None = None) -> Self:
         """Do what is missing of an experiment that was begun; see `run`."""
         facts = self._store.facts()
         if facts["check"] and self._check is None:
             raise UsageError(f"experiment '{self.name}' has a check in Python", hint="load(NAME, check=FUNCTION)")
-        return self._drive(executor, workers, on_tick, self._missing)
+        return self._execute(executor, workers, on_tick, self._missing)
 
     def rerun(self, run: str | RunRecord) -> RunRecord:
         """Do a run once more, with the same inputs and seed, beside the experiment: it does not count.
@@ -149,7 +147,7 @@ class Experiment:
             self._store.add(spec, rerun_of=old.id, owner=owner)
             yield spec
 
-        self._drive(None, 1, None, one)
+        self._execute(None, 1, None, one)
         return self[spec.id]
 
     def plans(self) -> list[BottlePlan]:
@@ -202,7 +200,7 @@ class Experiment:
         Raises:
             UsageError: pandas is not installed.
         """
-        frame = needed("pandas", "a table").DataFrame([run.row() for run in self.runs()])
+        frame = import_optional("pandas", "a table").DataFrame([run.row() for run in self.runs()])
         return frame.set_index("run") if len(frame) else frame
 
     def figure(self, by: str = "agent", *, confidence: float = 0.95) -> Chart:
@@ -211,7 +209,7 @@ class Experiment:
         Raises:
             UsageError: matplotlib is not installed.
         """
-        needed("matplotlib", "a figure")
+        import_optional("matplotlib", "a figure")
         from bb_jupyter.experiment.figure import draw
 
         return draw(self._results(), by, confidence=confidence)
@@ -227,13 +225,13 @@ class Experiment:
         """
         from bb_jupyter.experiment.export import export
 
-        return export(self, Path(target).expanduser())
+        return export(self.definition, self.runs(), Path(target).expanduser())
 
-    def log_to_mlflow(self, **options: Any) -> int:  # noqa: ANN401 - of `tracking.log`
-        """Log every result to MLflow; see `tracking.log`."""
-        from bb_jupyter.experiment.tracking import log
+    def log_to_mlflow(self, *, tracking_uri: str | None = None, name: str = "") -> int:
+        """Log every result to MLflow; see `export.log_to_mlflow`."""
+        from bb_jupyter.experiment.export import log_to_mlflow
 
-        return log(self, **options)
+        return log_to_mlflow(self.name, self.runs(), tracking_uri=tracking_uri, name=name)
 
     def __repr__(self) -> str:
         states = list(self._store.states().values()) if self._store.exists else []
@@ -268,7 +266,7 @@ class Experiment:
         checks = {task: self.definition.check_of(task) for task in tasks}
         tests = {task: pack_tree(Path(c.hidden), inputs).digest for task, c in checks.items() if c and c.hidden}
         workspaces = {task: each.digest for task, each in packed.items()}
-        source = _source(self._check)
+        source = source_of(self._check)
         manifests = digests(self.definition, current().project or Path.cwd())
         fingerprint = self.definition.model_copy(update=dict.fromkeys(_MAY_CHANGE)).fingerprint(
             workspaces=workspaces, tests=tests, source=source, manifests=manifests
@@ -299,7 +297,7 @@ class Experiment:
     def _missing(self, owner: str) -> Iterator[RunSpec]:
         return iter(lambda: self._store.claim(owner), None)
 
-    def _drive(
+    def _execute(
         self,
         executor: object,
         workers: int,
@@ -315,20 +313,20 @@ class Experiment:
             inputs, workspaces, tests = self._store.inputs, facts["workspaces"], facts["tests"]
             return Job(token, self.definition, spec, inputs, workspaces, tests, self._check, bottles)
 
-        where = lane(executor, self._store, token, self.definition, workers)
-        drive = Drive(self._store, where, job_of, Meter(self.definition.budget, self._spent()))
+        adapter = _adapter(executor, self._store, token, self.definition, workers)
+        scheduler = Scheduler(self._store, adapter, job_of, Meter(self.definition.budget, self._spent()))
         if on_tick is not None:
-            drive = replace(drive, on_tick=on_tick)
+            scheduler = replace(scheduler, on_tick=on_tick)
         try:
             with self._store.kept_open():
-                drive.run(specs(owner))
+                scheduler.run(specs(owner))
         finally:
-            self.stopped = drive.stopping
+            self.stopped = scheduler.stopping
             self._store.free(owner)
         return self
 
     def _spent(self) -> Spent:
-        return sum(map(spent_in, self._store.outcomes()), Spent())
+        return sum(map(Spent.of, self._store.outcomes()), Spent())
 
 
 def load(name: str, *, check: PythonCheck | None = None, folder: str | Path | None = None) -> Experiment:
@@ -349,6 +347,32 @@ def load(name: str, *, check: PythonCheck | None = None, folder: str | Path | No
     return Experiment.of(_checked(facts["definition"]), check, folder)
 
 
+def _adapter(executor: object, store: Store, token: str, definition: Definition, workers: int) -> ExecutorAdapter:
+    """Return the adapter of an executor.
+
+    Args:
+        executor: `None` for threads of this process, a `concurrent.futures.Executor` of this host, or a dask client.
+        store: the experiment's store.
+        token: identifies this call.
+        definition: the experiment; decides how many bottles this host can run.
+        workers: how many runs at a time; 0 for as many as fit.
+
+    Raises:
+        UsageError: *executor* is none of these, or *workers* is negative.
+    """
+    if workers < 0:
+        raise UsageError(f"cannot execute {workers} runs at a time", hint="Write 0 for as many as fit.")
+    if is_cluster(executor):
+        from bb_jupyter.experiment.cluster import ClusterAdapter
+
+        return ClusterAdapter(executor, store, token, workers)
+    if executor is None:
+        return LocalAdapter(store, token, None, workers or capacity(definition))
+    if not isinstance(executor, Executor):
+        raise UsageError(f"not an executor: {type(executor).__name__}", hint="Any concurrent.futures.Executor is one.")
+    return LocalAdapter(store, token, executor, workers or getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
+
+
 def experiments_dir(folder: str | Path | None = None) -> Path:
     """Return where all experiments lie."""
     return Path(folder).expanduser().absolute() if folder else bot_bottle_home() / "experiments"
@@ -365,16 +389,3 @@ def _checked(given: Mapping[str, Any]) -> Definition:
     except ValidationError as error:
         found = explained(Definition, Document(""), error)
         raise UsageError(found.message, hint=found.hint) from None
-
-
-def _source(check: PythonCheck | None) -> str:
-    """Return what a check in Python is, so that another one of the name is noticed."""
-    if check is None:
-        return ""
-    try:
-        text = inspect.getsource(check)
-    except (OSError, TypeError):
-        code = getattr(check, "__code__", None)
-        text = repr((code.co_code, code.co_names, code.co_consts)) if code else ""
-    name = getattr(check, "__qualname__", type(check).__qualname__)
-    return f"{name} {hashlib.sha256(text.encode()).hexdigest()}"

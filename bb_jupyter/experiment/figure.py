@@ -10,8 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bb_jupyter.experiment.compare import compare, value_of
-from bb_jupyter.experiment.outcome import COLOURS
-from bb_jupyter.experiment.record import RunRecord
+from bb_jupyter.experiment.record import STATE_COLOURS, RunRecord
 
 _WIDTH, _ROW, _FRAME = 9.0, 0.45, 1.3
 
@@ -37,7 +36,7 @@ def draw(runs: Sequence[RunRecord], by: str = "agent", *, confidence: float = 0.
     rates, times = figure.subplots(1, 2, sharey=True)
     for row, group in enumerate(found.groups):
         errors = [[max(0.0, group.rate - group.low)], [max(0.0, group.high - group.rate)]]
-        rates.errorbar(group.rate, row, xerr=errors, fmt="o", color=COLOURS["passed"], capsize=4)
+        rates.errorbar(group.rate, row, xerr=errors, fmt="o", color=STATE_COLOURS["passed"], capsize=4)
     rates.set(xlim=(-0.03, 1.03), xlabel=f"share that passed ({confidence:.0%} interval)")
     # Labels are data: "$" must not begin a formula.
     rates.set_yticks(range(len(found.groups)), [group.name.replace("$", r"\$") for group in found.groups])
@@ -51,6 +50,6 @@ def _durations(axes: Axes, groups: Sequence[Sequence[RunRecord]]) -> None:
     for row, runs in enumerate(groups):
         for number, run in enumerate(runs):
             offset = ((number % 5) - 2) * 0.08  # beside each other, and the same each time
-            axes.plot(run.seconds or 0.0, row + offset, ".", color=COLOURS[run.state], alpha=0.6)
+            axes.plot(run.seconds or 0.0, row + offset, ".", color=STATE_COLOURS[run.state], alpha=0.6)
     axes.set(xlabel="seconds of a run (green: passed)")
     axes.set_xlim(left=0)

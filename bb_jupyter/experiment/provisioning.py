@@ -1,24 +1,26 @@
-"""How runs get their bottle: a fresh one each, with the workspace in it.
+"""The bottles of runs: a fresh one for each, with the workspace in it; and the manifests that they are launched from.
 
-Where there is common work to do (`prepare`), the first run that needs it does it in a bottle of its own, whose files
-are held; each run then starts as a branch of that, on a backend that can.  Workspaces are unpacked once for each
-process.
+An experiment with common work (`prepare`) does it once for each kind of bottle: the first run that needs it works in a
+bottle of its own and takes a snapshot of the files.  Every run then starts as a branch of that snapshot.  Workspaces
+are unpacked once in each process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-# Here, before there are threads: several that import models of pydantic at the same time may see half of one.
+# Imported before threads start: threads that import pydantic models at the same time may see unfinished ones.
 import bb_jupyter.manifest.agents
 import bb_jupyter.manifest.bottles  # noqa: F401
 from bb_jupyter.backend.plan import BottlePlan
@@ -30,13 +32,19 @@ from bb_jupyter.experiment.definition import WORK, Definition
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.workspace import unpacked
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 _T = TypeVar("_T")
-#: How long the common work may take, in seconds.
+_Manifest = TypeVar("_Manifest", bound="BaseModel")
+#: Seconds that the common work may take.
 PREPARE_TIME = 3600.0
+#: Fields of a manifest that change nothing in the bottle.
+_DESCRIPTIVE = {"origin", "path", "description"}
 
 
 def launch_options(definition: Definition, agent: str, bottle: str, image: str = "") -> LaunchOptions:
-    """Return how a bottle of an experiment is launched."""
+    """Return the launch options of a bottle of an experiment."""
     return LaunchOptions(
         agent=agent,
         bottle=bottle,
@@ -47,7 +55,7 @@ def launch_options(definition: Definition, agent: str, bottle: str, image: str =
 
 
 def options_of(job: Job) -> LaunchOptions:
-    """Return how the bottle of a run is launched."""
+    """Return the launch options of a run's bottle."""
     return launch_options(job.definition, job.variant.agent, job.spec.bottle)
 
 
@@ -55,7 +63,7 @@ def start(job: Job) -> BottleHandle:
     """Launch the bottle of a run, with its workspace in it.
 
     Raises:
-        BottleError: it cannot be launched or prepared.
+        BottleError: the bottle cannot be launched or prepared.
     """
     session, shared, name = current(), _shared_of(job.token), job.bottle_name(secrets.token_hex(3))
     if job.definition.prepare:
@@ -68,18 +76,18 @@ def start(job: Job) -> BottleHandle:
 
 
 def workspace_of(job: Job) -> Path | None:
-    """Return the workspace of a run, unpacked on this host, for reading; `None` when it has none."""
+    """Return the folder with a run's unpacked workspace, to be read only; `None` when the run has none."""
     return tree(job, job.workspace) if job.workspace else None
 
 
 def tree(job: Job, digest: str) -> Path:
-    """Return a packed input, unpacked on this host, for reading."""
+    """Return the folder with an unpacked input, to be read only."""
     shared = _shared_of(job.token)
     return shared.once(("tree", digest), lambda: unpacked(job.inputs, digest, shared.folder / digest))
 
 
 def keep(token: str, files: Mapping[str, bytes]) -> Path:
-    """Write packed inputs that came from elsewhere to this host; return their folder, which `release` removes."""
+    """Write packed inputs that another host sent; return their folder, which `release` removes."""
     shared = _shared_of(token)
 
     def write() -> Path:
@@ -93,7 +101,7 @@ def keep(token: str, files: Mapping[str, bytes]) -> Path:
 
 
 def release(token: str) -> None:
-    """Let go of all that was prepared in this process for a call of `run` or `resume`.  Idempotent."""
+    """Remove everything that this process prepared for a call of `run` or `resume`.  Idempotent."""
     with _lock:
         shared = _all.pop(token, None)
     if shared is not None:
@@ -101,7 +109,7 @@ def release(token: str) -> None:
 
 
 def _prepared(job: Job) -> BottlePlan:
-    """Do the common work, and hold the files of the bottle in which it was done."""
+    """Do the common work in a bottle, and return the snapshot of its files; `release` ends the snapshot."""
     shared, name = _shared_of(job.token), job.bottle_name(f"p{secrets.token_hex(2)}")
     with ExitStack() as stack:
         handle = stack.enter_context(current().launch(name, options_of(job)))
@@ -111,9 +119,7 @@ def _prepared(job: Job) -> BottlePlan:
             last = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()[-1:]
             raise UsageError(f"prepare: {last[0] if last else 'it failed'} (exit status {done.returncode})")
         plan = stack.enter_context(handle.bottle.snapshot())
-        if (
-            handle.plan.spec.backend == "docker"
-        ):  # its image goes with the last bottle that has it: one stays till the end
+        if handle.bottle.snapshot_needs_bottle:
             stack.enter_context(current().launch_from(plan, job.bottle_name(f"k{secrets.token_hex(2)}")))
         shared.stack.push(stack.pop_all())
         return plan
@@ -123,7 +129,8 @@ def _fill(handle: BottleHandle, workspace: Path | None) -> None:
     if workspace is not None:
         handle.cp_in(workspace, WORK)
     elif (done := handle.exec(["mkdir", "-p", WORK]).wait()).returncode:
-        raise UsageError(f"the bottle has no room for its workspace: {done.stderr.decode('utf-8', 'replace').strip()}")
+        reason = done.stderr.decode("utf-8", "replace").strip()
+        raise UsageError(f"cannot make the folder of the workspace in the bottle: {reason}")
 
 
 @contextlib.contextmanager
@@ -137,7 +144,7 @@ def _stopped_on_error(handle: BottleHandle) -> Iterator[None]:
 
 @dataclass
 class _Shared:
-    """What the runs of one call share in this process; each thing is made once, by the run that needs it first."""
+    """What the runs of one call share in this process; the first run that needs a thing makes it."""
 
     folder: Path
     stack: ExitStack = field(default_factory=ExitStack)
@@ -146,7 +153,7 @@ class _Shared:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def once(self, key: object, make: Callable[[], _T]) -> _T:
-        """Return what *make* returns, made once; an error is remembered, and everybody gets it."""
+        """Return the result of *make*, called once for each key; its `BottleError` is raised at every call."""
         with self.lock:
             own = self.locks.setdefault(key, threading.Lock())
         with own:
@@ -172,3 +179,39 @@ def _shared_of(token: str) -> _Shared:
             _all[token] = _Shared(folder)
             _all[token].stack.callback(shutil.rmtree, folder, ignore_errors=True)
         return _all[token]
+
+
+def digest(*manifests: BaseModel | None) -> str:
+    """Return a hash of what manifests declare.  A manifest names credentials and never contains one."""
+    values = [each.model_dump(mode="json", exclude=_DESCRIPTIVE) if each else None for each in manifests]
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digests(definition: Definition, project: Path) -> dict[str, str]:
+    """Return a hash of each manifest that an experiment names, so that a changed manifest is noticed.
+
+    A manifest that only the workers' hosts have is left out.
+
+    Args:
+        definition: the experiment.
+        project: directory with the agents of a repository.
+    """
+    from bb_jupyter.agent.provision_planning import load_agent
+    from bb_jupyter.manifest import load_bottle
+
+    agents = _found((variant.agent for variant in definition.agents.values()), lambda name: load_agent(name, project))
+    checks = (definition.check_of(task) for task in definition.prompts)
+    named = [*definition.bottles, *(check.bottle for check in checks if check)]
+    bottles = _found((*named, *(agent.bottle or "" for agent in agents.values())), load_bottle)
+    return {
+        **{f"agent {name}": digest(agent) for name, agent in agents.items()},
+        **{f"bottle {name}": digest(bottle) for name, bottle in bottles.items()},
+    }
+
+
+def _found(names: Iterable[str], load: Callable[[str], _Manifest]) -> dict[str, _Manifest]:
+    found = {}
+    for name in {*names} - {""}:
+        with contextlib.suppress(BottleError):
+            found[name] = load(name)
+    return found

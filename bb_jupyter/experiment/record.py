@@ -6,13 +6,77 @@ import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bb_jupyter.agent.events import AgentEvent, from_line
-from bb_jupyter.experiment.outcome import Outcome
+
+#: Colours of states that most people can tell apart (M. Okabe and K. Ito, "Color Universal Design", 2008).
+STATE_COLOURS = {
+    "waiting": "#ffffff",
+    "running": "#56b4e9",
+    "passed": "#009e73",
+    "failed": "#d55e00",
+    "stopped": "#999999",
+}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found.
+
+    Attributes:
+        passed: whether the run did its task.
+        score: how well, in numbers of the check's own; `None` when it gives none.
+        detail: what the check printed, or why it failed; text from a bottle is hostile.
+    """
+
+    passed: bool
+    score: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        state: `passed`, `failed` or `stopped`.
+        counted: it is a result; a run that was interrupted, or that its host failed, is not, and `resume` repeats it.
+        reason: why it did not pass; empty when it did.
+        score: of the check.
+        answer: the agent's last word; hostile text.
+        changed: how many files of the workspace are new, changed or gone; `None` when unknown.
+        seconds: by part: `launch`, `agent`, `check`, `record`, `total`.
+        usage: `input_tokens`, `output_tokens`, `cached_tokens`, `turns`, and `cost` in US dollars (or `None`).
+        egress: `requests`, `denied`, `up` and `down` in bytes, and `approvals`: how often its human was asked.
+        facts: where it ran and on what: `worker`, `bottle` (its slug), `backend`, `root`, `image`, `manifest` (a hash),
+            `versions`.
+    """
+
+    state: str
+    counted: bool
+    reason: str = ""
+    score: float | None = None
+    answer: str = ""
+    changed: int | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    usage: Mapping[str, float | None] = field(default_factory=dict)
+    egress: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunOutcome:
+        """Read one of this or an older version; what is unknown is left out."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in known})
+
+    @classmethod
+    def lost(cls, reason: str) -> RunOutcome:
+        """Return the outcome of a run that is no result: it will be repeated."""
+        return cls("stopped", counted=False, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -53,7 +117,7 @@ class RunRecord:
     started: datetime | None
     finished: datetime | None
     folder: Path = field(repr=False)
-    outcome: Outcome | None = field(repr=False)
+    outcome: RunOutcome | None = field(repr=False)
 
     @classmethod
     def of(cls, row: Mapping[str, Any], folder: Path) -> RunRecord:
@@ -73,7 +137,7 @@ class RunRecord:
             started=_time(row["started"]),
             finished=_time(row["finished"]),
             folder=folder,
-            outcome=Outcome.from_dict(json.loads(row["outcome"])) if row["outcome"] else None,
+            outcome=RunOutcome.from_dict(json.loads(row["outcome"])) if row["outcome"] else None,
         )
 
     @property
@@ -140,7 +204,7 @@ class RunRecord:
 
     def row(self) -> dict[str, Any]:
         """Return the run as one flat row of a table."""
-        found = self.outcome or Outcome("", counted=False)
+        found = self.outcome or RunOutcome("", counted=False)
         used, net, took = found.usage, found.egress, found.seconds
         return {
             "run": self.id,

@@ -22,12 +22,13 @@ from bb_jupyter.agent.events import AgentEvent, Failure, Final, Text, Thinking, 
 from bb_jupyter.core.agent_run import AgentResult
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.errors import BottleError
-from bb_jupyter.experiment import check, provisioning, workspace
+from bb_jupyter.experiment import provisioning, workspace
 from bb_jupyter.experiment.budget import Meter
+from bb_jupyter.experiment.check import check_run, wait_unless
 from bb_jupyter.experiment.definition import WORK
-from bb_jupyter.experiment.job import Job, Watch
-from bb_jupyter.experiment.manifests import digest
-from bb_jupyter.experiment.outcome import Outcome, Verdict
+from bb_jupyter.experiment.job import Finished, Job, RunWatcher
+from bb_jupyter.experiment.provisioning import digest
+from bb_jupyter.experiment.record import CheckResult, RunOutcome
 from bb_jupyter.gateway.audit.history import Record, history
 from bb_jupyter.manifest import format_size
 from bb_jupyter.manifest.bottles import lent
@@ -39,7 +40,7 @@ _MOST_EVENTS = 64 << 20
 _ANSWER = 4000
 
 
-def execute(job: Job, folder: Path, watch: Watch) -> Outcome:
+def execute(job: Job, folder: Path, watcher: RunWatcher) -> RunOutcome:
     """Do a run.
 
     Args:
@@ -50,23 +51,23 @@ def execute(job: Job, folder: Path, watch: Watch) -> Outcome:
     Returns:
         How it ended.  What this host failed at is no result, and is told as such; nothing is raised for it.
     """
-    trial = _Trial(job, folder, watch)
+    run = _Run(job, folder, watcher)
     try:
         with lent(job.bottles), ExitStack() as stack:
-            stack.callback(trial.close)
-            trial.work(stack)
-        return trial.outcome()
+            stack.callback(run.close)
+            run.work(stack)
+        return run.outcome()
     except BottleError as error:
-        return Outcome.lost(watch.cancelled() or f"{type(error).__name__}: {error}")
+        return RunOutcome.lost(watcher.cancelled() or f"{type(error).__name__}: {error}")
     except Exception as error:  # such as a check in Python that fails: the run is repeated when that is mended
-        return Outcome.lost(f"{type(error).__name__}: {error}")
+        return RunOutcome.lost(f"{type(error).__name__}: {error}")
 
 
-class _Trial:
+class _Run:
     """A run while it goes on."""
 
-    def __init__(self, job: Job, folder: Path, watch: Watch) -> None:
-        self._job, self._folder, self._watch = job, folder, watch
+    def __init__(self, job: Job, folder: Path, watcher: RunWatcher) -> None:
+        self._job, self._folder, self._watcher = job, folder, watcher
         self._file = (folder / "events.jsonl").open("w", encoding="utf-8", errors="replace")
         self._began = time.monotonic()
         self._seconds: dict[str, float] = {}
@@ -76,7 +77,7 @@ class _Trial:
         self._dirty = False
         self._answer, self._failure, self._stopped, self._cancelled = "", "", "", ""
         self._changed: tuple[str, ...] | None = None
-        self._verdict: Verdict | None = None
+        self._check_result: CheckResult | None = None
         self._egress: dict[str, int] = {}
         self._slugs: list[str] = []
 
@@ -101,24 +102,23 @@ class _Trial:
             self._take_log(handle)
         if not self._stopped:
             with self._timed("check"):
-                finished = check.Finished(handle, self._job.spec, result, self._job.check_env, self._failure)
-                self._verdict = check.judge(
-                    self._job, finished, check.waiting(self._watch.cancelled), self._slugs.append
-                )
-                self._write("check.txt", self._verdict.detail)
+                finished = Finished(handle, self._job.spec, result, self._job.check_env, self._failure)
+                wait = wait_unless(self._watcher.cancelled)
+                self._check_result = check_run(self._job, finished, wait, self._slugs.append)
+                self._write("check.txt", self._check_result.detail)
         with self._timed("record"):
             self._count_egress(handle)
             handle.stop()
             self._note_egress()
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RunOutcome:
         """Return how it ended."""
         state, counted, reason = self._end()
-        return Outcome(
+        return RunOutcome(
             state=state,
             counted=counted,
             reason=reason,
-            score=self._verdict.score if self._verdict else None,
+            score=self._check_result.score if self._check_result else None,
             answer=self._answer[-_ANSWER:],
             changed=None if self._changed is None else len(self._changed),
             seconds={**self._seconds, "total": _since(self._began)},
@@ -128,11 +128,11 @@ class _Trial:
         )
 
     def _end(self) -> tuple[str, bool, str]:
-        if cancelled := self._cancelled or self._watch.cancelled():
+        if cancelled := self._cancelled or self._watcher.cancelled():
             return "stopped", False, cancelled
         if self._stopped:
             return "stopped", True, self._stopped
-        if self._verdict is None or not self._verdict.passed:
+        if self._check_result is None or not self._check_result.passed:
             return "failed", True, self._failure or "the check did not pass"
         return "passed", True, ""
 
@@ -171,10 +171,10 @@ class _Trial:
         """Whether the run is cancelled or over its limits; then its gateway lets nothing pass any more."""
         if self._job.most_egress is not None:
             self._count_egress(handle)
-        self._stopped = self._stopped or self._cancelled or self._watch.cancelled() or self._meter.over()
+        self._stopped = self._stopped or self._cancelled or self._watcher.cancelled() or self._meter.over()
         if self._dirty:
             self._dirty = False
-            self._watch.used(self._meter.spent)
+            self._watcher.used(self._meter.spent)
         if self._stopped:
             handle.bottle.network.shut(self._stopped)
         return bool(self._stopped)
@@ -200,7 +200,7 @@ class _Trial:
                 self._file.write(json.dumps(batch[-1], default=str) + "\n")
         if batch:
             self._file.flush()
-            self._watch.events(batch)
+            self._watcher.events(batch)
 
     def _diff(self, handle: BottleHandle) -> str:
         if not self._changed:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.experiment.grid import RunSpec
-from bb_jupyter.experiment.outcome import Outcome
+from bb_jupyter.experiment.definition import RunSpec
+from bb_jupyter.experiment.record import RunOutcome
 from bb_jupyter.home import private_dir
 from bb_jupyter.process.identity import ProcessIdentity
 
@@ -188,7 +188,7 @@ class Store:
             )
         return folder
 
-    def finish(self, run: str, attempt: str, outcome: Outcome) -> bool:
+    def finish(self, run: str, attempt: str, outcome: RunOutcome) -> bool:
         """Note how a run ended.
 
         Returns:
@@ -205,16 +205,16 @@ class Store:
 
     def lose(self, run: str, reason: str) -> None:
         """Note that a run was lost, such as with its worker; it is no result."""
-        outcome = _json(Outcome.lost(reason))
+        outcome = _json(RunOutcome.lost(reason))
         with self._connected() as db, db:
             change = "UPDATE runs SET state='stopped', finished=?, owner=NULL, outcome=? WHERE id=? AND counted=0"
             db.execute(change, (time.time(), outcome, run))
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Iterator[RunOutcome]:
         """Return how every attempt ended, those without a result too."""
         for outcome, wasted in self._all("SELECT outcome, wasted FROM runs"):
             for data in [*json.loads(wasted), *([json.loads(outcome)] if outcome else [])]:
-                yield Outcome.from_dict(data)
+                yield RunOutcome.from_dict(data)
 
     def run_folder(self, run: str) -> Path:
         """Return where a run's files lie."""
@@ -251,7 +251,7 @@ def new_owner(nonce: str) -> str:
     return json.dumps({**ProcessIdentity.current().to_dict(), "nonce": nonce})
 
 
-def _json(outcome: Outcome) -> str:
+def _json(outcome: RunOutcome) -> str:
     return json.dumps(vars(outcome))  # its values are plain; `dataclasses.asdict` would copy them all
 
 

@@ -13,7 +13,7 @@ from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.experiment.definition import Definition
 from bb_jupyter.experiment.executors import is_cluster
 from bb_jupyter.experiment.experiment import Experiment
-from bb_jupyter.experiment.schedule import Progress
+from bb_jupyter.experiment.schedule import ExperimentProgress
 from bb_jupyter.manifest import about_size, validate_name
 from bb_jupyter.manifest.parse import parse
 from bb_jupyter.manifest.validation_errors import build
@@ -120,7 +120,7 @@ def run_experiment(
 
 
 class _View(Protocol):
-    def tick(self, progress: Progress) -> None:
+    def tick(self, progress: ExperimentProgress) -> None:
         """Show how far it is."""
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class _PlainView:
         self._layout: Layout | None = None
         self._states: Mapping[str, str] = {}
 
-    def tick(self, progress: Progress) -> None:
+    def tick(self, progress: ExperimentProgress) -> None:
         if self._layout is None:
             self._begin()
         self._states = progress.states
@@ -162,7 +162,7 @@ class _RichView(_PlainView):
         self._ended: dict[str, float] = {}
         self._running: set[str] = set()
 
-    def tick(self, progress: Progress) -> None:
+    def tick(self, progress: ExperimentProgress) -> None:
         super().tick(progress)
         now = self._clock()
         if now < self._due:
@@ -183,7 +183,7 @@ class _RichView(_PlainView):
         if self._widget is not None:
             self._widget.close()
 
-    def _shown(self, progress: Progress) -> GridWidget:
+    def _shown(self, progress: ExperimentProgress) -> GridWidget:
         if self._widget is None:
             from IPython.display import display
 

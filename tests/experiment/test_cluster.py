@@ -13,7 +13,7 @@ import pytest
 
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment import Finished
-from bb_jupyter.experiment.schedule import Progress
+from bb_jupyter.experiment.schedule import ExperimentProgress
 from bb_jupyter.manifest import define_bottle
 from tests.experiment.conftest import New
 from tests.leftovers import leftovers
@@ -67,7 +67,7 @@ def test_one_worker_is_killed_and_every_run_counts_once(new: New, own_client: di
     heard: dict[str, set[str]] = {}
     killed: list[str] = []
 
-    def kill_one(progress: Progress) -> None:
+    def kill_one(progress: ExperimentProgress) -> None:
         for run, state in progress.states.items():
             if state == "running" and (events := experiment[run].events):
                 heard.setdefault(run, set()).add(str(events))
@@ -94,7 +94,7 @@ def test_one_worker_is_killed_and_every_run_counts_once(new: New, own_client: di
 
 
 def test_cancelling_reaches_every_worker(new: New, client: distributed.Client, far: Path) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: ExperimentProgress) -> None:
         if progress.count("running") == 3 and not progress.stopping:
             raise KeyboardInterrupt
 

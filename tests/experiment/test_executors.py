@@ -15,7 +15,7 @@ import pytest
 
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.experiment import load
-from bb_jupyter.experiment.schedule import Progress
+from bb_jupyter.experiment.schedule import ExperimentProgress
 from bb_jupyter.manifest import define_bottle
 from tests.experiment.conftest import New, bottles_left
 
@@ -45,7 +45,7 @@ def test_processes_that_a_kernel_forked_are_refused(new: New) -> None:
     with ThreadPoolExecutor(1) as threads, ProcessPoolExecutor(2, get_context("fork")) as pool:
         assert threads.submit(int).result() == 0, "there are threads, as in every kernel"
         experiment = new(repeats=2)
-        with pytest.raises(BottleError, match=r"a kernel has forked(\n|.)*get_context\('spawn'\)"):
+        with pytest.raises(BottleError, match=r"were forked from a kernel(\n|.)*get_context\('spawn'\)"):
             experiment.run(pool)
     experiment.resume()
     assert {run.state for run in experiment.runs()} == {"passed"}
@@ -54,7 +54,7 @@ def test_processes_that_a_kernel_forked_are_refused(new: New) -> None:
 def test_a_process_that_dies_takes_no_result_with_it(new: New, home: Path) -> None:
     killed: list[int] = []
 
-    def kill_one(progress: Progress) -> None:
+    def kill_one(progress: ExperimentProgress) -> None:
         if progress.count("passed") >= 1 and not killed:
             killed.append(next(iter(pool._processes)))
             os.kill(killed[0], signal.SIGKILL)
@@ -79,7 +79,7 @@ def test_what_is_no_executor_is_told(new: New) -> None:
 
 
 def test_interrupt_ends_every_run_and_resume_goes_on(new: New, home: Path) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: ExperimentProgress) -> None:
         if progress.count("passed") == 2 and progress.count("running") == 2 and not progress.stopping:
             raise KeyboardInterrupt
 
@@ -91,7 +91,7 @@ def test_interrupt_ends_every_run_and_resume_goes_on(new: New, home: Path) -> No
     assert states["0001"].passed and states["0003"].state == "stopped"
     assert states["0003"].reason == "interrupted" and not states["0003"].counted
 
-    def stop_again(progress: Progress) -> None:
+    def stop_again(progress: ExperimentProgress) -> None:
         if progress.count("running") == 2:
             raise KeyboardInterrupt
 
@@ -142,7 +142,7 @@ def test_a_stop_from_another_thread_is_an_interrupt(new: New) -> None:
     """What the notebook's interrupt does, in the place where it does it: the main thread waits for runs."""
     begun = threading.Event()
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: ExperimentProgress) -> None:
         if progress.count("running"):
             begun.set()
 

@@ -12,7 +12,7 @@ import pytest
 
 from bb_jupyter.agent.events import Final, ToolResult
 from bb_jupyter.errors import ManifestError, UsageError
-from bb_jupyter.experiment import Experiment, Finished, Task, Variant, Verdict, load
+from bb_jupyter.experiment import CheckResult, Experiment, Finished, Task, Variant, load
 from bb_jupyter.manifest import define_bottle
 from tests.experiment.conftest import New
 
@@ -65,10 +65,10 @@ def test_parameters_and_the_seed_reach_the_bottle(new: New) -> None:
 
 
 def test_a_check_in_python_sees_what_the_agent_left(new: New) -> None:
-    def check(finished: Finished) -> Verdict:
+    def check(finished: Finished) -> CheckResult:
         text = finished.read("out.txt").decode()
         assert finished.sh("wc -l < out.txt").stdout.strip() == b"1"
-        return Verdict(text == "two\n", score=float(len(text)), detail=f"it says {text!r}")
+        return CheckResult(text == "two\n", score=float(len(text)), detail=f"it says {text!r}")
 
     done = new(prompts={"one": "echo one > out.txt", "two": "echo two > out.txt"}, check=check).run()
     one, two = done.runs()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import docker
 import requests
@@ -39,6 +40,9 @@ class DockerBottle(Bottle):
         gateways: what its network starts gateways by.
         relay: what its broker is reached through.
     """
+
+    #: The engine deletes a snapshot's unnamed image together with the last container that runs it.
+    snapshot_needs_bottle: ClassVar[bool] = True
 
     def __init__(self, plan: DockerBottlePlan, client: docker.APIClient) -> None:
         self.plan: DockerBottlePlan = plan

@@ -14,9 +14,8 @@ import anywidget
 from traitlets import Dict, List, Unicode
 
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Other, Text, Thinking, ToolCall, ToolResult
-from bb_jupyter.experiment.outcome import COLOURS
-from bb_jupyter.experiment.record import RunRecord
-from bb_jupyter.experiment.schedule import Progress
+from bb_jupyter.experiment.record import STATE_COLOURS, RunRecord
+from bb_jupyter.experiment.schedule import ExperimentProgress
 from bb_jupyter.manifest import format_duration
 from bb_jupyter.text.table import Markup, html_table, text_table
 from bb_jupyter.text.visible import block, one_line
@@ -109,7 +108,7 @@ class GridWidget(anywidget.AnyWidget):
         return "GridWidget()"
 
 
-def note(progress: Progress) -> str:
+def note(progress: ExperimentProgress) -> str:
     """Return how far an experiment is, in one line."""
     done = progress.count("passed", "failed", "stopped")
     parts = [f"{done} of {len(progress.states)} runs done"]
@@ -186,7 +185,7 @@ def _html_marks(cell: Sequence[str], states: Mapping[str, str], texts: Mapping[s
 
 
 def _html_mark(run: str, state: str, text: str) -> str:
-    style = f"color:{COLOURS[state]};cursor:pointer;display:inline;list-style:none"
+    style = f"color:{STATE_COLOURS[state]};cursor:pointer;display:inline;list-style:none"
     mark = f'<span style="{style}" title="run {run}: {state}">{MARKS[state]}</span>'
     if not text:
         return mark

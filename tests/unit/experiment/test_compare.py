@@ -10,8 +10,7 @@ import pytest
 
 from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment.compare import compare, mcnemar, paired, wilson
-from bb_jupyter.experiment.outcome import Outcome
-from bb_jupyter.experiment.record import RunRecord, diff
+from bb_jupyter.experiment.record import RunOutcome, RunRecord, diff
 
 
 def record(agent: str, prompt: str, repeat: int, *, passed: bool, **more: object) -> RunRecord:
@@ -20,7 +19,7 @@ def record(agent: str, prompt: str, repeat: int, *, passed: bool, **more: object
         "id": f"{agent}-{prompt}-{repeat}", "position": 0, "agent": agent, "prompt": prompt, "bottle": "",
         "parameters": {}, "repeat": repeat, "seed": 1, "state": state, "counted": True, "attempts": 1, "rerun_of": "",
         "started": None, "finished": None, "folder": Path("/nowhere"),
-        "outcome": Outcome(state, counted=True, seconds={"total": 2.0}, usage={"cost": 0.5, "input_tokens": 10}),
+        "outcome": RunOutcome(state, counted=True, seconds={"total": 2.0}, usage={"cost": 0.5, "input_tokens": 10}),
     }  # fmt: skip
     return RunRecord(**{**given, **more})  # type: ignore[arg-type]
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from bb_jupyter.errors import ManifestError, UsageError
-from bb_jupyter.experiment import Check, Experiment, Task, Variant
-from bb_jupyter.experiment.definition import Definition
-from bb_jupyter.experiment.grid import expand, filled
+from bb_jupyter.experiment import Experiment, RunCheck, Task, Variant
+from bb_jupyter.experiment.definition import Definition, expand, filled
 from bb_jupyter.manifest.parse import parse
 from bb_jupyter.manifest.validation_errors import build
 
@@ -25,7 +24,7 @@ def test_short_forms_say_the_same_as_long_ones() -> None:
         name="demo",
         agents={"claude": Variant(agent="claude"), "codex": Variant(agent="codex")},
         prompts={"fix": Task(prompt="Mend it.")},
-        check=Check(command="make test"),
+        check=RunCheck(command="make test"),
         parameters={"LEVEL": ("3",)},
     )
     assert short == long

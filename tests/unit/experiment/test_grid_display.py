@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bb_jupyter.experiment.schedule import Progress
+from bb_jupyter.experiment.schedule import ExperimentProgress
 from bb_jupyter.notebook.views.experiment_grid import MOST, Layout, counts, note, transcripts
 from tests.unit.experiment.test_compare import record
 
@@ -50,5 +50,6 @@ def test_very_many_runs_are_counted() -> None:
 
 def test_how_far_it_is() -> None:
     states = {"1": "passed", "2": "running", "3": "waiting"}
-    assert note(Progress(states, 10.0, 65.2)) == "1 of 3 runs done, 1 running, about 1m5s left"
-    assert note(Progress(states, 10.0, 9.0, "interrupted")) == "1 of 3 runs done, 1 running, ending: interrupted"
+    assert note(ExperimentProgress(states, 10.0, 65.2)) == "1 of 3 runs done, 1 running, about 1m5s left"
+    stopping = ExperimentProgress(states, 10.0, 9.0, "interrupted")
+    assert note(stopping) == "1 of 3 runs done, 1 running, ending: interrupted"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.experiment.grid import RunSpec
-from bb_jupyter.experiment.outcome import Outcome
+from bb_jupyter.experiment.definition import RunSpec
+from bb_jupyter.experiment.record import RunOutcome
 from bb_jupyter.experiment.store import Store, new_owner
 from bb_jupyter.process.identity import ProcessIdentity
 
-PASSED = Outcome("passed", counted=True)
+PASSED = RunOutcome("passed", counted=True)
 
 
 def specs(count: int) -> list[RunSpec]:
@@ -109,7 +109,7 @@ def test_what_the_dead_held_is_free_again(store: Store) -> None:
 def test_a_run_without_a_result_is_repeated(store: Store) -> None:
     me = new_owner("me")
     done, lost = claimed(store, me).id, claimed(store, me).id
-    for run, outcome in ((done, PASSED), (lost, Outcome.lost("the host failed"))):
+    for run, outcome in ((done, PASSED), (lost, RunOutcome.lost("the host failed"))):
         store.begin(run, "only")
         assert store.finish(run, "only", outcome)
     store.free(me)
@@ -135,7 +135,7 @@ def test_it_is_in_wal_mode(store: Store) -> None:
 
 
 def test_what_was_used_without_a_result_stays_used(store: Store) -> None:
-    spent = replace(Outcome.lost("interrupted"), usage={"cost": 2.0})
+    spent = replace(RunOutcome.lost("interrupted"), usage={"cost": 2.0})
     for attempt in ("first", "second"):
         store.begin("0001", attempt)
         assert store.finish("0001", attempt, spent)
