@@ -2,7 +2,7 @@
 
 /**
  * @typedef {{slug: string, name: string, backend: string, agent: string, bottle: string, state: string, created: number,
- *   keep: boolean, held: boolean, owner: string, kernel: string, last: string, cpu: number | null, memory: number | null}}
+ *   keep: boolean, attached: boolean, owner: string, kernel: string, last: string, cpu: number | null, memory: number | null}}
  *   Bottle
  * @typedef {{id: number, slug: string, bottle: string, kind: string, created: number, expires: number | null,
  *   content: Record<string, any>, token: string, state: string, why: string, answer: string,

@@ -6,9 +6,8 @@ const MOST = 200_000;
 
 /** A log of any length: only the lines in sight are elements.  Follows its end until somebody scrolls up. */
 export class Log {
-  /** @param {string} label @param {(line: string) => string} [read] makes a line of output readable */
-  constructor(label, read = line => line) {
-    this.read = read;
+  /** @param {string} label */
+  constructor(label) {
     /** @type {string[]} */
     this.lines = [];
     this.partial = "";
@@ -26,11 +25,15 @@ export class Log {
     this.size.observe(this.view);
   }
 
-  /** @param {string} text */
-  add(text) {
-    const parts = (this.partial + text).split("\n");
-    this.partial = (parts.pop() ?? "").slice(-(1 << 16));
-    for (const part of parts) this.lines.push(...this.read(part).split("\n").map(lineOf));
+  /**
+   * @param {string} text what comes next
+   * @param {string | null} partial the last line, which comes again; null when the end of `text` is the last line
+   */
+  add(text, partial) {
+    const parts = ((partial === null ? this.partial : "") + text).split("\n");
+    const last = parts.pop() ?? "";
+    this.partial = (partial ?? last).slice(-(1 << 16));
+    this.lines.push(...parts.map(lineOf));
     if (this.lines.length > MOST) this.lines.splice(0, this.lines.length - MOST);
     this.due();
   }
@@ -62,7 +65,7 @@ export class Log {
     const last = Math.min(this.count, first + Math.ceil(this.view.clientHeight / HEIGHT) + 10);
     const drawn = [];
     for (let at = first; at < last; at++) {
-      const text = at < this.lines.length ? this.lines[at] : lineOf(this.read(this.partial).split("\n", 1)[0]);
+      const text = at < this.lines.length ? this.lines[at] : lineOf(this.partial.split("\n", 1)[0]);
       drawn.push(h("div", at === this.found ? { class: "bb-found" } : {}, text.slice(0, 4000) || " "));
     }
     this.top.style.transform = `translateY(${first * HEIGHT}px)`;

@@ -1,6 +1,5 @@
 import { BUSY } from "./client.js";
 import { duration, h, lineOf, newId, say, size } from "./dom.js";
-import { words } from "./events.js";
 import { Log } from "./log.js";
 
 /** @typedef {import("./client.js").Bottle} Bottle */
@@ -40,25 +39,20 @@ export class Row {
   update(bottle) {
     this.bottle = bottle;
     say(this.name, bottle.name);
-    say(this.last, lineOf(this.read(bottle.last).trim().split("\n").pop() ?? ""));
-    this.dot.classList.toggle("bb-bad", bottle.state !== "running" || !bottle.held);
+    say(this.last, lineOf(bottle.last));
+    this.dot.classList.toggle("bb-bad", bottle.state !== "running" || !bottle.attached);
     if (this.go) this.go.hidden = !this.open || !bottle.kernel;
     this.tick();
   }
 
-  /** Return a line of output as a person reads it.  @param {string} line */
-  read(line) {
-    return this.bottle.agent ? words(line) : line;
-  }
-
   /** Say what changes with time alone. */
   tick() {
-    const { agent, bottle, backend, created, state, held, cpu, memory } = this.bottle;
+    const { agent, bottle, backend, created, state, attached, cpu, memory } = this.bottle;
     if (this.over) return say(this.facts, "ended");
     const facts = [[agent, bottle].filter(Boolean).join(" in "), backend, duration(Date.now() / 1000 - created)];
     facts.push(cpu === null ? "CPU –" : `${Math.round(cpu * 100)} % CPU`, memory === null ? "memory –" : size(memory));
     if (state !== "running") facts.push(state);
-    if (!held) facts.push("no kernel holds it");
+    if (!attached) facts.push("no kernel is attached");
     say(this.facts, facts.filter(Boolean).join(" · "));
   }
 
@@ -81,7 +75,7 @@ export class Row {
   unfold() {
     this.next = -1;
     this.run = 0;
-    this.log = new Log(`Output of ${this.bottle.name}`, line => this.read(line));
+    this.log = new Log(`Output of ${this.bottle.name}`);
     this.earlier = h("button", { type: "button", hidden: true, onclick: () => void this.loadEarlier() }, "Earlier output");
     this.egress = h("div", { class: "bb-egress" });
     this.host = h("input", { type: "text", class: "bb-grow", placeholder: "Host", "aria-label": "Host to allow", maxlength: "300",
@@ -124,7 +118,9 @@ export class Row {
     try {
       do {
         this.again = false;
-        const { run, offset, next, size, text } = await this.ask("GET", `log?run=0${this.next < 0 ? "" : `&offset=${this.next}`}`);
+        const from = this.next < 0 ? "" : `&offset=${this.next}`;
+        const path = `log?run=0&events=${this.bottle.agent ? 1 : 0}${from}`;
+        const { run, offset, next, size, text, partial } = await this.ask("GET", path);
         if (run !== this.run && this.next >= 0) {
           this.log?.clear();
           this.next = 0;
@@ -135,7 +131,7 @@ export class Row {
         this.run = run;
         if (this.next < 0) this.begin(offset);
         this.next = next;
-        this.log?.add(text);
+        this.log?.add(text, partial);
         this.again ||= next < size && text !== "";
       } while (this.again);
     } finally {

@@ -39,10 +39,10 @@ def _row(agent: ActiveAgent) -> dict[str, Any]:
         "state": agent.state,
         "created": agent.created,
         "keep": agent.keep,
-        "held": agent.owner.alive,
+        "attached": agent.owner.alive,
         "owner": str(agent.owner) if agent.owner.alive else "no kernel",
         "kernel": kernel_of(agent.owner),
-        "last": output.last_line(agent.slug),
+        "last": output.last_line(agent.slug, events=bool(agent.agent)),
     }
 
 

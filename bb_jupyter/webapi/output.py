@@ -1,4 +1,4 @@
-"""The output of a bottle's runs, piece by piece, as the log has it: hostile text, made harmless by who shows it."""
+"""The output of a bottle's runs, piece by piece.  It is hostile text: the page makes it visible."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ from typing import Any
 
 from bb_jupyter.core import logs
 from bb_jupyter.errors import UsageError
+from bb_jupyter.webapi.event_text import words
 
 #: Bytes of one answer at most, and of a first look at a log's end.
 MOST, TAIL = 1 << 20, 1 << 16
 #: Bytes of a log that are searched for its last line, and characters of that line.
 _END, _LINE = 1 << 13, 500
+#: Most characters of a line that has not ended yet.
+_PARTIAL = 1 << 16
 
 
-def read(slug: str, *, run: int = 0, offset: int = -TAIL) -> Mapping[str, Any]:
+def read(slug: str, *, run: int = 0, offset: int = -TAIL, events: bool = False) -> Mapping[str, Any]:
     """Return a piece of a run's output.
 
     Args:
         slug: the bottle's.
         run: which one, from 1; 0 for the latest.
-        offset: where to begin, in bytes; below 0 so many before the end, at the begin of a line.
+        offset: where to begin, in bytes; a negative one counts from the end, and moves to the start of a line.
+        events: the lines are an agent's events, and their words are wanted.
 
     Returns:
-        `run`, `runs`, `offset` where `text` begins, `next` where the next piece does, `size`, and `text`.
+        `run`; `runs`, their number; `offset`, where `text` begins; `next`, where the next piece begins; `size` of the
+        log; `text`, with *events* of whole lines alone; and then `partial`, the words of a last line that has not
+        ended: the next piece begins with that line.
 
     Raises:
         UsageError: there is no such run.
@@ -34,21 +40,32 @@ def read(slug: str, *, run: int = 0, offset: int = -TAIL) -> Mapping[str, Any]:
     if run > len(found):
         raise UsageError(f"this bottle has {len(found)} logs")
     if not found:
-        return {"run": 0, "runs": 0, "offset": 0, "next": 0, "size": 0, "text": ""}
+        return {"run": 0, "runs": 0, "offset": 0, "next": 0, "size": 0, "text": "", "partial": None}
     run = run or len(found)
     start, data, size = _piece(found[run - 1], offset)
-    text, used = _decoded(data, at_end=start + len(data) >= size)
-    return {"run": run, "runs": len(found), "offset": start, "next": start + used, "size": size, "text": text}
+    partial = None
+    if events:
+        text, partial, used = _words(data)
+    else:
+        text, used = _decoded(data, at_end=start + len(data) >= size)
+    place = {"run": run, "runs": len(found), "offset": start, "next": start + used, "size": size}
+    return {**place, "text": text, "partial": partial}
 
 
-def last_line(slug: str) -> str:
-    """Return the last line of the latest run that is not blank; of a long one its beginning."""
+def last_line(slug: str, *, events: bool = False) -> str:
+    """Return the last line of the latest run that is not blank; of a long line its beginning.
+
+    Args:
+        slug: the bottle's.
+        events: the lines are an agent's events, and their words are wanted.
+    """
     found = logs.logs_of(slug)
     if not found:
         return ""
     _, data, _ = _piece(found[-1], -_END, whole_line=False)
     lines = data.decode("utf-8", "replace").replace("\r", "\n").splitlines()
-    return next((line[:_LINE] for line in reversed(lines) if line.strip()), "")
+    line = next((line[:_LINE] for line in reversed(lines) if line.strip()), "")
+    return words(line).strip().rpartition("\n")[2] if events else line
 
 
 def _piece(path: Path, offset: int, *, whole_line: bool = True) -> tuple[int, bytes, int]:
@@ -64,8 +81,17 @@ def _piece(path: Path, offset: int, *, whole_line: bool = True) -> tuple[int, by
     return start, data, size
 
 
+def _words(data: bytes) -> tuple[str, str, int]:
+    """Return the words of the whole lines, those of the line that has not ended, and how many bytes the first took."""
+    used = data.rfind(b"\n") + 1
+    if not used and len(data) == MOST:  # one line that is longer than a piece
+        return words(data.decode("utf-8", "replace")) + "\n", "", MOST
+    lines = data[:used].decode("utf-8", "replace").split("\n")
+    return "\n".join(map(words, lines)), words(data[used:].decode("utf-8", "replace"))[:_PARTIAL], used
+
+
 def _decoded(data: bytes, *, at_end: bool) -> tuple[str, int]:
-    """Decode whole characters; one that is cut at the end waits for the next piece, but not for ever."""
+    """Decode whole characters; one that is cut at the end belongs to the next piece, if more can come."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(data)
     waiting = len(decoder.getstate()[0])

@@ -71,7 +71,10 @@ class Route:
 
 def _log(call: Call) -> Json:
     return output.read(
-        call.parts["slug"], run=call.number("run", 0), offset=call.number("offset", -output.TAIL, least=-output.MOST)
+        call.parts["slug"],
+        run=call.number("run", 0),
+        offset=call.number("offset", -output.TAIL, least=-output.MOST),
+        events=bool(call.number("events", 0)),
     )
 
 

@@ -8,10 +8,8 @@ or the text of the moment.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,33 +17,25 @@ import anywidget
 from traitlets import Unicode
 
 from bb_jupyter.notebook import kernel
+from bb_jupyter.notebook.views.page_script import page_script, style_sheet
 from bb_jupyter.text.table import escaped, html_table, text_table
 from bb_jupyter.text.visible import one_line
 from bb_jupyter.webapi import approvals, bottles
-from bb_jupyter.webapi.event_text import words
 from bb_jupyter.webapi.host_id import place
 from bb_jupyter.webapi.routes import answer
 from bb_jupyter.webapi.watcher import INTERVAL, Watcher
 
 #: What JupyterLab draws with our extension (`labextension/src/drawn.ts`).
 MIME = "application/vnd.bb-jupyter.console+json"
-#: The widget's modules, those that others need first; there is no bundler, so they become one file here.
-_MODULES = ("dom.js", "client.js", "events.js", "log.js", "approval.js", "row.js", "board.js", "widget.js")
-_IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
 _NONE = "no bottle is running"
 _HEAD = ("name", "backend", "agent", "state", "owner", "last line")
-
-
-def _page(*names: str) -> str:
-    folder = files("bb_jupyter") / "frontend"
-    return _IMPORT.sub("", "\n".join((folder / name).read_text("utf-8") for name in names))
 
 
 class Dashboard(anywidget.AnyWidget):
     """The live bottles of this user, of all kernels and backends: their output, their requests, and what they ask."""
 
-    _esm = _page(*_MODULES)
-    _css = _page("console.css")
+    _esm = page_script("widget.js")
+    _css = style_sheet("console.css")
     place = Unicode().tag(sync=True)
 
     def __init__(self) -> None:
@@ -109,7 +99,7 @@ class Dashboard(anywidget.AnyWidget):
 def moment() -> tuple[str, str]:
     """Return what there is right now, as text and as HTML."""
     rows = [
-        [row["name"], row["backend"], row["agent"], row["state"], row["owner"], _last(row)[:80]]
+        [row["name"], row["backend"], row["agent"], row["state"], row["owner"], row["last"][:80]]
         for row in bottles.listing()["bottles"]
     ]
     asked = [f"{row['id']}. {row['bottle']}: {row['kind']}" for row in approvals.pending()["approvals"]]
@@ -118,9 +108,3 @@ def moment() -> tuple[str, str]:
         waiting = one_line(f"waiting for you: {', '.join(asked)}")
         text, markup = f"{text}\n{waiting}", f"{markup}<div>{escaped(waiting)}</div>"
     return text, markup
-
-
-def _last(row: Mapping[str, Any]) -> str:
-    """Return the last line of a bottle's output, an agent's as its words."""
-    line = str(row["last"])
-    return words(line).strip().rpartition("\n")[2] if row["agent"] else line

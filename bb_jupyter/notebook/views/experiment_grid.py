@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import html
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import anywidget
@@ -17,6 +15,7 @@ from bb_jupyter.agent.events import AgentEvent, Failure, Final, Other, Text, Thi
 from bb_jupyter.experiment.record import STATE_COLOURS, RunRecord
 from bb_jupyter.experiment.schedule import ExperimentProgress
 from bb_jupyter.manifest import format_duration
+from bb_jupyter.notebook.views.page_script import page_script, style_sheet
 from bb_jupyter.text.table import Markup, html_table, text_table
 from bb_jupyter.text.visible import block, one_line
 
@@ -30,9 +29,6 @@ _ONE, _ALL = 4000, 400_000
 _LEAST = 4 << 10
 #: Lines of one tool's result in a transcript.
 _LINES = 10
-#: The widget's modules; there is no bundler, so they become one file here.
-_PAGES = ("dom.js", "grid.js")
-_IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -77,11 +73,6 @@ class Layout:
         return html_table(rows, ["", *self.columns], labels=True)
 
 
-def _page(*names: str) -> str:
-    folder = files("bb_jupyter") / "frontend"
-    return _IMPORT.sub("", "\n".join((folder / name).read_text("utf-8") for name in names))
-
-
 class GridWidget(anywidget.AnyWidget):
     """The grid while runs go on.
 
@@ -90,8 +81,8 @@ class GridWidget(anywidget.AnyWidget):
         ids: of all runs, in the order of `states`.
     """
 
-    _esm = _page(*_PAGES)
-    _css = _page("grid.css")
+    _esm = page_script("grid.js")
+    _css = style_sheet("grid.css")
     key = Unicode().tag(sync=True)
     columns = List(Unicode()).tag(sync=True)
     lines: List[Any] = List().tag(sync=True)

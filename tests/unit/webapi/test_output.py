@@ -64,3 +64,18 @@ def test_what_is_no_text_does_not_hold_the_reader() -> None:
 def test_the_last_line_is_the_last_that_is_not_blank() -> None:
     write(b"first\nprogress 1\rprogress 2\n \n\n")
     assert output.last_line(_SLUG) == "progress 2"
+
+
+def test_an_agents_log_is_read_as_words() -> None:
+    first, second = b'{"type": "a", "text": "one"}\n', b'{"type": "b", "text": "two and more"}\n'
+    write(b"starting\n" + first + second[:-6])
+    piece = output.read(_SLUG, offset=0, events=True)
+    assert (piece["text"], piece["partial"]) == ("starting\none\n", "two and m")
+    assert piece["next"] == len(b"starting\n" + first)
+    assert output.last_line(_SLUG, events=True) == "two and m"
+
+
+def test_a_line_of_an_agent_that_is_longer_than_a_piece_does_not_hold_the_reader() -> None:
+    write(b"x" * (output.MOST + 5))
+    piece = output.read(_SLUG, offset=0, events=True)
+    assert (len(piece["text"]), piece["next"]) == (output.MOST + 1, output.MOST)

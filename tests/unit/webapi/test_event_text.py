@@ -1,4 +1,4 @@
-"""The words of agents' events: the same for the notebook's text as for the page (labextension/test/events.test.mjs)."""
+"""The words of agents' events, as the page and the notebook show them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from bb_jupyter.webapi.event_text import words
 
-_LINES = json.loads(Path(__file__).parents[3].joinpath("labextension/test/events.json").read_text("utf-8"))
+_LINES = json.loads(Path(__file__).with_name("event_text.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("line", _LINES)
