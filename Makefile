@@ -9,7 +9,7 @@ COVERAGE := --cov --cov-report=term:skip-covered
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint panel bench lab clean
+.PHONY: help demo unit test coverage lint panel bench lab clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -18,9 +18,12 @@ help: ## this list
 demo: $(VENV)/.demo ## the quickstart notebook, executed here in the terminal on the embedded backend
 	@$(BIN)/python tests/tools/demo.py notebooks/quickstart.ipynb
 
+unit: $(VENV)/.test ## the tests that start no bottle, no kernel and no server: under a minute
+	$(BIN)/$(PYTEST) -q tests/unit
+
 test: lint ## every test, on a real Docker engine (BB_SKIP_DOCKER=1: without)
 	@sh tests/tools/packages.sh
-	$(ENGINE) $(BIN)/$(PYTEST) $(COVERAGE) $(NBVAL) tests notebooks
+	$(ENGINE) $(BIN)/$(PYTEST) --durations=40 $(COVERAGE) $(NBVAL) tests notebooks
 
 coverage: export BB_COVERAGE := subprocess
 coverage: test ## the same tests, and what they cover in kernels, gateways and brokers, too

@@ -18,7 +18,7 @@ from bb_jupyter.errors import AlreadyDecided
 from tests.attack.conftest import service  # noqa: F401 - the fixture
 from tests.attack.service import Service
 from tests.contract.conftest import Launch, out, sh
-from tests.unit.git_gate.upstreams import Upstream, bare, git
+from tests.integration.git_gate.upstreams import Upstream, bare, git
 
 KEY = "AKIA" + "2E0A8F3B244C9986"
 _PLANT = """

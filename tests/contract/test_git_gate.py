@@ -18,8 +18,8 @@ from bb_jupyter.backend import registry
 from bb_jupyter.broker.effects import approve, deny
 from bb_jupyter.core.bottle_handle import BottleHandle
 from tests.contract.conftest import Launch, out, sh
-from tests.unit.git_gate.conftest import https, make_upstream, sshd  # noqa: F401 - the fixtures
-from tests.unit.git_gate.upstreams import TOKEN, Upstream, bare, git
+from tests.integration.git_gate.conftest import https, make_upstream, sshd  # noqa: F401 - the fixtures
+from tests.integration.git_gate.upstreams import TOKEN, Upstream, bare, git
 
 _CHANGE = "cd work && date +%N >>file && git add file && git commit -qm change"
 #: What another kernel does: a bottle that pushes, and then nothing, until it is killed.

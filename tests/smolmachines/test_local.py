@@ -195,7 +195,7 @@ def test_what_is_called_is_there(function: object, arguments: list[str]) -> None
         (smol.CredentialSpec, "name env_var hosts value"),
         (smol.ExecOptions, "env user stdin timeout"),
         (smol.ConnectOptions, "target"),
-        (smol.Interceptor, "address token"),
+        (smol.EgressInterceptor, "address token"),
         (smol.MachineSummary, "id name state labels"),
     ],
 )  # fmt: skip
