@@ -10,7 +10,7 @@ from pathlib import Path
 
 import docker
 
-from bb_jupyter.backend.docker import guest_image
+from bb_jupyter.backend.shared.container_engine import guest_image
 
 SLUG_LABEL = "bb-jupyter.slug"
 

@@ -25,7 +25,6 @@ from bb_jupyter.gateway.egress_plan import EgressPlan, egress_plan, route_config
 from bb_jupyter.manifest import validate_name
 
 PlanT = TypeVar("PlanT", bound=BottlePlan)
-CleanupPlanT = TypeVar("CleanupPlanT", bound=BottleCleanupPlan)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Check:
     fix: str = ""
 
 
-class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
+class BottleBackend(ABC, Generic[PlanT]):
     """Where bottles run.  Every method may be called from any thread.
 
     Attributes:
@@ -195,11 +194,11 @@ class BottleBackend(ABC, Generic[PlanT, CleanupPlanT]):
         return "http://supervise:9100/" if plan.supervise_plan is not None else ""
 
     @abstractmethod
-    def prepare_cleanup(self) -> CleanupPlanT:
+    def prepare_cleanup(self) -> BottleCleanupPlan:
         """List what bottles with dead owners left, without touching it; kept and live bottles are never named."""
 
     @abstractmethod
-    def cleanup(self, plan: CleanupPlanT) -> None:
+    def cleanup(self, plan: BottleCleanupPlan) -> None:
         """Remove what *plan* lists.  Idempotent; what is already gone is no error."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from bb_jupyter.backend.base import BottleBackend
 from bb_jupyter.backend.bottle import ActiveAgent
 from bb_jupyter.errors import BackendUnavailable, BottleError, UsageError, did_you_mean
 
-AnyBackend = BottleBackend[Any, Any]
+AnyBackend = BottleBackend[Any]
 
 #: Backend name → module that holds its class; imported only when used.
 _BACKENDS = {

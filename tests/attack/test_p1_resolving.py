@@ -16,7 +16,7 @@ import aiohttp
 import aiohttp.connector
 import pytest
 
-from bb_jupyter.backend.docker.gateways import Gateways
+from bb_jupyter.backend.shared.container_engine.gateways import Gateways
 from bb_jupyter.gateway.control.gateway_config import DEFAULT_LIMITS, GatewayConfig
 from bb_jupyter.gateway.proxy import resolve, upstream
 from bb_jupyter.gateway.proxy.host_addresses import of_this_host

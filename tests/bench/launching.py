@@ -20,8 +20,8 @@ from bb_jupyter import manifest
 from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.bubblewrap import bwrap, sandbox, spawn
-from bb_jupyter.backend.docker import gateway_image
 from bb_jupyter.backend.execution import Execution
+from bb_jupyter.backend.shared.container_engine import gateway_image
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session

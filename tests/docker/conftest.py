@@ -15,12 +15,12 @@ import pytest
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.process.identity import ProcessIdentity
 from tests.leftovers import Engine
 
-Plan = Callable[..., DockerBottlePlan]
+Plan = Callable[..., ContainerBottlePlan]
 Launch = Callable[..., Bottle]
 
 
@@ -42,7 +42,7 @@ def api(engine: Engine) -> Iterator[docker.APIClient]:
 
 @pytest.fixture
 def prepare(backend: DockerBackend, bottle_name: str, tmp_path: Path) -> Plan:
-    def make(name: str = bottle_name, **spec: Any) -> DockerBottlePlan:
+    def make(name: str = bottle_name, **spec: Any) -> ContainerBottlePlan:
         wanted = BottleSpec(name=name, backend="docker", project=tmp_path, **spec)
         return backend.prepare(wanted, slug=state.new_slug(name), stage_dir=tmp_path / "stage")
 
@@ -63,7 +63,7 @@ def launch(backend: DockerBackend, prepare: Plan, nothing_left: None) -> Iterato
         yield start
 
 
-def claim(plan: DockerBottlePlan, owner: ProcessIdentity | None = None) -> state.BottleRecord:
+def claim(plan: ContainerBottlePlan, owner: ProcessIdentity | None = None) -> state.BottleRecord:
     """Write the record of a bottle."""
     record = state.BottleRecord(
         plan.slug, plan.spec.name, "docker", owner or ProcessIdentity.current(), created=1.0, keep=plan.spec.keep

@@ -10,9 +10,9 @@ import docker
 import pytest
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.docker import labels
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.shared.container_engine import labels
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleGone, NameTaken
@@ -21,7 +21,7 @@ from tests.docker.conftest import Plan, claim, dead_owner, out, until
 
 
 @pytest.fixture
-def kept(nothing_left: None, backend: DockerBackend, prepare: Plan) -> Iterator[DockerBottlePlan]:
+def kept(nothing_left: None, backend: DockerBackend, prepare: Plan) -> Iterator[ContainerBottlePlan]:
     """A kept bottle that nobody holds."""
     plan = prepare(keep=True, cwd="/tmp", env={"WORD": "kept"}, limits=Limits(timeout=77, pids=100))
     record = claim(plan, dead_owner())
@@ -34,7 +34,9 @@ def kept(nothing_left: None, backend: DockerBackend, prepare: Plan) -> Iterator[
         record.remove()
 
 
-def test_a_kept_bottle_outlives_its_context_and_is_held_again(kept: DockerBottlePlan, backend: DockerBackend) -> None:
+def test_a_kept_bottle_outlives_its_context_and_is_held_again(
+    kept: ContainerBottlePlan, backend: DockerBackend
+) -> None:
     with backend.attach(kept.slug) as bottle:
         assert out(bottle, "cat ~/answer; pwd; echo $WORD") == "42\n/tmp\nkept\n"
         assert bottle.name == kept.spec.name
@@ -43,12 +45,12 @@ def test_a_kept_bottle_outlives_its_context_and_is_held_again(kept: DockerBottle
     assert bottle.alive
 
 
-def test_it_is_no_orphan(kept: DockerBottlePlan, backend: DockerBackend) -> None:
+def test_it_is_no_orphan(kept: ContainerBottlePlan, backend: DockerBackend) -> None:
     assert not backend.prepare_cleanup()
     assert [(agent.slug, agent.keep) for agent in backend.enumerate_active()] == [(kept.slug, True)]
 
 
-def test_who_attached_is_its_owner(kept: DockerBottlePlan, backend: DockerBackend) -> None:
+def test_who_attached_is_its_owner(kept: ContainerBottlePlan, backend: DockerBackend) -> None:
     from bb_jupyter.process.identity import ProcessIdentity
 
     (record,) = state.records()
@@ -57,7 +59,7 @@ def test_who_attached_is_its_owner(kept: DockerBottlePlan, backend: DockerBacken
 
 
 def test_one_that_its_engine_stopped_is_listed_and_starts_again_where_somebody_attaches(
-    kept: DockerBottlePlan, backend: DockerBackend, api: docker.APIClient
+    kept: ContainerBottlePlan, backend: DockerBackend, api: docker.APIClient
 ) -> None:
     api.kill(kept.container)
     until(lambda: [agent.state for agent in backend.enumerate_active()] == ["stopped"])
@@ -77,7 +79,7 @@ def test_one_that_its_engine_stopped_is_listed_and_starts_again_where_somebody_a
 
 
 def test_one_that_its_engine_stopped_and_nobody_holds_is_cleaned_up(
-    kept: DockerBottlePlan, backend: DockerBackend, api: docker.APIClient
+    kept: ContainerBottlePlan, backend: DockerBackend, api: docker.APIClient
 ) -> None:
     api.kill(kept.container)
     until(lambda: bool(backend.prepare_cleanup()))
@@ -91,7 +93,7 @@ def test_one_that_its_engine_stopped_and_nobody_holds_is_cleaned_up(
 
 
 def test_one_that_was_removed_elsewhere_is_gone(
-    kept: DockerBottlePlan, backend: DockerBackend, api: docker.APIClient
+    kept: ContainerBottlePlan, backend: DockerBackend, api: docker.APIClient
 ) -> None:
     api.remove_container(kept.container, force=True)
     with pytest.raises(BottleGone), backend.attach(kept.slug):
@@ -99,7 +101,7 @@ def test_one_that_was_removed_elsewhere_is_gone(
 
 
 def test_another_users_is_not_attached(
-    kept: DockerBottlePlan, backend: DockerBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kept: ContainerBottlePlan, backend: DockerBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("BOT_BOTTLE_HOME", str(tmp_path))
@@ -107,7 +109,7 @@ def test_another_users_is_not_attached(
             pytest.fail("it was attached")
 
 
-def test_the_state_of_a_bottle_on_another_engine_is_kept(kept: DockerBottlePlan, backend: DockerBackend) -> None:
+def test_the_state_of_a_bottle_on_another_engine_is_kept(kept: ContainerBottlePlan, backend: DockerBackend) -> None:
     state.add_details(kept.slug, engine="unix:///elsewhere.sock")
     backend.stop(kept.slug)
     assert not backend.prepare_cleanup()

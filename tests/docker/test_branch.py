@@ -87,7 +87,7 @@ def test_a_branch_that_does_not_start_leaves_none(engine: Engine, bottle: Bottle
 def test_cleanup_finds_it_when_its_kernel_died(
     engine: Engine, session: Session, bottle: BottleHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bb_jupyter.backend.docker import branch
+    from bb_jupyter.backend.shared.container_engine import branch
 
     with monkeypatch.context() as killed:
         killed.setattr(branch, "remove_image", lambda client, image: None)

@@ -129,7 +129,7 @@ def test_a_command_that_a_signal_ends_is_no_dead_bottle(launch: Launch) -> None:
 
 
 def test_a_bottle_so_full_that_no_killer_starts_is_emptied(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bb_jupyter.backend.docker import kill
+    from bb_jupyter.backend.shared.container_engine import kill
 
     bottle = launch(limits=Limits(pids=40))
     monkeypatch.setattr(kill, "_killed", lambda *_: False)

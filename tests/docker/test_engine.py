@@ -15,9 +15,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from bb_jupyter.backend.docker import endpoint
-from bb_jupyter.backend.docker import engine as connection
 from bb_jupyter.backend.docker.backend import DockerBackend
+from bb_jupyter.backend.shared.container_engine import endpoint
+from bb_jupyter.backend.shared.container_engine import engine as connection
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.gateway.proxy.ca import LeafAuthority
 from bb_jupyter.manifest import allowed_route

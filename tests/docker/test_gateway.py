@@ -15,9 +15,9 @@ from typing import Any
 import docker
 import pytest
 
-from bb_jupyter.backend.docker import gateway as gateway_module
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.shared.container_engine import gateway as gateway_module
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.gateway.audit import audit_log
@@ -32,6 +32,7 @@ ROUTES = (allowed_route("ok.test"),)
 _REFUSED = "curl -sS --max-time 20 -i http://other.test/"
 _CHILD = """
 import sys, time
+from bb_jupyter.backend.shared.container_engine import gateway as gateway_module
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import current
 current().launch(sys.argv[1], LaunchOptions(backend="docker", allow=("ok.test",), keep=sys.argv[2:] == ["keep"]))
@@ -244,7 +245,7 @@ def test_a_kept_bottle_that_ended_with_its_engine_gets_another_gateway(kept: str
 def test_a_dead_owners_handoff_is_an_orphan_and_a_kept_bottle_is_not(
     nothing_left: None, backend: DockerBackend, prepare: Plan, api: docker.APIClient, engine: Engine
 ) -> None:
-    from bb_jupyter.backend.docker import labels
+    from bb_jupyter.backend.shared.container_engine import labels
 
     plan = prepare(keep=True, routes=ROUTES)
     record = claim(plan, dead_owner())
@@ -261,7 +262,7 @@ def test_a_dead_owners_handoff_is_an_orphan_and_a_kept_bottle_is_not(
         record.remove()
 
 
-def _make_handoff(api: docker.APIClient, plan: DockerBottlePlan, told: dict[str, str], engine: Engine) -> None:
+def _make_handoff(api: docker.APIClient, plan: ContainerBottlePlan, told: dict[str, str], engine: Engine) -> None:
     until(lambda: "handoff" not in containers_of(api, plan.slug))
     api.create_container(
         engine.base_image, ["true"], labels=told | {"bb-jupyter.owner": json.dumps(dead_owner().to_dict())}

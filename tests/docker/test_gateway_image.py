@@ -6,7 +6,7 @@ import docker
 import pytest
 
 from bb_jupyter.backend.base import Progress
-from bb_jupyter.backend.docker import gateway_image
+from bb_jupyter.backend.shared.container_engine import gateway_image
 from bb_jupyter.errors import BuildFailed
 from tests.leftovers import Engine
 

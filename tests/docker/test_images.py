@@ -9,8 +9,9 @@ import docker
 import pytest
 
 from bb_jupyter.backend.base import Progress
-from bb_jupyter.backend.docker import build, guest_image, image
 from bb_jupyter.backend.docker.backend import DockerBackend
+from bb_jupyter.backend.shared.container_engine import guest_image, image, image_build
+from bb_jupyter.backend.shared.image_choice import choose_dockerfile
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import BuildFailed, UsageError
 from bb_jupyter.manifest import AgentProviderRef, BottleManifest
@@ -62,10 +63,10 @@ def test_it_is_built_once_and_again_when_something_changed(
 def test_what_dockerignore_names_changes_nothing(prepare: Plan, write: Write) -> None:
     dockerfile = write("")
     (dockerfile.parent / ".dockerignore").write_text("# comment\nnotes\n")
-    before = build.tag(dockerfile, "base", "id")
+    before = image_build.tag(dockerfile, "base", "id")
     (dockerfile.parent / "notes").write_text("x")
-    assert build.tag(dockerfile, "base", "id") == before
-    assert build.tag(dockerfile, "base", "other id") != before
+    assert image_build.tag(dockerfile, "base", "id") == before
+    assert image_build.tag(dockerfile, "base", "other id") != before
 
 
 def test_the_log_comes_as_steps(nothing_left: None, backend: DockerBackend, write: Write, prepare: Plan) -> None:
@@ -110,18 +111,18 @@ def test_the_bottles_own_dockerfile_wins_over_its_providers(tmp_path: Path) -> N
         (tmp_path / name).write_text("")
     provider = AgentProviderRef(dockerfile=str(tmp_path / "provider"))
     spec = BottleSpec("x", "docker", manifest=BottleManifest(name="", agent_provider=provider))
-    assert image.choose_dockerfile(spec) == tmp_path / "provider"
+    assert choose_dockerfile(spec) == tmp_path / "provider"
     manifest = BottleManifest(name="", dockerfile=str(tmp_path / "manifest"), agent_provider=provider)
-    assert image.choose_dockerfile(BottleSpec("x", "docker", manifest=manifest)) == tmp_path / "manifest"
+    assert choose_dockerfile(BottleSpec("x", "docker", manifest=manifest)) == tmp_path / "manifest"
     spec = BottleSpec("x", "docker", manifest=manifest, dockerfile=tmp_path / "own")
-    assert image.choose_dockerfile(spec) == tmp_path / "own"
-    assert image.choose_dockerfile(BottleSpec("x", "docker")) is None
+    assert choose_dockerfile(spec) == tmp_path / "own"
+    assert choose_dockerfile(BottleSpec("x", "docker")) is None
 
 
 def test_the_hosts_ca_bundle_is_trusted_in_builds_alone(
     write: Write, launch: Launch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for variable in build._CA_VARIABLES:
+    for variable in image_build._CA_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     (tmp_path / "corporate.pem").write_text("the corporation's certificate\n")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "corporate.pem"))
@@ -136,7 +137,7 @@ def test_the_hosts_ca_bundle_is_trusted_in_builds_alone(
 def test_without_a_ca_bundle_the_same_dockerfile_works(
     write: Write, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in build._CA_VARIABLES:
+    for variable in image_build._CA_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     bottle = launch(
         dockerfile=write('COPY bb-ca.crt /ca\nARG SSL_CERT_FILE\nRUN echo "${SSL_CERT_FILE-unset}" >> /ca\n')

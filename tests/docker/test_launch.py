@@ -13,9 +13,9 @@ from typing import Any
 import docker
 import pytest
 
-from bb_jupyter.backend.docker import guest_image
-from bb_jupyter.backend.docker import launch as launch_module
 from bb_jupyter.backend.docker.backend import DockerBackend
+from bb_jupyter.backend.shared.container_engine import guest_image
+from bb_jupyter.backend.shared.container_engine import launch as launch_module
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, UsageError
 from bb_jupyter.manifest import allowed_route

@@ -17,9 +17,9 @@ import pytest
 
 from bb_jupyter import manifest
 from bb_jupyter.backend import state
-from bb_jupyter.backend.docker import relay as relay_module
 from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker
+from bb_jupyter.backend.shared.container_engine import broker_relay as relay_module
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import UsageError
 from bb_jupyter.gateway.audit import audit_log

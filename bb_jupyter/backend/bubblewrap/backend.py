@@ -8,13 +8,12 @@ from contextlib import AbstractContextManager
 from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, no_progress
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.bubblewrap import bwrap, cleanup, diagnose, enumerate, launch, prepare
-from bb_jupyter.backend.bubblewrap.bottle_cleanup_plan import BubblewrapBottleCleanupPlan
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.plan import PlanBasis
+from bb_jupyter.backend.plan import BottleCleanupPlan, PlanBasis
 from bb_jupyter.errors import BackendUnavailable, UsageError
 
 
-class BubblewrapBackend(BottleBackend[BubblewrapBottlePlan, BubblewrapBottleCleanupPlan]):
+class BubblewrapBackend(BottleBackend[BubblewrapBottlePlan]):
     """Bottles as Linux namespaces on this machine; needs no daemon and no root."""
 
     name = enumerate.BACKEND
@@ -46,11 +45,11 @@ class BubblewrapBackend(BottleBackend[BubblewrapBottlePlan, BubblewrapBottleClea
         """Refuse: the sandbox ends with its kernel."""
         raise UsageError("a bubblewrap bottle ends with its kernel", hint="Use --backend docker with --keep.")
 
-    def prepare_cleanup(self) -> BubblewrapBottleCleanupPlan:
+    def prepare_cleanup(self) -> BottleCleanupPlan:
         """List what dead kernels left."""
         return cleanup.prepare_cleanup()
 
-    def cleanup(self, plan: BubblewrapBottleCleanupPlan) -> None:
+    def cleanup(self, plan: BottleCleanupPlan) -> None:
         """Remove what *plan* lists."""
         cleanup.cleanup(plan)
 

@@ -9,20 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.bubblewrap.bottle_cleanup_plan import BubblewrapBottleCleanupPlan
 from bb_jupyter.backend.bubblewrap.cgroup import Cgroup
 from bb_jupyter.backend.bubblewrap.enumerate import records, sandbox_runs
-from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.plan import BottleCleanupPlan, Orphan
 from bb_jupyter.backend.shared.bottle_broker import end_left, left
 
 
-def prepare_cleanup() -> BubblewrapBottleCleanupPlan:
+def prepare_cleanup() -> BottleCleanupPlan:
     """List what is left of bottles whose owner is dead."""
     dead = [record for record in records() if not record.owner.alive]
-    return BubblewrapBottleCleanupPlan(tuple(orphan for record in dead for orphan in _remains(record)))
+    return BottleCleanupPlan(tuple(orphan for record in dead for orphan in _remains(record)))
 
 
-def cleanup(plan: BubblewrapBottleCleanupPlan) -> None:
+def cleanup(plan: BottleCleanupPlan) -> None:
     """Remove what *plan* lists."""
     for slug in dict.fromkeys(orphan.slug for orphan in plan.orphans):
         stop(slug)

@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager
 
 from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, no_progress
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
-from bb_jupyter.backend.docker import endpoint
-from bb_jupyter.backend.docker.bottle_cleanup_plan import DockerBottleCleanupPlan
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.plan import PlanBasis
+from bb_jupyter.backend.plan import BottleCleanupPlan, PlanBasis
+from bb_jupyter.backend.shared.container_engine import endpoint
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
 from bb_jupyter.errors import BottleError
 
 
-class DockerBackend(BottleBackend[DockerBottlePlan, DockerBottleCleanupPlan]):
+class DockerBackend(BottleBackend[ContainerBottlePlan]):
     """Bottles in containers.  The SDK is imported when the first method needs it."""
 
     name = "docker"
@@ -36,45 +35,45 @@ class DockerBackend(BottleBackend[DockerBottlePlan, DockerBottleCleanupPlan]):
 
         return diagnose()
 
-    def _resolve_plan(self, basis: PlanBasis) -> DockerBottlePlan:
-        from bb_jupyter.backend.docker.prepare import resolve_plan
+    def _resolve_plan(self, basis: PlanBasis) -> ContainerBottlePlan:
+        from bb_jupyter.backend.shared.container_engine.prepare import resolve_plan
 
         return resolve_plan(basis)
 
     def launch(
-        self, plan: DockerBottlePlan, *, on_progress: OnProgress = no_progress
+        self, plan: ContainerBottlePlan, *, on_progress: OnProgress = no_progress
     ) -> AbstractContextManager[Bottle]:
         """Start a bottle; see `BottleBackend.launch`.  A kept one is not removed at the end."""
-        from bb_jupyter.backend.docker.launch import launch
+        from bb_jupyter.backend.shared.container_engine.launch import launch
 
         return launch(plan, lambda bottle: self.provision(plan, bottle, on_progress), on_progress)
 
     def attach(self, slug: str) -> AbstractContextManager[Bottle]:
         """Hold a kept bottle again; see `BottleBackend.attach`.  Leaving the context lets it run on."""
-        from bb_jupyter.backend.docker.attach import attach
+        from bb_jupyter.backend.shared.container_engine.attach import attach
 
         return attach(slug)
 
-    def prepare_cleanup(self) -> DockerBottleCleanupPlan:
+    def prepare_cleanup(self) -> BottleCleanupPlan:
         """List orphans; see `BottleBackend.prepare_cleanup`."""
-        from bb_jupyter.backend.docker.cleanup import prepare_cleanup
+        from bb_jupyter.backend.shared.container_engine.cleanup import prepare_cleanup
 
         return prepare_cleanup()
 
-    def cleanup(self, plan: DockerBottleCleanupPlan) -> None:
+    def cleanup(self, plan: BottleCleanupPlan) -> None:
         """Remove orphans; see `BottleBackend.cleanup`."""
-        from bb_jupyter.backend.docker.cleanup import cleanup
+        from bb_jupyter.backend.shared.container_engine.cleanup import cleanup
 
         cleanup(plan)
 
     def stop(self, slug: str) -> None:
         """Remove a bottle; see `BottleBackend.stop`."""
-        from bb_jupyter.backend.docker.cleanup import stop
+        from bb_jupyter.backend.shared.container_engine.cleanup import stop
 
         stop(slug)
 
     def enumerate_active(self) -> Sequence[ActiveAgent]:
         """Return the live bottles; see `BottleBackend.enumerate_active`."""
-        from bb_jupyter.backend.docker.enumerate import enumerate_active
+        from bb_jupyter.backend.shared.container_engine.enumerate import enumerate_active
 
         return enumerate_active()

@@ -8,8 +8,9 @@ from typing import Any
 import docker
 
 from bb_jupyter.backend.base import Check
-from bb_jupyter.backend.docker import endpoint, engine, image
-from bb_jupyter.backend.docker.prepare import plan_limits
+from bb_jupyter.backend.shared import image_choice
+from bb_jupyter.backend.shared.container_engine import endpoint, engine, image
+from bb_jupyter.backend.shared.container_engine.prepare import plan_limits
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.errors import BottleError
 from bb_jupyter.manifest import Limits
@@ -72,8 +73,8 @@ def _runtime(info: Mapping[str, Any]) -> Check:
 
 
 def _base_image(client: docker.APIClient) -> Check:
-    name = image.base_image(BottleSpec(name="doctor", backend="docker"))
+    name = image_choice.base_image(BottleSpec(name="doctor", backend="docker"))
     if image.inspect(client, name) is None:
-        fix = f"docker pull {name}, or set {image.VARIABLE} to an image that is here"
+        fix = f"docker pull {name}, or set {image_choice.VARIABLE} to an image that is here"
         return Check("docker image", "warning", f"{name} is not here; the first launch pulls it", fix)
     return Check("docker image", "ok", name)

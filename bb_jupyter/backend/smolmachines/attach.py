@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.shared.guest_user import guest_user
+from bb_jupyter.backend.shared.labels import mine
 from bb_jupyter.backend.shared.network import NO_GATEWAY
 from bb_jupyter.backend.smolmachines import enumerate, labels, sdk
 from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
@@ -39,7 +40,7 @@ def attach(slug: str) -> Iterator[SmolmachinesBottle]:
         raise sdk.gone(slug)
     connection = sdk.connection(record.details["target"])
     with sdk.errors(f"look for bottle {slug}", name=record.name):
-        found = [each for each in Machine.list(connection, labels.mine(slug)) if each.name == machine_name(slug)]
+        found = [each for each in Machine.list(connection, mine(slug)) if each.name == machine_name(slug)]
         if not found or found[0].state not in sdk.ALIVE:
             raise sdk.gone(record.name)
         machine = Machine.open(found[0].id, connection)

@@ -8,14 +8,13 @@ from dataclasses import replace
 
 from bb_jupyter.backend.base import BottleBackend, Check, OnProgress, no_progress
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
-from bb_jupyter.backend.plan import PlanBasis
+from bb_jupyter.backend.plan import BottleCleanupPlan, PlanBasis
 from bb_jupyter.backend.smolmachines import sdk
-from bb_jupyter.backend.smolmachines.bottle_cleanup_plan import SmolmachinesBottleCleanupPlan
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.gateway import GATE_ADDRESS, PORTS
 
 
-class SmolmachinesBackend(BottleBackend[SmolmachinesBottlePlan, SmolmachinesBottleCleanupPlan]):
+class SmolmachinesBackend(BottleBackend[SmolmachinesBottlePlan]):
     """Bottles in microVMs.  The SDK is imported when the first method needs it; never chosen unless it is named."""
 
     name = "smolmachines"
@@ -58,13 +57,13 @@ class SmolmachinesBackend(BottleBackend[SmolmachinesBottlePlan, SmolmachinesBott
 
         return attach(slug)
 
-    def prepare_cleanup(self) -> SmolmachinesBottleCleanupPlan:
+    def prepare_cleanup(self) -> BottleCleanupPlan:
         """List orphans; see `BottleBackend.prepare_cleanup`."""
         from bb_jupyter.backend.smolmachines.cleanup import prepare_cleanup
 
         return prepare_cleanup()
 
-    def cleanup(self, plan: SmolmachinesBottleCleanupPlan) -> None:
+    def cleanup(self, plan: BottleCleanupPlan) -> None:
         """Remove orphans; see `BottleBackend.cleanup`."""
         from bb_jupyter.backend.smolmachines.cleanup import cleanup
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.plan import BottleCleanupPlan, Orphan
 from bb_jupyter.backend.shared.bottle_broker import end_left, left
 from bb_jupyter.backend.smolmachines import enumerate, sdk
-from bb_jupyter.backend.smolmachines.bottle_cleanup_plan import SmolmachinesBottleCleanupPlan
 from bb_jupyter.backend.smolmachines.bottle_plan import machine_name
 from bb_jupyter.backend.smolmachines.removal import remove
 from bb_jupyter.backend.smolmachines.sdk import Target
@@ -16,7 +15,7 @@ from bb_jupyter.backend.smolmachines.sdk import Target
 _KINDS: dict[Target, str] = {"local": "machine", "cloud": "cloud machine"}
 
 
-def prepare_cleanup() -> SmolmachinesBottleCleanupPlan:
+def prepare_cleanup() -> BottleCleanupPlan:
     """List orphans without touching them.  In the cloud also those whose record is lost: they cost money.
 
     Raises:
@@ -34,10 +33,10 @@ def prepare_cleanup() -> SmolmachinesBottleCleanupPlan:
         for record in dead
         if record.slug not in kept and _was_looked_at(record, where)
     ]
-    return SmolmachinesBottleCleanupPlan(tuple(orphans))
+    return BottleCleanupPlan(tuple(orphans))
 
 
-def cleanup(plan: SmolmachinesBottleCleanupPlan) -> None:
+def cleanup(plan: BottleCleanupPlan) -> None:
     """Remove what *plan* lists, machines before state.  Idempotent.
 
     Raises:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bb_jupyter.agent.provision_plan import PLACEHOLDER
-from bb_jupyter.backend.docker.labels import tenant_id
 from bb_jupyter.backend.plan import PlanBasis
+from bb_jupyter.backend.shared.labels import tenant_id
 from bb_jupyter.backend.smolmachines.bottle_plan import CredentialPlan
 from bb_jupyter.errors import UsageError
 from bb_jupyter.gateway.egress_plan import RoutePlan

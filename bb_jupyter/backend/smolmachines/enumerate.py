@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import ActiveAgent
+from bb_jupyter.backend.shared.labels import mine
 from bb_jupyter.backend.smolmachines import labels, sdk
 from bb_jupyter.backend.smolmachines.bottle_plan import machine_name
 from bb_jupyter.backend.smolmachines.sdk import Target
@@ -46,12 +47,12 @@ def machines(where: Target) -> list[Listed]:
     known = {machine_name(record.slug): record for record in records()}
     branches = any(record.details.get("branch") for record in known.values())
     with sdk.errors("list machines"):
-        found = Machine.list(sdk.connection(where), labels=None if branches else labels.mine())
-    mine = labels.mine().items()
+        found = Machine.list(sdk.connection(where), labels=None if branches else mine())
+    ours = mine().items()
     listed = []
     for machine in found:
         record = known.get(machine.name)
-        labelled = labels.agent_of(machine.labels) if mine <= machine.labels.items() else None
+        labelled = labels.agent_of(machine.labels) if ours <= machine.labels.items() else None
         own = labelled if labelled and machine_name(labelled.slug) == machine.name else None
         agent = _of_record(record) if record else own
         if agent:

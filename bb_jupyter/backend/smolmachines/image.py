@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.backend.smolmachines.prepare import is_path
 from bb_jupyter.errors import BackendUnavailable
@@ -34,11 +34,11 @@ def obtain(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> str:
 
 
 def _archive(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> Path:
-    from bb_jupyter.backend.docker import engine, image
+    from bb_jupyter.backend.shared.container_engine import engine, image
 
     try:
         client = engine.client()
-        wanted = DockerBottlePlan(
+        wanted = ContainerBottlePlan(
             spec=plan.spec, slug=plan.slug, stage_dir=plan.stage_dir, root="", user="", image=plan.image,
             dockerfile=plan.dockerfile,
         )  # fmt: skip

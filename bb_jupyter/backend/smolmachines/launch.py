@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bb_jupyter.agent.provision_planning import resolve_token
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
+from bb_jupyter.backend.shared.labels import of_plan
 from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.backend.smolmachines import image, labels, prepare, sdk, shell, transfer
 from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
@@ -103,7 +104,7 @@ def config(plan: SmolmachinesBottlePlan, source: str, interceptor: Interceptor |
     return MachineConfig(
         name=plan.machine,
         image=source,
-        labels=labels.of_plan(plan),
+        labels=of_plan(plan),
         command=["/bin/sh", "-c", "while :; do sleep 2147483647 & wait $!; done"],
         resources=_resources(plan),
         persistent=plan.spec.keep,

@@ -7,9 +7,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from bb_jupyter.backend.docker.image import base_image, choose_dockerfile
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
 from bb_jupyter.backend.shared.guest_user import guest_user, login
+from bb_jupyter.backend.shared.image_choice import base_image, choose_dockerfile
 from bb_jupyter.backend.smolmachines import kvm, sdk
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan, machine_name
 from bb_jupyter.backend.smolmachines.cloud_network import plan_cloud_network

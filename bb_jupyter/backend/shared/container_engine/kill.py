@@ -9,8 +9,8 @@ import docker
 import requests
 from docker.errors import APIError, DockerException
 
-from bb_jupyter.backend.docker.stream import RawStream
 from bb_jupyter.backend.shared import process_tree
+from bb_jupyter.backend.shared.container_engine.stream import RawStream
 
 #: Seconds between two looks for an exit status.
 _INTERVAL = 0.01

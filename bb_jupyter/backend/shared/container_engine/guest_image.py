@@ -15,8 +15,8 @@ from typing import Any
 import docker
 from docker.errors import NotFound
 
-from bb_jupyter.backend.docker import engine
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER
+from bb_jupyter.backend.shared.container_engine import engine
 from bb_jupyter.errors import UsageError
 
 #: Version of the recipe below: a new one makes new layers.

@@ -19,12 +19,12 @@ import requests
 from docker.errors import DockerException
 from docker.types import Mount
 
-from bb_jupyter.backend.docker import engine, labels, sidecar_container
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.docker.gateway_channel import GatewayChannel
-from bb_jupyter.backend.docker.gateway_image import MEETING, PYTHON
-from bb_jupyter.backend.docker.removal import remove, remove_volume
-from bb_jupyter.backend.docker.stream import RawStream
+from bb_jupyter.backend.shared.container_engine import engine, labels, sidecar_container
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.container_engine.gateway_channel import GatewayChannel
+from bb_jupyter.backend.shared.container_engine.gateway_image import MEETING, PYTHON
+from bb_jupyter.backend.shared.container_engine.removal import remove, remove_volume
+from bb_jupyter.backend.shared.container_engine.stream import RawStream
 from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.errors import BackendUnavailable, BottleError
 from bb_jupyter.gateway import PORTS
@@ -85,7 +85,7 @@ class Gateway:
         image_id: the gateway's image.
     """
 
-    def __init__(self, client: docker.APIClient, plan: DockerBottlePlan, image_id: str) -> None:
+    def __init__(self, client: docker.APIClient, plan: ContainerBottlePlan, image_id: str) -> None:
         self._client, self._plan, self._image = client, plan, image_id
         self.name = f"{plan.container}-gateway-{secrets.token_hex(3)}"
         self._handoff = f"{self.name}-handoff"

@@ -17,7 +17,8 @@ from pathlib import Path
 import docker
 
 from bb_jupyter.backend.base import OnProgress
-from bb_jupyter.backend.docker import build, image
+from bb_jupyter.backend.shared import image_choice
+from bb_jupyter.backend.shared.container_engine import image, image_build
 from bb_jupyter.errors import BuildFailed
 
 #: Small, with pip, and of the same C library as the wheels of what is installed there.
@@ -38,7 +39,7 @@ _tags: dict[bytes, str] = {}
 
 def base_image() -> str:
     """Return the name of the image that the gateway's is built on."""
-    return os.environ.get(VARIABLE) or os.environ.get(image.VARIABLE) or DEFAULT_BASE
+    return os.environ.get(VARIABLE) or os.environ.get(image_choice.VARIABLE) or DEFAULT_BASE
 
 
 def obtain(client: docker.APIClient, on_progress: OnProgress) -> str:
@@ -50,14 +51,14 @@ def obtain(client: docker.APIClient, on_progress: OnProgress) -> str:
     """
     base = base_image()
     base_id = str((image.inspect(client, base) or image.pull(client, base, on_progress))["Id"])
-    settings = build.settings(base, base_id)
+    settings = image_build.settings(base, base_id)
     known = image.inspect(client, _tags[settings]) if settings in _tags else None
     if known:
         return str(known["Id"])
     with _context() as dockerfile:
-        _tags[settings] = build.tag(dockerfile, base, base_id)
+        _tags[settings] = image_build.tag(dockerfile, base, base_id)
         try:
-            return build.build(client, dockerfile, base, base_id, on_progress)
+            return image_build.build(client, dockerfile, base, base_id, on_progress)
         except BuildFailed as error:
             hint = f"{VARIABLE} names another base; it needs Python 3.11 and a way to install {_words()}."
             raise BuildFailed(f"the gateway's image on {base}: {error.message}", hint=hint) from None

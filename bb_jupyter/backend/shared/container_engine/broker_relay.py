@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import docker
 
 from bb_jupyter.backend.base import no_progress
-from bb_jupyter.backend.docker import engine, gateway_image, labels, relay_stream, sidecar_container
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.docker.enumerate import containers
-from bb_jupyter.backend.docker.removal import remove
 from bb_jupyter.backend.shared.bottle_broker import control_socket, has_broker, services
+from bb_jupyter.backend.shared.container_engine import engine, gateway_image, labels, relay_stream, sidecar_container
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.container_engine.enumerate import containers
+from bb_jupyter.backend.shared.container_engine.removal import remove
 from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.errors import BottleError
 
@@ -43,7 +43,7 @@ class Relay:
         plan: the bottle's.
     """
 
-    def __init__(self, client: docker.APIClient, plan: DockerBottlePlan) -> None:
+    def __init__(self, client: docker.APIClient, plan: ContainerBottlePlan) -> None:
         self._client, self._plan = client, plan
         self.name = f"{plan.container}-broker-{secrets.token_hex(3)}"
         self._steps: SerialExecutor | None = None
@@ -119,7 +119,7 @@ class Relay:
 
     def _create(self, image_id: str) -> None:
         for ended in (each for each in containers(self._plan.slug) if each.role == labels.RELAY):
-            remove(self._client, ended.container)
+            remove(self._client, ended.id)
         network = f"container:{self._plan.container}"
         # `-S`: it needs the standard library alone.
         module = ["-S", "-m", "bb_jupyter.gateway.handoff.mux", *services(self._plan)]

@@ -16,8 +16,8 @@ from typing import Any
 
 import docker
 
-from bb_jupyter.backend.docker.stdin import Stdin
 from bb_jupyter.backend.execution import Chunk, Stream
+from bb_jupyter.backend.shared.container_engine.stdin import Stdin
 
 _HEADER = struct.Struct(">BxxxL")
 _BUFFER = 1 << 18

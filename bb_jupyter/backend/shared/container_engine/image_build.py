@@ -17,7 +17,7 @@ from docker.errors import APIError
 from docker.utils.build import create_archive, exclude_paths
 
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.docker import engine
+from bb_jupyter.backend.shared.container_engine import engine
 from bb_jupyter.errors import BuildFailed, UsageError
 
 #: Build arguments that Docker knows without a declaration; the host's values are passed on.

@@ -8,9 +8,9 @@ from typing import Any
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import ActiveAgent
-from bb_jupyter.backend.docker import engine, labels
-from bb_jupyter.backend.docker.labels import Labelled
 from bb_jupyter.backend.shared.bottle_broker import NO_BROKER
+from bb_jupyter.backend.shared.container_engine import engine, labels
+from bb_jupyter.backend.shared.container_engine.labels import Labelled
 from bb_jupyter.backend.shared.network import NO_GATEWAY
 
 #: What `ls` says of a kept bottle whose container has ended with its engine: who attaches starts it again.
@@ -55,7 +55,7 @@ def enumerate_active() -> list[ActiveAgent]:
     bottles = [container for container in found if container.role == labels.BOTTLE]
     states |= {each.slug: STOPPED for each in bottles if each.ended}
     active = [
-        _agent(container, states[container.slug])
+        container.active_agent("docker", states[container.slug])
         for container in bottles
         if container.running or (container.keep and container.ended)
     ]
@@ -75,21 +75,7 @@ def _in_words(slug: str, told: str, lost: Mapping[str, set[str]]) -> str:
 
 
 def _known(summaries: Iterable[Mapping[str, Any]]) -> Iterator[Labelled]:
-    known = [container for container in map(Labelled.read, summaries) if container]
+    known = [container for container in map(Labelled.of, summaries) if container]
     owners = {record.slug: record.owner for record in state.records()} if any(c.keep for c in known) else {}
     for container in known:
         yield replace(container, owner=owners.get(container.slug, container.owner))
-
-
-def _agent(container: Labelled, state_in_words: str) -> ActiveAgent:
-    return ActiveAgent(
-        slug=container.slug,
-        name=container.name,
-        backend="docker",
-        agent=container.agent,
-        bottle=container.bottle,
-        state=state_in_words,
-        created=container.created,
-        owner=container.owner,
-        keep=container.keep,
-    )

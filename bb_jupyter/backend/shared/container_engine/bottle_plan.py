@@ -10,7 +10,7 @@ from bb_jupyter.backend.plan import BottlePlan
 
 
 @dataclass(frozen=True, kw_only=True)
-class DockerBottlePlan(BottlePlan):
+class ContainerBottlePlan(BottlePlan):
     """A launch in a container.
 
     Attributes:

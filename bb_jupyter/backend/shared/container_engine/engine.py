@@ -17,8 +17,8 @@ import requests
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from bb_jupyter.backend.docker import endpoint
-from bb_jupyter.backend.docker.endpoint import Endpoint
+from bb_jupyter.backend.shared.container_engine import endpoint
+from bb_jupyter.backend.shared.container_engine.endpoint import Endpoint
 from bb_jupyter.errors import BackendUnavailable, BottleError
 
 #: Seconds that the engine may take to answer one request.

@@ -8,17 +8,18 @@ from typing import Any
 
 import docker
 
-from bb_jupyter.backend.docker import build, engine, image
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_name
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
+from bb_jupyter.backend.shared.container_engine import engine, image, image_build
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan, container_name
 from bb_jupyter.backend.shared.guest_user import guest_user, login
+from bb_jupyter.backend.shared.image_choice import base_image, choose_dockerfile
 from bb_jupyter.manifest import Limits, format_duration, format_size
 
 #: Storage drivers that take a size for a container (overlay2 does on xfs with pquota, which the engine does not tell).
 _SIZED_DRIVERS = frozenset({"btrfs", "zfs", "windowsfilter"})
 
 
-def resolve_plan(basis: PlanBasis) -> DockerBottlePlan:
+def resolve_plan(basis: PlanBasis) -> ContainerBottlePlan:
     """Make the plan.
 
     Raises:
@@ -27,11 +28,11 @@ def resolve_plan(basis: PlanBasis) -> DockerBottlePlan:
     """
     spec = basis.spec
     client = engine.client()
-    dockerfile = image.choose_dockerfile(spec, basis.agent_provision)
-    base = image.base_image(spec)
+    dockerfile = choose_dockerfile(spec, basis.agent_provision)
+    base = base_image(spec)
     found = image.inspect(client, base)
     image_id, root = _root(client, base, found, dockerfile)
-    return DockerBottlePlan(
+    return ContainerBottlePlan(
         **basis.fields(),
         root=root,
         user=user_in_words(spec.user),
@@ -51,7 +52,7 @@ def _root(
     """Return the id of the image to run, empty when it is not there yet, and what the preflight says of it."""
     if dockerfile is None:
         return (str(found["Id"]), f"image {base} ({_short(found)})") if found else ("", f"image {base}, to be pulled")
-    built = image.inspect(client, build.tag(dockerfile, base, str(found["Id"]))) if found else None
+    built = image.inspect(client, image_build.tag(dockerfile, base, str(found["Id"]))) if found else None
     text = f"image of {dockerfile} on {base}"
     return (str(built["Id"]), f"{text} ({_short(built)})") if built else ("", f"{text}, to be built")
 
@@ -80,6 +81,6 @@ def plan_limits(limits: Limits, info: Mapping[str, Any]) -> tuple[LimitPlan, ...
     )
 
 
-def enforced(plan: DockerBottlePlan, name: str) -> bool:
+def enforced(plan: ContainerBottlePlan, name: str) -> bool:
     """Whether the engine enforces the limit called *name*, and there is one."""
     return any(limit.name == name and limit.value and limit.means for limit in plan.limits)

@@ -10,11 +10,12 @@ from typing import Any
 from docker.errors import NotFound
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.docker import engine, labels
-from bb_jupyter.backend.docker.bottle import DockerBottle
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan, container_name
-from bb_jupyter.backend.docker.execution import gone
-from bb_jupyter.backend.docker.prepare import plan_limits, user_in_words
+from bb_jupyter.backend.shared.container_engine import engine, labels
+from bb_jupyter.backend.shared.container_engine.bottle import ContainerBottle
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan, container_name
+from bb_jupyter.backend.shared.container_engine.execution import gone
+from bb_jupyter.backend.shared.container_engine.prepare import plan_limits, user_in_words
+from bb_jupyter.backend.shared.labels import get
 from bb_jupyter.backend.spec import BottleSpec
 from bb_jupyter.broker.broker_plan import GitGatePlan, SupervisePlan
 from bb_jupyter.gateway.egress_plan import EgressPlan
@@ -22,7 +23,7 @@ from bb_jupyter.manifest import BottleManifest, Limits
 
 
 @contextmanager
-def attach(slug: str) -> Iterator[DockerBottle]:
+def attach(slug: str) -> Iterator[ContainerBottle]:
     """Yield the bottle *slug*; it runs on afterwards.
 
     One that a restart of its engine stopped is started again: its files are there, its processes and its gateway not.
@@ -41,7 +42,7 @@ def attach(slug: str) -> Iterator[DockerBottle]:
         if not labels.is_mine(told):
             raise gone(slug)
         client.start(found["Id"])  # nothing happens where it runs
-    bottle = DockerBottle(_plan(slug, found, told), client)
+    bottle = ContainerBottle(_plan(slug, found, told), client)
     if bottle.plan.egress_plan is not None:
         bottle.network.adopt(bottle.gateways.find, bottle.plan.egress_plan)
     # What serves a network that ended with the bottle's processes, serves nobody.
@@ -53,30 +54,30 @@ def attach(slug: str) -> Iterator[DockerBottle]:
         bottle.network.release()
 
 
-def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> DockerBottlePlan:
-    wanted = json.loads(labels.get(told, "spec"))
+def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> ContainerBottlePlan:
+    wanted = json.loads(get(told, "spec"))
     details = next((record.details for record in state.records() if record.slug == slug), {})
     limits = Limits(**wanted["limits"])
     spec = BottleSpec(
-        name=labels.get(told, "name"),
+        name=get(told, "name"),
         backend="docker",
         backend_reason="it runs there",
-        manifest=BottleManifest(name=labels.get(told, "bottle")),
+        manifest=BottleManifest(name=get(told, "bottle")),
         image=wanted["image"],
         cwd=wanted["cwd"],
         user=wanted["user"],
         limits=limits,
         keep=True,
     )
-    return DockerBottlePlan(
+    return ContainerBottlePlan(
         spec=spec,
         slug=slug,
         stage_dir=state.state_dir() / slug / "stage",
-        root=f"image {wanted['image']} ({labels.get(told, 'base').removeprefix('sha256:')[:12]})",
+        root=f"image {wanted['image']} ({get(told, 'base').removeprefix('sha256:')[:12]})",
         user=user_in_words(spec.user),
         limits=plan_limits(limits, engine.info()),
         image=wanted["image"],
-        image_id=labels.get(told, "base"),
+        image_id=get(told, "base"),
         container=container_name(slug),
         container_user=found["Config"]["User"],
         egress_plan=EgressPlan.from_dict(details["egress"]) if "egress" in details else None,

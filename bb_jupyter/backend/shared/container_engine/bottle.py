@@ -14,14 +14,14 @@ from docker.errors import DockerException
 
 from bb_jupyter.agent.guest import STEP_TIMEOUT, Command
 from bb_jupyter.backend.bottle import Bottle
-from bb_jupyter.backend.docker import branch, engine, transfer
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.docker.execution import HEADER, DockerExecution, gone
-from bb_jupyter.backend.docker.gateways import Gateways
-from bb_jupyter.backend.docker.relay import Relay
-from bb_jupyter.backend.docker.stdin import Stdin
 from bb_jupyter.backend.shared.archive import CopyReport
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker
+from bb_jupyter.backend.shared.container_engine import branch, engine, transfer
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.container_engine.broker_relay import Relay
+from bb_jupyter.backend.shared.container_engine.execution import HEADER, ContainerExecution, gone
+from bb_jupyter.backend.shared.container_engine.gateways import Gateways
+from bb_jupyter.backend.shared.container_engine.stdin import Stdin
 from bb_jupyter.backend.shared.copying import plan_copy
 from bb_jupyter.backend.shared.guest_user import guest_user
 from bb_jupyter.backend.shared.network import Network
@@ -29,7 +29,7 @@ from bb_jupyter.backend.shared.serial_executor import SerialExecutor, run_to_com
 from bb_jupyter.backend.spec import Copy
 
 
-class DockerBottle(Bottle):
+class ContainerBottle(Bottle):
     """A bottle that is a container.
 
     Args:
@@ -44,14 +44,14 @@ class DockerBottle(Bottle):
     #: The engine deletes a snapshot's unnamed image together with the last container that runs it.
     snapshot_needs_bottle: ClassVar[bool] = True
 
-    def __init__(self, plan: DockerBottlePlan, client: docker.APIClient) -> None:
-        self.plan: DockerBottlePlan = plan
+    def __init__(self, plan: ContainerBottlePlan, client: docker.APIClient) -> None:
+        self.plan: ContainerBottlePlan = plan
         self._client = client
         self.gateways = Gateways(client, plan)
         self.network = Network(plan, self.gateways.open)
         self.relay = Relay(client, plan)
         self.broker = BottleBroker(plan, self.relay.start_broker, self)
-        self._expected: dict[tuple[str, ...], Future[DockerExecution]] = {}
+        self._expected: dict[tuple[str, ...], Future[ContainerExecution]] = {}
 
     @property
     def alive(self) -> bool:
@@ -63,7 +63,7 @@ class DockerBottle(Bottle):
         super().trust_gateway()
         self.gateways.wait_served()
 
-    def start(self, command: Command) -> DockerExecution:
+    def start(self, command: Command) -> ContainerExecution:
         """Start a command; see `Bottle.exec`."""
         stdin = command.stdin
         unlike = stdin is None or command.env or command.cwd or command.user
@@ -78,24 +78,24 @@ class DockerBottle(Bottle):
         variables = {**through_gateway, **command.env}
         argv = [*HEADER, transfer.resolve(folder) if folder else "", *command.argv]
 
-        def start() -> DockerExecution:
+        def start() -> ContainerExecution:
             created = self._client.exec_create(
                 self.plan.container, argv, stdin=stdin is not None, environment=variables, user=who
             )
-            return DockerExecution(
+            return ContainerExecution(
                 self._client, self.plan.container, created["Id"], stdin=None if stdin is None else Stdin(stdin),
                 user=who, name=self.name, timeout=limit,
             )  # fmt: skip
 
         with self._errors("start a command"):
-            return run_to_completion(lambda: engine.once_unpaused(start), undo=DockerExecution.close)
+            return run_to_completion(lambda: engine.once_unpaused(start), undo=ContainerExecution.close)
 
     def expect(self, argv: Sequence[str], steps: SerialExecutor) -> None:
         """Begin to start, as one of *steps*, a command that `exec` will be asked for with input; does not wait."""
 
-        def start() -> DockerExecution:
+        def start() -> ContainerExecution:
             created = self._client.exec_create(self.plan.container, [*HEADER, "", *argv], stdin=True)
-            return DockerExecution(
+            return ContainerExecution(
                 self._client, self.plan.container, created["Id"], stdin=None,
                 user="", name=self.name, timeout=STEP_TIMEOUT,
             )  # fmt: skip
@@ -118,7 +118,7 @@ class DockerBottle(Bottle):
         with self._errors(f"copy {source} out"):
             return transfer.copy_out(self._client, self.plan.container, source, target)
 
-    def snapshot(self) -> AbstractContextManager[DockerBottlePlan]:
+    def snapshot(self) -> AbstractContextManager[ContainerBottlePlan]:
         """Hold its files as an image; see `Bottle.snapshot`."""
         return branch.snapshot(self._client, self.plan)
 
@@ -132,6 +132,6 @@ class DockerBottle(Bottle):
             raise engine.explain(error, doing) from None
 
 
-def _end(started: Future[DockerExecution]) -> None:
+def _end(started: Future[ContainerExecution]) -> None:
     if started.exception() is None:
         started.result().close()

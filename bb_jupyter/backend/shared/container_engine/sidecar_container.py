@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import docker
 from docker.types import Mount
 
-from bb_jupyter.backend.docker.gateway_image import PYTHON, USER
+from bb_jupyter.backend.shared.container_engine.gateway_image import PYTHON, USER
 
 
 def create(

@@ -7,7 +7,7 @@ from contextlib import suppress
 import docker
 from docker.errors import APIError, NotFound
 
-from bb_jupyter.backend.docker import engine
+from bb_jupyter.backend.shared.container_engine import engine
 
 
 def remove(client: docker.APIClient, container: str) -> None:

@@ -20,9 +20,9 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
-from bb_jupyter.backend.docker import engine
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
 from bb_jupyter.backend.shared.archive import CopyReport, unpack
+from bb_jupyter.backend.shared.container_engine import engine
 from bb_jupyter.backend.shared.copying import CopyPlan, pack
 from bb_jupyter.errors import UsageError
 

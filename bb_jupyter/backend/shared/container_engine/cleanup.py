@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.docker import branch, endpoint, engine, labels
-from bb_jupyter.backend.docker.bottle_cleanup_plan import DockerBottleCleanupPlan
-from bb_jupyter.backend.docker.enumerate import containers, volumes
-from bb_jupyter.backend.docker.labels import Labelled
-from bb_jupyter.backend.docker.removal import remove, remove_volume
-from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.plan import BottleCleanupPlan, Orphan
 from bb_jupyter.backend.shared.bottle_broker import end_left, left
+from bb_jupyter.backend.shared.container_engine import branch, endpoint, engine, labels
+from bb_jupyter.backend.shared.container_engine.enumerate import containers, volumes
+from bb_jupyter.backend.shared.container_engine.labels import Labelled
+from bb_jupyter.backend.shared.container_engine.removal import remove, remove_volume
 
 #: Removals at a time.
 _AT_ONCE = 8
@@ -22,7 +21,7 @@ _AT_ONCE = 8
 _ALIVE = frozenset({"running", "paused", "restarting"})
 
 
-def prepare_cleanup() -> DockerBottleCleanupPlan:
+def prepare_cleanup() -> BottleCleanupPlan:
     """List orphans without touching them.
 
     Raises:
@@ -33,15 +32,15 @@ def prepare_cleanup() -> DockerBottleCleanupPlan:
     found = containers()
     bottles = {each.slug for each in found if each.role == labels.BOTTLE and each.status in _ALIVE}
     lost = list(_orphans(found, bottles))
-    orphans = [Orphan(container.slug, "container", container.container) for container in lost]
-    orphans += [Orphan(volume.slug, "volume", volume.container) for volume in _orphans(volumes(), bottles)]
+    orphans = [Orphan(container.slug, "container", container.id) for container in lost]
+    orphans += [Orphan(volume.slug, "volume", volume.id) for volume in _orphans(volumes(), bottles)]
     kept = {container.slug for container in found if container not in lost}
     orphans += branch.orphans(engine.client())
     here = endpoint.find().url
     dead = [each for each in records if each.slug not in kept and each.details.get("engine", here) == here]
     orphans += [Orphan(record.slug, "process", str(broker)) for record in dead if (broker := left(record))]
     orphans += [Orphan(record.slug, "state", str(record.directory)) for record in dead]
-    return DockerBottleCleanupPlan(tuple(orphans))
+    return BottleCleanupPlan(tuple(orphans))
 
 
 def _orphans(found: Iterable[Labelled], bottles: set[str]) -> Iterator[Labelled]:
@@ -52,7 +51,7 @@ def _orphans(found: Iterable[Labelled], bottles: set[str]) -> Iterator[Labelled]
             yield each
 
 
-def cleanup(plan: DockerBottleCleanupPlan) -> None:
+def cleanup(plan: BottleCleanupPlan) -> None:
     """Remove what *plan* lists; its containers before its volumes, and those before its state.  Idempotent.
 
     Raises:
@@ -79,8 +78,8 @@ def stop(slug: str) -> None:
     for record in state.records():
         if record.slug == slug:
             end_left(record)
-    _all(remove, [container.container for container in containers(slug)])
-    _all(remove_volume, [volume.container for volume in volumes(slug)])
+    _all(remove, [container.id for container in containers(slug)])
+    _all(remove_volume, [volume.id for volume in volumes(slug)])
 
 
 def _all(act: Callable[[docker.APIClient, str], None], names: list[str]) -> None:

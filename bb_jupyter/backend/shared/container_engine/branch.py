@@ -14,16 +14,16 @@ import docker
 from docker.errors import APIError, NotFound
 
 from bb_jupyter.backend.bottle import branch_plan
-from bb_jupyter.backend.docker import engine, labels
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.docker.labels import Labelled
 from bb_jupyter.backend.plan import Orphan
+from bb_jupyter.backend.shared.container_engine import engine, labels
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.container_engine.labels import Labelled
 from bb_jupyter.backend.shared.serial_executor import run_to_completion
 from bb_jupyter.errors import BottleGone
 
 
 @contextmanager
-def snapshot(client: docker.APIClient, plan: DockerBottlePlan) -> Iterator[DockerBottlePlan]:
+def snapshot(client: docker.APIClient, plan: ContainerBottlePlan) -> Iterator[ContainerBottlePlan]:
     """Hold the files of the bottle of *plan*; see `Bottle.snapshot`."""
     image = run_to_completion(lambda: _commit(client, plan), undo=lambda made: remove_image(client, made))
     try:
@@ -32,7 +32,7 @@ def snapshot(client: docker.APIClient, plan: DockerBottlePlan) -> Iterator[Docke
         remove_image(client, image)
 
 
-def _commit(client: docker.APIClient, plan: DockerBottlePlan) -> str:
+def _commit(client: docker.APIClient, plan: ContainerBottlePlan) -> str:
     with engine.errors(f"branch bottle '{plan.spec.name}'"):
         try:
             made = client.commit(plan.container, pause=True, conf={"Labels": labels.of_plan(plan, labels.SNAPSHOT)})
@@ -65,7 +65,7 @@ def orphans(client: docker.APIClient) -> list[Orphan]:
     """
     with engine.errors("list images"):
         found = client.images(filters=labels.mine(role=labels.SNAPSHOT))
-    known = [Labelled.read({**image, "State": ""}) for image in found]
+    known = [Labelled.of({**image, "State": ""}) for image in found]
     dead = [image for image in known if image and not image.owner.alive]
     dead.sort(key=lambda image: image.created, reverse=True)
-    return [Orphan(image.slug, "image", image.container) for image in dead]
+    return [Orphan(image.slug, "image", image.id) for image in dead]

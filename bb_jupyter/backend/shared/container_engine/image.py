@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import docker
 from docker.errors import APIError, ImageNotFound
 
-from bb_jupyter.agent.provision_plan import AgentProvisionPlan
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.docker import build, engine
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.spec import BottleSpec
+from bb_jupyter.backend.shared.container_engine import engine, image_build
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.image_choice import VARIABLE
 from bb_jupyter.errors import BackendUnavailable, UsageError
-
-#: Image of a bottle for which nobody names one; `BOT_BOTTLE_BASE_IMAGE` moves it.
-DEFAULT_IMAGE = "debian:bookworm-slim"
-VARIABLE = "BOT_BOTTLE_BASE_IMAGE"
-
-
-def base_image(spec: BottleSpec) -> str:
-    """Return the name of the image that a bottle of *spec* is, or is built on."""
-    return spec.image or spec.manifest.image or os.environ.get(VARIABLE) or DEFAULT_IMAGE
-
-
-def choose_dockerfile(spec: BottleSpec, agent: AgentProvisionPlan | None = None) -> Path | None:
-    """Return what to build on the base image: the bottle's override, else that of its provider; `None`: nothing.
-
-    Raises:
-        UsageError: the chosen file does not exist.
-    """
-    of_agent = agent.dockerfile if agent else spec.manifest.agent_provider.dockerfile
-    chosen = spec.dockerfile or spec.manifest.dockerfile or of_agent
-    if not chosen:
-        return None
-    if not Path(chosen).is_file():
-        raise UsageError(f"there is no Dockerfile {chosen}", hint="Check `dockerfile` in the bottle's manifest.")
-    return Path(chosen)
 
 
 def inspect(client: docker.APIClient, name: str) -> dict[str, Any] | None:
@@ -60,7 +33,7 @@ def inspect(client: docker.APIClient, name: str) -> dict[str, Any] | None:
     return found
 
 
-def obtain(client: docker.APIClient, plan: DockerBottlePlan, on_progress: OnProgress) -> str:
+def obtain(client: docker.APIClient, plan: ContainerBottlePlan, on_progress: OnProgress) -> str:
     """Return the id of the plan's image, pulled and built where it is missing.
 
     Raises:
@@ -72,7 +45,7 @@ def obtain(client: docker.APIClient, plan: DockerBottlePlan, on_progress: OnProg
     found = inspect(client, plan.image) or pull(client, plan.image, on_progress)
     if plan.dockerfile is None:
         return str(found["Id"])
-    return build.build(client, plan.dockerfile, plan.image, str(found["Id"]), on_progress)
+    return image_build.build(client, plan.dockerfile, plan.image, str(found["Id"]), on_progress)
 
 
 def pull(client: docker.APIClient, name: str, on_progress: OnProgress) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from docker.errors import APIError, ImageNotFound
 from bb_jupyter.agent.provisioning import ca_command
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.docker import (
+from bb_jupyter.backend.shared.bottle_broker import has_broker
+from bb_jupyter.backend.shared.container_engine import (
     branch,
     endpoint,
     engine,
@@ -28,11 +29,10 @@ from bb_jupyter.backend.docker import (
     seccomp,
     transfer,
 )
-from bb_jupyter.backend.docker.bottle import DockerBottle
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.docker.prepare import enforced
-from bb_jupyter.backend.docker.removal import remove
-from bb_jupyter.backend.shared.bottle_broker import has_broker
+from bb_jupyter.backend.shared.container_engine.bottle import ContainerBottle
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.container_engine.prepare import enforced
+from bb_jupyter.backend.shared.container_engine.removal import remove
 from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.errors import UsageError
 from bb_jupyter.process import deferred_interrupts
@@ -41,11 +41,11 @@ from bb_jupyter.process import deferred_interrupts
 #: for a bottle so full that no command can start (tried: dash, busybox, bash).  No other signal from inside reaches it.
 INIT = ["/bin/sh", "-c", 'trap "kill -9 -1" USR1; while :; do sleep 2147483647 & wait $!; done']
 
-Provision = Callable[[DockerBottle], None]
+Provision = Callable[[ContainerBottle], None]
 
 
 @contextmanager
-def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress) -> Iterator[DockerBottle]:
+def launch(plan: ContainerBottlePlan, provision: Provision, on_progress: OnProgress) -> Iterator[ContainerBottle]:
     """Start the bottle of *plan*; leaving the context removes it, unless it is kept.
 
     Raises:
@@ -61,7 +61,7 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
     with deferred_interrupts.UninterruptibleExitStack() as stack:
         steps = stack.enter_context(SerialExecutor())
         on_progress(Progress("start"))
-        bottle = DockerBottle(plan, client)
+        bottle = ContainerBottle(plan, client)
         stack.callback(bottle.gateways.wait_removed)
         stack.callback(bottle.relay.wait_removed)
         stack.callback(bottle.broker.close)
@@ -97,7 +97,7 @@ def launch(plan: DockerBottlePlan, provision: Provision, on_progress: OnProgress
         yield bottle
 
 
-def _create(client: docker.APIClient, plan: DockerBottlePlan, image_id: str) -> None:
+def _create(client: docker.APIClient, plan: ContainerBottlePlan, image_id: str) -> None:
     with engine.errors(f"create bottle '{plan.spec.name}'"):
         config = _container(client, plan, plan.snapshot or guest_image.tag(image_id))
         try:
@@ -108,7 +108,7 @@ def _create(client: docker.APIClient, plan: DockerBottlePlan, image_id: str) -> 
     state.add_details(plan.slug, container=made["Id"])  # by which its processes are known in /proc
 
 
-def _start(client: docker.APIClient, plan: DockerBottlePlan) -> None:
+def _start(client: docker.APIClient, plan: ContainerBottlePlan) -> None:
     with engine.errors(f"start bottle '{plan.spec.name}'"):
         try:
             client.start(plan.container)
@@ -123,7 +123,7 @@ def _start(client: docker.APIClient, plan: DockerBottlePlan) -> None:
             raise
 
 
-def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str) -> dict[str, Any]:
+def _container(client: docker.APIClient, plan: ContainerBottlePlan, image_tag: str) -> dict[str, Any]:
     """Return the container's whole configuration."""
     config: dict[str, Any] = client.create_container_config(
         image_tag,
@@ -154,7 +154,7 @@ def _container(client: docker.APIClient, plan: DockerBottlePlan, image_tag: str)
     return config
 
 
-def _limits(plan: DockerBottlePlan) -> dict[str, Any]:
+def _limits(plan: ContainerBottlePlan) -> dict[str, Any]:
     """Return the limits that this engine enforces, as the host configuration names them."""
     limits = plan.spec.limits
     found: dict[str, Any] = {}
@@ -170,6 +170,6 @@ def _limits(plan: DockerBottlePlan) -> dict[str, Any]:
     return found
 
 
-def _remember_engine(plan: DockerBottlePlan) -> None:
+def _remember_engine(plan: ContainerBottlePlan) -> None:
     """Write down which engine has the bottle: seen from another one it must not look gone."""
     state.add_details(plan.slug, engine=endpoint.find().url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from bb_jupyter.backend.docker.stream import RawStream
+from bb_jupyter.backend.shared.container_engine.stream import RawStream
 
 #: Seconds between two tries to send to a gateway that does not read.
 _AGAIN = 0.05

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from bb_jupyter.backend.bubblewrap.seccomp import DENIED, FAMILIES
+from bb_jupyter.backend.shared.seccomp_rules import DENIED, FAMILIES
 
 #: As the engine names this machine → as libseccomp does.
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}

@@ -10,11 +10,11 @@ import docker
 import requests
 from docker.errors import DockerException
 
-from bb_jupyter.backend.docker import engine
-from bb_jupyter.backend.docker.kill import exit_status, kill_command
-from bb_jupyter.backend.docker.stdin import Stdin
-from bb_jupyter.backend.docker.stream import RawStream
 from bb_jupyter.backend.execution import KILLED, Chunk, Execution
+from bb_jupyter.backend.shared.container_engine import engine
+from bb_jupyter.backend.shared.container_engine.kill import exit_status, kill_command
+from bb_jupyter.backend.shared.container_engine.stdin import Stdin
+from bb_jupyter.backend.shared.container_engine.stream import RawStream
 from bb_jupyter.errors import BottleError, BottleGone, UsageError
 
 _T = TypeVar("_T")
@@ -39,7 +39,7 @@ _PATIENCE = 10.0
 _LOOKS = 3
 
 
-class DockerExecution(Execution):
+class ContainerExecution(Execution):
     """Reads a command's connection to the engine.
 
     Args:

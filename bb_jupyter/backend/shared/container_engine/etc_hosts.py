@@ -12,7 +12,7 @@ import tarfile
 
 import docker
 
-from bb_jupyter.backend.docker import engine
+from bb_jupyter.backend.shared.container_engine import engine
 
 #: Sockets that the bottle does not hold listen there.
 SERVICES = ("egress", "git-gate", "supervise")

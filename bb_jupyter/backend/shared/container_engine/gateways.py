@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import docker
 
 from bb_jupyter.backend.base import no_progress
-from bb_jupyter.backend.docker import engine, gateway_image, labels
-from bb_jupyter.backend.docker.bottle_plan import DockerBottlePlan
-from bb_jupyter.backend.docker.enumerate import containers
-from bb_jupyter.backend.docker.gateway import Gateway, control
+from bb_jupyter.backend.shared.container_engine import engine, gateway_image, labels
+from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.container_engine.enumerate import containers
+from bb_jupyter.backend.shared.container_engine.gateway import Gateway, control
 
 if TYPE_CHECKING:
     from bb_jupyter.gateway.control.gateway_client import Event, GatewayClient
@@ -27,7 +27,7 @@ class Gateways:
         plan: the bottle's.
     """
 
-    def __init__(self, client: docker.APIClient, plan: DockerBottlePlan) -> None:
+    def __init__(self, client: docker.APIClient, plan: ContainerBottlePlan) -> None:
         self._client, self._plan = client, plan
         self._all: list[Gateway] = []
         self._prepared: Gateway | None = None
@@ -77,7 +77,7 @@ class Gateways:
             BackendUnavailable: the engine does not answer.
         """
         running = [each for each in containers(self._plan.slug) if each.role == labels.GATEWAY and each.running]
-        return control(self._client, running[-1].container, self._plan.slug, on_event) if running else None
+        return control(self._client, running[-1].id, self._plan.slug, on_event) if running else None
 
     def wait_served(self) -> None:
         """Wait until the bottle reaches its gateway.
