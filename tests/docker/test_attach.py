@@ -11,12 +11,12 @@ import pytest
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.backend.shared.container_engine import labels
 from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BottleGone, NameTaken
 from bb_jupyter.manifest import Limits
+from bb_jupyter.process.identity import ProcessIdentity
 from tests.docker.conftest import Plan, claim, dead_owner, out, until
 
 
@@ -123,7 +123,7 @@ def test_what_a_dead_process_left_is_found_and_removed(
     with contextlib.ExitStack() as stack:
         with monkeypatch.context() as patch:
             dead = dead_owner()
-            patch.setattr(labels.ProcessIdentity, "current", lambda: dead)
+            patch.setattr(ProcessIdentity, "current", lambda: dead)
             stack.enter_context(backend.launch(plan))
         orphans = backend.prepare_cleanup()
         assert [(orphan.slug, orphan.kind) for orphan in orphans.orphans] == [

@@ -126,7 +126,7 @@ def test_the_hosts_ca_bundle_is_trusted_in_builds_alone(
         monkeypatch.delenv(variable, raising=False)
     (tmp_path / "corporate.pem").write_text("the corporation's certificate\n")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "corporate.pem"))
-    shell = Path(image.__file__).parents[2] / "contrib/shell/Dockerfile"
+    shell = Path(image.__file__).parents[3] / "contrib/shell/Dockerfile"
     recipe = shell.read_text().partition("${BASE_IMAGE}\n")[2]
     seen = "RUN cp $NODE_EXTRA_CA_CERTS /seen && tail -n 1 /etc/ssl/certs/ca-certificates.crt >> /seen\n"
     bottle = launch(dockerfile=write(recipe + seen))

@@ -30,7 +30,7 @@ USER = "65532:65532"
 MEETING = "/run/gateway"
 PYTHON = "/opt/gateway/bin/python"
 
-_PACKAGE = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parents[3]
 #: What the gateway needs of other projects, in the versions that are tried and tested on this host.
 _REQUIREMENTS = ("aiohttp", "cryptography")
 #: What else goes into the image → its tag: the files of a running package do not change.
