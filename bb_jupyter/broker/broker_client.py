@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
@@ -13,13 +11,13 @@ from bb_jupyter.broker.broker_config import BrokerConfig
 from bb_jupyter.errors import BackendUnavailable, BottleError
 from bb_jupyter.gateway.audit.audit_log import AuditLog
 from bb_jupyter.gateway.control.control_client import Channel, ControlClient, Event, PipeChannel, SocketChannel
+from bb_jupyter.process import trusted_child
 
-#: Variables of this process that a broker needs: to find programs and the user's folder, and to reach upstreams as this
-#: user does (ssh's agent, proxies, CAs).
-_PASSED_ON: Final = (
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "BOT_BOTTLE_HOME", "PYTHONPATH", "PYTHONHOME",
-    "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "ALL_PROXY",
-    "all_proxy", "NO_PROXY", "no_proxy",
+#: Variables that a broker gets besides those of every trusted child: by which it reaches upstreams as this user does
+#: (ssh's agent, proxies, CAs).
+_ENVIRONMENT: Final = (
+    "USER", "LOGNAME", "LC_ALL", "TMPDIR", "BOT_BOTTLE_HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy",
 )  # fmt: skip
 #: Seconds that a broker may take to start on a machine that has much else to do.
 _START: Final = 60.0
@@ -70,20 +68,12 @@ class BrokerClient(ControlClient):
         Raises:
             OSError: the audit log cannot be written.
         """
-        # -P and another directory: a module in the notebook's folder must never be imported by the broker.
-        command = [sys.executable, "-P", "-m", "bb_jupyter.broker"]
-        command += [f"--listen-fd={name}={descriptor}" for name, descriptor in (listeners or {}).items()]
-        command += [f"--control={control}"] if control else []
+        descriptors = listeners or {}
+        arguments = [f"--listen-fd={name}={descriptor}" for name, descriptor in descriptors.items()]
+        arguments += [f"--control={control}"] if control else []
         audit = AuditLog(config.slug)
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[*(listeners or {}).values()],
-            cwd="/",
-            env={name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None},
-            start_new_session=True,
+        process = trusted_child.spawn(
+            "bb_jupyter.broker", *arguments, descriptors=[*descriptors.values()], environment=_ENVIRONMENT
         )
         client = cls(PipeChannel(process), on_event, audit=audit, process=process)
         try:

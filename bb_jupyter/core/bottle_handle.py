@@ -11,7 +11,7 @@ from typing import Protocol, Self
 from bb_jupyter import manifest
 from bb_jupyter.agent.changes import changed, listing
 from bb_jupyter.agent.guest import Command, CommandRunner
-from bb_jupyter.agent.interrupt import interruptible
+from bb_jupyter.agent.process_tree import interruptible
 from bb_jupyter.agent.prompt import prompt_text, session_name
 from bb_jupyter.agent.provider import AgentProvider
 from bb_jupyter.agent.registry import get_provider

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bb_jupyter.process import procfs
+
 
 @dataclass(frozen=True)
 class ProcessIdentity:
@@ -63,27 +65,13 @@ class ProcessIdentity:
             return False
         if self.pid_namespace != here.pid_namespace:
             return True
-        return process_start_time(self.pid) == self.start_time
+        return procfs.start_time(self.pid) == self.start_time
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
 
 _FIELDS = {"host": str, "boot_id": str, "pid_namespace": int, "pid": int, "start_time": int}
-#: Bytes that a process's line in /proc fits into: 52 numbers and a name.
-_STAT = 4096
-
-
-def process_start_time(pid: int) -> int | None:
-    """Return when process *pid* started, in clock ticks after boot; `None` when it is gone or a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 -- many processes, often
-            stat = file.read(_STAT)
-    except OSError:
-        return None
-    # The command name (field 2) is in parentheses and may hold spaces and parentheses of its own.
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 @cache
@@ -93,5 +81,5 @@ def _identity_of(pid: int) -> ProcessIdentity:
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         pid_namespace=Path("/proc/self/ns/pid").stat().st_ino,
         pid=pid,
-        start_time=process_start_time(pid) or 0,
+        start_time=procfs.start_time(pid) or 0,
     )

@@ -1,75 +1,52 @@
-"""A gateway as a process of this host, which may be started before its sockets and its configuration are there."""
+"""Start a child process of this host that an agent cannot reach: a gateway, a broker, an egress interceptor.
+
+Every such process starts here, so that one place decides what it inherits.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Final
 
-from bb_jupyter.errors import BackendUnavailable
+#: Variables that every child gets: by which it finds programs, the user's folder and this package.
+_ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONHOME")
 
-_PASSED_ON: Final = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPATH", "PYTHONHOME")
 
+def spawn(
+    module: str,
+    *arguments: str,
+    descriptors: Sequence[int] = (),
+    environment: Sequence[str] = (),
+    stdout: int = subprocess.PIPE,
+) -> subprocess.Popen[bytes]:
+    """Start `python -m MODULE ARGUMENTS…`; does not wait.
 
-class GatewayProcess:
-    """Starts ``python -m bb_jupyter.gateway``, which loads what it needs and waits.
+    The child is in a session of its own, since Jupyter interrupts and kills the whole process group of a kernel.  Its
+    standard input is a pipe, whose end tells it to end; secrets travel by that pipe alone, never by arguments or
+    variables.  Its standard error is thrown away.
 
-    Attributes:
-        popen: the process; the end of its standard input ends it.
+    Args:
+        module: the module to run.
+        arguments: its arguments; other users of this host can read them.
+        descriptors: descriptors that it inherits, under the same numbers; the caller closes its own.
+        environment: names of variables of this process that it gets besides those that every child gets.
+        stdout: its standard output: a pipe, or `subprocess.DEVNULL`.
+
+    Raises:
+        OSError: it cannot be started.
     """
-
-    def __init__(self) -> None:
-        self._handoff, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # -P and another directory: a module in the notebook's folder must never be imported by the gateway.
-        command = [sys.executable, "-P", "-m", "bb_jupyter.gateway", f"--handoff-fd={theirs.fileno()}"]
-        with theirs:
-            self.popen = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                cwd="/",
-                env={name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None},
-                start_new_session=True,
-            )
-
-    def give(self, listeners: Mapping[str, int]) -> None:
-        """Pass it listening sockets, once; does not wait.
-
-        Args:
-            listeners: service name to descriptor; the caller keeps (and closes) its own.
-        """
-        with contextlib.suppress(OSError):  # if it is dead, whoever waits for it is told
-            socket.send_fds(self._handoff, [json.dumps([*listeners]).encode()], [*listeners.values()])
-
-    def wait_given(self, timeout: float) -> None:
-        """Wait until it has taken the sockets.
-
-        Raises:
-            BackendUnavailable: they are not what they should be, or it ended.
-        """
-        self._handoff.settimeout(timeout)
-        try:
-            answer = self._handoff.recv(1024).decode()
-        except OSError:
-            answer = ""
-        finally:
-            self._handoff.close()
-        if answer != "ok":
-            raise BackendUnavailable(f"the bottle's gateway did not take its sockets: {answer or 'it ended'}")
-
-    def kill(self) -> None:
-        """End it at once.  Idempotent."""
-        self._handoff.close()
-        self.popen.kill()
-        self.popen.wait()
-        for pipe in (self.popen.stdin, self.popen.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+    names = (*_ENVIRONMENT, *environment)
+    return subprocess.Popen(
+        # -P and another directory: the child must never import a module from the notebook's folder.
+        [sys.executable, "-P", "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        cwd="/",
+        env={name: value for name in names if (value := os.environ.get(name)) is not None},
+        start_new_session=True,
+    )

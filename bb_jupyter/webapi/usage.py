@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bb_jupyter.backend.state import BottleRecord
+from bb_jupyter.process import procfs
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _ID = re.compile(rb"[0-9a-f]{64}")
 #: Seconds that a number holds: several pages ask for the same ones.
 _HOLDS = 0.5
@@ -73,7 +72,7 @@ def _usage(record: BottleRecord, seconds: float, memory: int) -> Usage:
     last = _looks.get(record.slug) or _Look(record.created, 0.0, Usage())
     if 0 <= now - last.at < _HOLDS and last.usage.cpu is not None:
         return last.usage
-    # Whom the engine started in a container takes along what he used when he ends: a sum may shrink.
+    # CPU time of an exec'd process disappears when it exits, so the sum can decrease.
     cpu = max(0.0, seconds - last.seconds) / max(now - last.at, _HOLDS)
     _looks[record.slug] = _Look(now, seconds, Usage(round(cpu, 2), memory))
     return _looks[record.slug].usage
@@ -83,46 +82,22 @@ def _shares(records: Iterable[BottleRecord], proc: str) -> Iterator[tuple[str, f
     """Yield slug, processor seconds and resident bytes of every process of a bottle."""
     spaces, containers = {}, {}
     for record in records:
-        if space := _namespace(proc, record.details.get("pid")):
+        pid = record.details.get("pid")
+        if isinstance(pid, int) and (space := procfs.pid_namespace(pid, proc)):
             spaces[space] = record.slug
         if container := record.details.get("container"):
             containers[str(container).encode()] = record.slug
-    for pid in os.listdir(proc) if spaces or containers else ():  # noqa: PTH208 -- names, not paths
-        if not pid.isdigit():
+    for name in os.listdir(proc) if spaces or containers else ():  # noqa: PTH208 -- names, not paths
+        if not name.isdigit():
             continue
-        slug = spaces.get(_namespace(proc, int(pid))) or _in_container(proc, pid, containers)
-        if slug and (used := _of(proc, pid)):
-            yield slug, *used
-
-
-def _namespace(proc: str, pid: object) -> str:
-    try:
-        return os.readlink(f"{proc}/{pid}/ns/pid") if isinstance(pid, int) else ""  # noqa: PTH115
-    except OSError:
-        return ""
+        slug = spaces.get(procfs.pid_namespace(name, proc)) or _in_container(proc, name, containers)
+        if slug and (stat := procfs.stat(name, proc)):
+            yield slug, stat.cpu_seconds, stat.memory
 
 
 def _in_container(proc: str, pid: str, containers: Mapping[bytes, str]) -> str:
     """Return the slug of the bottle that a process is in; containers in a container count, too."""
     if not containers:
         return ""
-    path = _read(f"{proc}/{pid}/cgroup")
+    path = procfs.read(f"{proc}/{pid}/cgroup")
     return next((containers[found] for found in _ID.findall(path) if found in containers), "")
-
-
-def _of(proc: str, pid: str) -> tuple[float, int] | None:
-    """Return what a process uses (proc(5), /proc/pid/stat).
-
-    Returns:
-        Processor seconds of it and of its children that ended (fields 14 to 17), and resident bytes (field 24).
-    """
-    fields = _read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
-    return (sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE) if fields else None
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 -- many files, often
-            return file.read()
-    except OSError:
-        return b""

@@ -24,7 +24,7 @@ from bb_jupyter.core.session import Session
 from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError
 from bb_jupyter.gateway.audit import audit_log
 from bb_jupyter.gateway.control.gateway_client import Event
-from bb_jupyter.process.identity import process_start_time
+from bb_jupyter.process import procfs
 from tests.contract.conftest import Launch, out, sh
 from tests.tools.broker import CURL, GIT, SUPERVISE, broker_pid, define, peak_memory, stand_in
 
@@ -318,7 +318,7 @@ def test_a_killed_kernel_leaves_nothing_that_cleanup_does_not_find(
     assert not mirror.exists()
     assert number not in [proposal.id for proposal in approvals.pending()]
     assert not session.cleanup(dry_run=True)
-    until(lambda: process_start_time(record.details["broker"]["pid"]) is None)
+    until(lambda: procfs.start_time(record.details["broker"]["pid"]) is None)
 
 
 @pytest.mark.parametrize(

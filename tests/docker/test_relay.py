@@ -25,7 +25,7 @@ from bb_jupyter.errors import UsageError
 from bb_jupyter.gateway.audit import audit_log
 from bb_jupyter.gateway.control.gateway_client import Event
 from bb_jupyter.manifest import BottleManifest, allowed_route
-from bb_jupyter.process.identity import process_start_time
+from bb_jupyter.process import procfs
 from tests.docker.conftest import Launch, Plan, out, until
 from tests.docker.test_engine import over_tcp, over_tls  # noqa: F401 - the fixtures
 from tests.docker.test_gateway import containers_of
@@ -272,7 +272,7 @@ def test_a_kept_bottle_that_its_engine_stopped_gets_another_broker(
 
 def test_stop_ends_a_broker_that_nobody_holds(kept: state.BottleRecord) -> None:
     Session().stop(kept.name)
-    assert process_start_time(kept.details["broker"]["pid"]) is None
+    assert procfs.start_time(kept.details["broker"]["pid"]) is None
     assert "broker-stopped" in [event["event"] for event in audit_log.read(kept.name)]
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bb_jupyter.broker.broker_config import BrokerConfig
     from bb_jupyter.gateway.control.gateway_client import Event, GatewayClient
     from bb_jupyter.gateway.control.gateway_config import GatewayConfig
-    from bb_jupyter.process.trusted_child import GatewayProcess
+    from bb_jupyter.gateway.handoff.spawn_gateway import GatewayProcess
 
 _COPY_BUFFER = 1 << 20
 #: Seconds that a sandbox whose host has hung up gets to end by itself.

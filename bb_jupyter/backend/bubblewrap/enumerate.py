@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import ActiveAgent
-from bb_jupyter.process.identity import process_start_time
+from bb_jupyter.process import procfs
 
 BACKEND = "bubblewrap"
 
@@ -41,4 +41,4 @@ def sandbox_runs(record: state.BottleRecord) -> bool:
     pid, start_time = record.details.get("pid"), record.details.get("start_time")
     here = type(record.owner).current()
     same_kernel = (record.owner.boot_id, record.owner.pid_namespace) == (here.boot_id, here.pid_namespace)
-    return same_kernel and isinstance(pid, int) and start_time is not None and process_start_time(pid) == start_time
+    return same_kernel and isinstance(pid, int) and start_time is not None and procfs.start_time(pid) == start_time

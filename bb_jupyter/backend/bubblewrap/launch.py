@@ -17,9 +17,8 @@ from bb_jupyter.backend.bubblewrap import branch, bwrap, cgroup, spawn
 from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.errors import BackendUnavailable
-from bb_jupyter.process import deferred_interrupts
-from bb_jupyter.process.identity import process_start_time
-from bb_jupyter.process.trusted_child import GatewayProcess
+from bb_jupyter.gateway.handoff.spawn_gateway import GatewayProcess
+from bb_jupyter.process import deferred_interrupts, procfs
 
 #: Seconds until guest.py must have said that it is ready; it takes some 20 ms.
 _READY = 60.0
@@ -119,4 +118,4 @@ def _wait_until_ready(host: socket.socket, process: subprocess.Popen[bytes], com
 def _remember(plan: BubblewrapBottlePlan, pid: int, group: cgroup.Cgroup | None) -> None:
     """Write down what cleanup needs if this process is killed."""
     folders = [str(folder) for folder in group.folders] if group else []
-    state.add_details(plan.slug, pid=pid, start_time=process_start_time(pid), cgroups=folders)
+    state.add_details(plan.slug, pid=pid, start_time=procfs.start_time(pid), cgroups=folders)

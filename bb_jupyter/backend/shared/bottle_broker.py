@@ -21,8 +21,7 @@ from bb_jupyter.agent.provision_planning import resolve_token
 from bb_jupyter.backend import state
 from bb_jupyter.backend.shared.owner_actions import put_in_force, stage
 from bb_jupyter.errors import BottleError
-from bb_jupyter.process import deferred_interrupts
-from bb_jupyter.process.identity import process_start_time
+from bb_jupyter.process import deferred_interrupts, procfs
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.bottle import Bottle
@@ -284,7 +283,7 @@ def _plain(plan: Any) -> dict[str, Any] | None:  # noqa: ANN401 - any dataclass
 
 
 def _process(pid: int) -> dict[str, Any]:
-    return {"pid": pid, "start_time": process_start_time(pid)}
+    return {"pid": pid, "start_time": procfs.start_time(pid)}
 
 
 def left(record: state.BottleRecord) -> int:
@@ -292,7 +291,7 @@ def left(record: state.BottleRecord) -> int:
     told = record.details.get("broker") or {}
     pid, start_time, here = told.get("pid"), told.get("start_time"), type(record.owner).current()
     same = (record.owner.boot_id, record.owner.pid_namespace) == (here.boot_id, here.pid_namespace)
-    return pid if same and isinstance(pid, int) and start_time and process_start_time(pid) == start_time else 0
+    return pid if same and isinstance(pid, int) and start_time and procfs.start_time(pid) == start_time else 0
 
 
 def _kill(record: state.BottleRecord, *, at_once: bool = True) -> None:

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
+from bb_jupyter.agent import process_tree
 from bb_jupyter.agent.guest import Command
 from bb_jupyter.backend.bottle import Bottle
-from bb_jupyter.backend.shared import process_tree
 from bb_jupyter.backend.shared.archive import CopyReport
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker, services
 from bb_jupyter.backend.shared.copying import plan_copy
@@ -179,7 +179,7 @@ class SmolmachinesBottle(Bottle):
             # A machine that is full of processes may have no room for one more just now.
             for _ in range(_KILLS):
                 try:
-                    done = self.machine.exec(process_tree.command(pid), ExecOptions(user=user, timeout=sdk.SHORT))
+                    done = self.machine.exec(process_tree.kill_command(pid), ExecOptions(user=user, timeout=sdk.SHORT))
                 except SmolError as error:
                     if sdk.is_gone(error):
                         return

@@ -21,7 +21,6 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,14 +28,13 @@ from typing import TYPE_CHECKING
 from bb_jupyter.backend import state
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.home import private_dir
+from bb_jupyter.process import trusted_child
 from bb_jupyter.process.jsonl import encode, listen
 
 if TYPE_CHECKING:
     from smol import EgressInterceptor
 
 _FILE = "doorman.json"
-#: Variables that it gets; the last tells whose it is.
-_PASSED_ON = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONHOME", "BOT_BOTTLE_HOME")
 #: Seconds that an egress interceptor gets to end by itself.
 _END = 5.0
 
@@ -127,22 +125,12 @@ class Interceptor:
 
 def _spawn(listener: socket.socket, door: Door, folder: Path) -> subprocess.Popen[bytes]:
     """Start the process; what it must know comes by its standard input, whose end is its own."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
+    process = trusted_child.spawn(
         "bb_jupyter.backend.smolmachines.egress_interceptor_process",
         str(listener.fileno()),
-    ]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
+        descriptors=[listener.fileno()],
+        environment=["BOT_BOTTLE_HOME"],  # shows whose process it is
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=[listener.fileno()],
-        cwd="/",
-        env={name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None},
-        start_new_session=True,
     )
     if process.stdin is None:
         raise RuntimeError("the process needs a pipe")

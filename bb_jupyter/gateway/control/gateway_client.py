@@ -14,8 +14,8 @@ from bb_jupyter.errors import BackendUnavailable, BottleGone, ManifestError
 from bb_jupyter.gateway.audit.audit_log import AuditLog
 from bb_jupyter.gateway.control.control_client import Channel, ControlClient, Event, PipeChannel
 from bb_jupyter.gateway.control.gateway_config import GatewayConfig
+from bb_jupyter.gateway.handoff.spawn_gateway import GatewayProcess
 from bb_jupyter.policy.routes import RouteConfig, routes_to_json
-from bb_jupyter.process.trusted_child import GatewayProcess
 
 __all__ = ["Event", "GatewayClient", "PipeChannel"]
 

@@ -22,8 +22,8 @@ from bb_jupyter.gateway.audit.audit_log import AuditLog, read
 from bb_jupyter.gateway.control.gateway_client import GatewayClient, PipeChannel
 from bb_jupyter.gateway.control.gateway_config import GatewayConfig
 from bb_jupyter.gateway.handoff.send_listener import hand_off
+from bb_jupyter.gateway.handoff.spawn_gateway import GatewayProcess
 from bb_jupyter.policy.routes import AuthConfig, RouteConfig
-from bb_jupyter.process.trusted_child import GatewayProcess
 from tests.integration.gateway.conftest import TOKEN, Proxy
 from tests.integration.gateway.upstream import Upstream
 

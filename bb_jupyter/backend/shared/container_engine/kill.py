@@ -9,7 +9,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException
 
-from bb_jupyter.backend.shared import process_tree
+from bb_jupyter.agent import process_tree
 from bb_jupyter.backend.shared.container_engine.stream import RawStream
 
 #: Seconds between two looks for an exit status.
@@ -40,7 +40,7 @@ def kill_command(client: docker.APIClient, container: str, pid: int, user: str) 
 def _killed(client: docker.APIClient, container: str, pid: int, user: str) -> bool:
     """Run the script; its word is taken, for the engine may tell of its end two seconds later."""
     try:
-        killer = client.exec_create(container, process_tree.command(pid), user=user)["Id"]
+        killer = client.exec_create(container, process_tree.kill_command(pid), user=user)["Id"]
         stream = RawStream.of_exec(client, killer)
     except APIError:
         return False
