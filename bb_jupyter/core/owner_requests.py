@@ -21,7 +21,8 @@ from typing import Any, Final, Protocol
 
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.home import bot_bottle_home, private_dir
-from bb_jupyter.process.identity import ProcessIdentity, process_start_time
+from bb_jupyter.process import procfs
+from bb_jupyter.process.identity import ProcessIdentity
 from bb_jupyter.process.jsonl import connect, decode, encode, listen, receive_line
 from bb_jupyter.process.waiting import POLL
 
@@ -177,6 +178,6 @@ def _remove_stale(folder: Path) -> None:
     host, boot, namespace, *_ = _stem(ProcessIdentity.current()).split("-")
     for path in folder.glob(f"{host}-*.sock"):
         _, its_boot, its_namespace, pid, start_time, _ = path.stem.split("-")
-        dead = its_namespace == namespace and process_start_time(int(pid)) != int(start_time)
+        dead = its_namespace == namespace and procfs.start_time(int(pid)) != int(start_time)
         if its_boot != boot or dead:
             path.unlink(missing_ok=True)

@@ -160,7 +160,7 @@ def test_the_token_is_the_owners_alone(bottle: BottleHandle, home: Path) -> None
     (file,) = [
         path for path in (home / "state").rglob("*") if path.is_file() and token in path.read_text(errors="replace")
     ]
-    assert file.name == "egress interceptor.json"
+    assert file.name == "egress-interceptor.json"
     assert file.stat().st_mode & 0o077 == 0
     assert token not in bottle.plan.text() + repr(bottle.plan) + str(machine.config)
     commands = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())

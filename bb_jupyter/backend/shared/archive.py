@@ -22,8 +22,11 @@ from bb_jupyter.errors import UsageError
 #: Most bytes and members that one copy out may bring by default.
 MAX_BYTES = 8 << 30
 MAX_MEMBERS = 500_000
-#: Most bytes of one extended header: a longer one would be read into memory whole.
+#: Most bytes of one extended header, and of all global ones together: tarfile reads each into memory whole and keeps
+#: the global ones.
 _MAX_HEADER = 1 << 20
+#: Most bytes of all names and link targets together; some of them are kept in memory to the end.
+_MAX_NAMES = 128 << 20
 _EXTENDED = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -72,19 +75,28 @@ def unpack(stream: IO[bytes], target: Path, *, max_bytes: int = MAX_BYTES) -> Co
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_BoundedTarInfo, errorlevel=2) as archive:
             return _Unpacking(root, rename, max_bytes).run(archive)
-    except tarfile.TarError as error:
-        raise UsageError(f"cannot copy to {target}: what the bottle sent is no good archive ({error})") from None
+    except (tarfile.TarError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot copy to {target}: the bottle sent a malformed archive ({error})") from None
     except OSError as error:
         raise UsageError(f"cannot copy to {target}: {error.strerror or error}") from None
 
 
 class _BoundedTarInfo(tarfile.TarInfo):
-    """A member whose extended headers cannot fill the memory."""
+    """A member whose headers cannot fill the memory."""
 
-    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _EXTENDED and self.size > _MAX_HEADER:
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDED and not 0 <= self.size <= _MAX_HEADER:
             raise tarfile.ReadError("a header is too long")
-        return super()._proc_member(tarfile_)  # type: ignore[misc, no-any-return]
+        if self.type == tarfile.XGLTYPE and sum(map(len, archive.pax_headers.values())) > _MAX_HEADER:
+            raise tarfile.ReadError("the global headers are too long")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+    def _proc_sparse(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        """Refuse a sparse file: the map of its holes may be as long as the stream, and tarfile reads it whole."""
+        raise tarfile.ReadError("it has sparse files")
+
+    def _proc_gnusparse_10(self, member: object, headers: object, archive: object) -> None:
+        raise tarfile.ReadError("it has sparse files")
 
 
 def _standard_filter(member: tarfile.TarInfo, root: str) -> None:
@@ -97,10 +109,11 @@ def _standard_filter(member: tarfile.TarInfo, root: str) -> None:
 class _Unpacking:
     root: Path
     rename: str | None
-    service: int
+    budget: int  # bytes of files that may still come
     report: CopyReport = field(default_factory=CopyReport)
     links: list[tuple[PurePosixPath, str]] = field(default_factory=list)
     made: dict[PurePosixPath, int] = field(default_factory=dict)  # files of this archive, and their sizes
+    names: int = 0  # bytes of names so far
 
     def run(self, archive: tarfile.TarFile) -> CopyReport:
         for count, member in enumerate(archive):
@@ -112,13 +125,17 @@ class _Unpacking:
         return self.report
 
     def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        self.names += len(member.name) + len(member.linkname)
+        if member.size < 0 or self.names > _MAX_NAMES:
+            raise tarfile.ReadError("a negative size" if member.size < 0 else "its names are too long")
         try:
             path = self._path(member.name)
+            original = self._path(member.linkname) if member.islnk() else path
             _standard_filter(member, str(self.root))
         except (ValueError, tarfile.TarError) as error:
             return self._refuse(member.name, str(error))
         if member.islnk():
-            self._make_copy(member, path)
+            self._make_copy(member, path, original)
         elif member.issym():
             self.links.append((path, member.linkname))
         elif member.isdir():
@@ -149,9 +166,8 @@ class _Unpacking:
             return self._refuse(member.name, "no file")
         self._write(member.name, path, content, member.size, executable=bool(member.mode & 0o100))
 
-    def _make_copy(self, member: tarfile.TarInfo, path: PurePosixPath) -> None:
+    def _make_copy(self, member: tarfile.TarInfo, path: PurePosixPath, original: PurePosixPath) -> None:
         """Make a hard link plain: a copy of the file that this archive brought under the other name."""
-        original = self._path(member.linkname)
         if original not in self.made:
             return self._refuse(member.name, "hard link out of the copy")
         with self._open_dir(original.parent) as folder:
@@ -161,8 +177,8 @@ class _Unpacking:
             self._write(member.name, path, content, self.made[original], executable=executable)
 
     def _write(self, name: str, path: PurePosixPath, content: IO[bytes], size: int, *, executable: bool) -> None:
-        self.service -= size
-        if self.service < 0:
+        self.budget -= size
+        if self.budget < 0:
             raise tarfile.ReadError("larger than the limit of a copy")
         try:
             with self._open_dir(path.parent) as folder:

@@ -206,7 +206,7 @@ class SmolmachinesBottle(Bottle):
         from bb_jupyter.gateway.audit.audit_log import AuditLog
         from bb_jupyter.gateway.control.gateway_client import GatewayClient
 
-        with self._door().listen("egress") as listener:
+        with self._own_interceptor().listen("egress") as listener:
             return GatewayClient.spawn(
                 config, {"egress": listener.fileno()}, audit=AuditLog(self.slug), on_event=on_event
             )
@@ -215,11 +215,13 @@ class SmolmachinesBottle(Bottle):
         from bb_jupyter.broker.broker_client import BrokerClient
 
         with ExitStack() as stack:
-            sockets = {service: stack.enter_context(self._door().listen(service)) for service in services(self.plan)}
+            sockets = {
+                service: stack.enter_context(self._own_interceptor().listen(service)) for service in services(self.plan)
+            }
             listeners = {service: listener.fileno() for service, listener in sockets.items()}
             return BrokerClient.spawn(config, on_event, listeners=listeners)
 
-    def _door(self) -> Interceptor:
+    def _own_interceptor(self) -> Interceptor:
         if self._interceptor is None:
             raise RuntimeError("a cloud machine has no gateway of ours")
         return self._interceptor

@@ -34,14 +34,15 @@ from bb_jupyter.process.jsonl import encode, listen
 if TYPE_CHECKING:
     from smol import EgressInterceptor
 
-_FILE = "doorman.json"
+#: The file in the state directory that keeps an `Endpoint`, and the name that earlier versions gave it.
+_FILE, _OLD_FILE = "egress-interceptor.json", "doorman.json"
 #: Seconds that an egress interceptor gets to end by itself.
 _END = 5.0
 
 
 @dataclass(frozen=True)
-class Door:
-    """What a machine was started with; who attaches to it opens the same door again.
+class Endpoint:
+    """The address and token that a machine was started with; after `attach` the interceptor listens there again.
 
     Attributes:
         port: on 127.0.0.1.
@@ -52,20 +53,20 @@ class Door:
     token: str
 
     def __repr__(self) -> str:
-        return f"Door({self.port})"
+        return f"Endpoint({self.port})"
 
 
 class Interceptor:
     """A process that answers a machine's connections.
 
     Args:
-        door: where.
+        endpoint: where.
         folder: the bottle's state directory, where services are met.
         process: it.
     """
 
-    def __init__(self, door: Door, folder: Path, process: subprocess.Popen[bytes]) -> None:
-        self._door, self._folder, self._process = door, folder, process
+    def __init__(self, endpoint: Endpoint, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self._endpoint, self._folder, self._process = endpoint, folder, process
 
     @classmethod
     def open(cls, slug: str) -> Interceptor:
@@ -75,37 +76,38 @@ class Interceptor:
             BackendUnavailable: it does not start.
         """
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            door = Door(listener.getsockname()[1], secrets.token_hex(32))
+            endpoint = Endpoint(listener.getsockname()[1], secrets.token_hex(32))
             folder = private_dir(state.state_dir() / slug)
             descriptor = os.open(folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w") as file:  # noqa: PTH123 - a descriptor
-                json.dump(asdict(door), file)
-            return cls(door, folder, _spawn(listener, door, folder))
+                json.dump(asdict(endpoint), file)
+            return cls(endpoint, folder, _spawn(listener, endpoint, folder))
 
     @classmethod
     def reopen(cls, slug: str) -> Interceptor:
         """Start an egress interceptor for a machine that runs already.
 
         Raises:
-            BackendUnavailable: its door is lost, or somebody else stands there.
+            BackendUnavailable: the file is lost, or another program listens at that port.
         """
         folder = state.state_dir() / slug
         try:
-            door = Door(**json.loads((folder / _FILE).read_text()))
-            listener = socket.create_server(("127.0.0.1", door.port))
+            file = next((file for name in (_FILE, _OLD_FILE) if (file := folder / name).exists()), folder / _FILE)
+            endpoint = Endpoint(**json.loads(file.read_text()))
+            listener = socket.create_server(("127.0.0.1", endpoint.port))
         except (OSError, ValueError, TypeError) as error:
             raise BackendUnavailable(
                 f"the network of {slug} cannot be opened again: {error}", hint="Copy out what you need, and stop it."
             ) from None
         with listener:
-            return cls(door, folder, _spawn(listener, door, folder))
+            return cls(endpoint, folder, _spawn(listener, endpoint, folder))
 
     @property
     def binding(self) -> EgressInterceptor:
         """What the machine is started with."""
         from smol import EgressInterceptor
 
-        return EgressInterceptor(f"127.0.0.1:{self._door.port}", self._door.token)
+        return EgressInterceptor(f"127.0.0.1:{self._endpoint.port}", self._endpoint.token)
 
     def listen(self, service: str) -> socket.socket:
         """Return a new listening socket for a service; the one before gets no more connections."""
@@ -123,7 +125,7 @@ class Interceptor:
             self._process.wait()
 
 
-def _spawn(listener: socket.socket, door: Door, folder: Path) -> subprocess.Popen[bytes]:
+def _spawn(listener: socket.socket, endpoint: Endpoint, folder: Path) -> subprocess.Popen[bytes]:
     """Start the process; what it must know comes by its standard input, whose end is its own."""
     process = trusted_child.spawn(
         "bb_jupyter.backend.smolmachines.egress_interceptor_process",
@@ -135,7 +137,7 @@ def _spawn(listener: socket.socket, door: Door, folder: Path) -> subprocess.Pope
     if process.stdin is None:
         raise RuntimeError("the process needs a pipe")
     try:
-        process.stdin.write(encode(token=door.token, folder=str(folder)))
+        process.stdin.write(encode(token=endpoint.token, folder=str(folder)))
         process.stdin.flush()
     except OSError as error:
         process.kill()
