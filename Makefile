@@ -5,7 +5,6 @@ ENGINE := $(BIN)/python -m tests.engine run
 # Tests wait more than they compute.
 WORKERS ?= $(shell expr 2 '*' $$(nproc))
 PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -p no:cacheprovider
-COVERAGE := --cov --cov-report=term:skip-covered
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
@@ -25,7 +24,7 @@ test: lint ## every test, on a real Docker engine (BB_SKIP_DOCKER=1: without)
 	@sh tests/tools/packages.sh
 	$(ENGINE) $(BIN)/$(PYTEST) --durations=40 $(COVERAGE) $(NBVAL) tests notebooks
 
-coverage: export BB_COVERAGE := subprocess
+coverage: COVERAGE := --cov --cov-report=term:skip-covered
 coverage: test ## the same tests, and what they cover in kernels, gateways and brokers, too
 
 lint: $(VENV)/.test ## ruff, mypy, the direction of imports; the panel's TypeScript: types, eslint, its unit tests
