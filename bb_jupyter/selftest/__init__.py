@@ -1,11 +1,12 @@
-"""Promises of a bottle, tried from inside the bottle itself: what `%bottle selftest` runs and `tests/attack` runs.
+"""Promises of a bottle, tried from inside the bottle: `%bottle selftest` and `tests/attack` run these checks.
 
-One function a promise; its docstring says what is promised and where it was broken elsewhere.  The oracle is outside:
-a canary of ours on every address of this host.  Blocked means that nothing arrived there, that the denial came at once,
-and, where the gateway gave it, that it names its rule.  Nothing is changed: not the bottle's files, not its policy.
+Each check is a function.  Its docstring states the promise, and where other products broke it.  The test oracle is
+outside the bottle: a canary server on every address of this host.  An attempt counts as blocked when nothing reached
+the canary and the denial came at once; a denial by the gateway must also name its rule.  Neither the bottle's files nor
+its policy are changed.
 
-What runs in the bottle, its shell and its Python, is believed when it says that it *failed*: test a fresh bottle, not
-one that an agent has had.
+The checks trust the bottle's shell and Python when these report a *failure*.  So test a fresh bottle, not one in which
+an agent has worked.
 """
 
 from __future__ import annotations
@@ -16,16 +17,15 @@ from typing import TYPE_CHECKING, Final
 from bb_jupyter.errors import PromiseBroken
 from bb_jupyter.selftest import host, network, proxy, secrets
 from bb_jupyter.selftest.canary import Canary
-from bb_jupyter.selftest.probe import Probe
-from bb_jupyter.selftest.verdict import Check, Verdict
+from bb_jupyter.selftest.probe import Probe, PromiseCheck, PromiseResult
 
 if TYPE_CHECKING:
     from bb_jupyter.core.bottle_handle import BottleHandle
 
-__all__ = ["CHECKS", "Canary", "Check", "Probe", "Verdict", "require", "selftest"]
+__all__ = ["CHECKS", "Canary", "Probe", "PromiseCheck", "PromiseResult", "require", "selftest"]
 
 #: Every check, in the order of the promises.
-CHECKS: Final[tuple[Check, ...]] = (
+CHECKS: Final[tuple[PromiseCheck, ...]] = (
     network.raw_sockets,
     network.datagrams,
     network.other_families,
@@ -54,40 +54,40 @@ CHECKS: Final[tuple[Check, ...]] = (
 def selftest(
     handle: BottleHandle,
     *,
-    checks: Sequence[Check] = CHECKS,
-    on_verdict: Callable[[Verdict], object] = lambda verdict: None,
-) -> list[Verdict]:
+    checks: Sequence[PromiseCheck] = CHECKS,
+    on_result: Callable[[PromiseResult], object] = lambda result: None,
+) -> list[PromiseResult]:
     """Try to break a running bottle's promises from inside.
 
-    While it runs, a server of ours listens on every address of this host.
+    Meanwhile the canary listens on every address of this host.
 
     Args:
-        held: the bottle.
-        checks: which promises.
-        on_verdict: gets each verdict as it is reached.
+        handle: the bottle.
+        checks: the checks to run.
+        on_result: is called with each result.
 
     Returns:
-        A verdict for each check.
+        A result for each check.
 
     Raises:
-        BottleGone: the bottle died before, or was stopped elsewhere.
-        OSError: this host does not let us listen.
+        BottleGone: the bottle was gone before the first check.
+        OSError: the canary cannot listen on this host.
     """
-    verdicts = []
+    results = []
     with Canary() as canary:
         probe = Probe(handle, canary)
         for check in checks:
-            verdicts.append(check(probe))
-            on_verdict(verdicts[-1])
-    return verdicts
+            results.append(check(probe))
+            on_result(results[-1])
+    return results
 
 
-def require(verdicts: Sequence[Verdict]) -> None:
+def require(results: Sequence[PromiseResult]) -> None:
     """Raise unless every promise that could be tried holds.
 
     Raises:
-        PromiseBroken: one does not; the message names them.
+        PromiseBroken: some promises do not hold; the message names them.
     """
-    if broken := [verdict for verdict in verdicts if verdict.ok is False]:
-        names = ", ".join(verdict.promise for verdict in broken)
-        raise PromiseBroken(f"{len(broken)} of {len(verdicts)} promises do not hold: {names}", hint=broken[0].detail)
+    if broken := [result for result in results if result.ok is False]:
+        names = ", ".join(result.promise for result in broken)
+        raise PromiseBroken(f"{len(broken)} of {len(results)} promises do not hold: {names}", hint=broken[0].detail)

@@ -1,4 +1,4 @@
-"""The oracle: servers of our own, on every address of this host, that remember who came.  Blocked means nobody did."""
+"""The canary: servers on every address of this host that record connections from a bottle.  None must arrive."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Final, Self
 
 from bb_jupyter.gateway.proxy import host_addresses
 
-#: Variable that holds a canary of its own kind: a secret of this process.
+#: Environment variable of this process with a secret that must not be found in a bottle.
 VARIABLE: Final = "BB_SELFTEST_TOKEN"
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\ncanary\n"
 _MOST: Final = 4096
-#: Seconds that a caller has to say something, and that `heard` waits for its own datagram.
+#: Seconds that a client may take to send something, and that `heard` waits for its own datagram.
 _PATIENCE: Final = 3.0
 
 
 class Canary:
-    """TCP and UDP on one port of every address, and an abstract Unix socket, for as long as a `with` block lasts.
+    """Servers for TCP and UDP on one port of every address, and for an abstract Unix socket, during a `with` block.
 
-    Whoever knows the token and gets through to one of them is remembered; others, such as a port scanner, are not.
+    Messages with the token are recorded; others, such as those of a port scanner, are not.
 
     Attributes:
-        token: what a probe must say; nobody outside can guess it.
-        addresses: where a bottle might try to find this host.
-        port: TCP and UDP.
-        secret: value of a variable of this process, `BB_SELFTEST_TOKEN`, which must not be found in a bottle.
-        abstract: name of the Unix socket; empty where there are none (they belong to a network namespace, Linux only).
+        token: unguessable text in every message of a probe.
+        addresses: this host's addresses.
+        port: port for TCP and UDP.
+        secret: value of the variable `BB_SELFTEST_TOKEN` of this process, which must not be found in a bottle.
+        abstract: name of the Unix socket (Linux only: the name belongs to a network namespace); empty for none.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Canary:
         self.secret = secrets.token_urlsafe(24)
         self.addresses = host_addresses.of_this_host()
         self.abstract = ""
-        self._came: list[str] = []
+        self._arrivals: list[str] = []
         self._changed = threading.Condition()
         self._stack = contextlib.ExitStack()
 
@@ -70,13 +70,13 @@ class Canary:
         self._stack.close()
 
     def heard(self) -> list[str]:
-        """Return who came so far: how, and with which words.  Datagrams on their way are waited for."""
+        """Return the recorded messages, each with its protocol.  Waits for datagrams under way."""
         mark = f"{self.token}-mark-{secrets.token_hex(4)}"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.sendto(mark.encode(), ("127.0.0.1", self.port))
         with self._changed:
-            self._changed.wait_for(lambda: any(mark in line for line in self._came), _PATIENCE)
-            return [line for line in self._came if "-mark-" not in line]
+            self._changed.wait_for(lambda: any(mark in line for line in self._arrivals), _PATIENCE)
+            return [line for line in self._arrivals if "-mark-" not in line]
 
     def _listen_abstract(self, stack: contextlib.ExitStack) -> None:
         unix = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -113,7 +113,7 @@ class Canary:
         text = data.decode("latin-1")
         if self.token in text:
             with self._changed:
-                self._came.append(f"{kind} {text[:120]!r}")
+                self._arrivals.append(f"{kind} {text[:120]!r}")
                 self._changed.notify_all()
 
 

@@ -1,4 +1,4 @@
-"""P3 and P6: the host's files, processes and privileges are out of reach, and what ran is gone when it ends."""
+"""P3 and P6: host files, processes and privileges are out of reach, and a command that ends leaves no process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from typing import Final
 
 from bb_jupyter.errors import BottleError
 from bb_jupyter.home import bot_bottle_home
-from bb_jupyter.selftest.probe import Probe
-from bb_jupyter.selftest.verdict import Broken, NotRun, check
+from bb_jupyter.selftest.probe import Broken, NotRun, Probe, promise
 
 _SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")
 _LOOK = 'for path; do if [ -e "$path" ]; then printf "%s\\n" "$path"; fi; done; cat "$1" 2>/dev/null; :'
@@ -24,11 +23,11 @@ _PLANT = 'folder=$(mktemp -d -p "$HOME") && ln -s "$1" "$folder/link" && ln -s "
 _CAPABILITIES: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
-@check("P3")
+@promise("P3")
 def host_files(probe: Probe) -> str:
-    """Nothing of the host's files is there: not what this process writes, not its home, no engine's socket.
+    """No file of the host is visible: neither this process's files, nor its home, nor an engine's socket.
 
-    Broken elsewhere: mounted homes and engine sockets, which make every other wall pointless.
+    Broken elsewhere: mounted homes and engine sockets, which make every other restriction pointless.
     """
     word = secrets.token_hex(8)
     with tempfile.NamedTemporaryFile(prefix=f"bb-selftest-{word}-") as canary:
@@ -42,7 +41,7 @@ def host_files(probe: Probe) -> str:
     return f"{len(paths)} places, none is there"
 
 
-@check("P3")
+@promise("P3")
 def copies_out(probe: Probe) -> str:
     """A link that the bottle plants is not followed when files are copied out.
 
@@ -57,7 +56,7 @@ def copies_out(probe: Probe) -> str:
         if made.returncode or not planted:
             raise NotRun("the bottle cannot make a folder with a link")
         try:
-            with contextlib.suppress(BottleError):  # to be refused as a whole is fine
+            with contextlib.suppress(BottleError):  # refusing the whole copy is right, too
                 probe.handle.cp_out(planted, target)
         finally:
             probe.sh('rm -rf "$1"', planted)
@@ -68,9 +67,9 @@ def copies_out(probe: Probe) -> str:
     return f"links planted in {posixpath.dirname(planted)} stayed inside or were refused"
 
 
-@check("P3")
+@promise("P3")
 def processes_of_the_host(probe: Probe) -> str:
-    """The bottle has a process tree of its own: a process of this host is not in it.
+    """The bottle has a process tree of its own: no process of this host is visible.
 
     Broken elsewhere: shared process namespaces, through which /proc/PID/root is the host.
     """
@@ -85,7 +84,7 @@ def processes_of_the_host(probe: Probe) -> str:
     return "a process of this host is not among those in the bottle"
 
 
-@check("P3")
+@promise("P3")
 def privileges(probe: Probe) -> str:
     """Commands have no capability, cannot gain one, and run under a system call filter.
 
@@ -105,9 +104,9 @@ def privileges(probe: Probe) -> str:
     return "no capability, no_new_privs, seccomp"
 
 
-@check("P6")
+@promise("P6")
 def ended_commands(probe: Probe) -> str:
-    """A command that runs out of time goes with all it started, and the bottle goes on.
+    """A command that exceeds its time limit is killed with all its children, and the bottle runs on.
 
     Broken elsewhere: inspect_ai #3663 (children of a command that timed out ran on).
     """

@@ -1,17 +1,17 @@
-"""P1, through the gateway: what it refuses, in whatever form it is asked."""
+"""P1, through the gateway: requests that it must refuse in every form."""
 
 from __future__ import annotations
 
+import ssl
+
 from bb_jupyter.gateway.egress_plan import RoutePlan
 from bb_jupyter.policy.hosts import specificity
-from bb_jupyter.selftest.hello import client_hello
 from bb_jupyter.selftest.network import METADATA
-from bb_jupyter.selftest.probe import Probe
-from bb_jupyter.selftest.verdict import Broken, NotRun, check
+from bb_jupyter.selftest.probe import Broken, NotRun, Probe, promise
 
-#: Refused by name, or (400, without a rule) by the HTTP parser before any name is read.
+#: Rules that refuse a name; `""` stands for a refusal (400, without a rule) by the HTTP parser, which comes first.
 _NAME_RULES = ("no-route", "host-invalid", "ip-literal", "request-form", "")
-_OTHER_PORT = 9  # "discard", which no route means
+_OTHER_PORT = 9  # "discard"; no route has this port
 
 
 def connect(authority: str, *, host: str = "") -> bytes:
@@ -19,7 +19,7 @@ def connect(authority: str, *, host: str = "") -> bytes:
 
     Args:
         authority: `HOST:PORT` to be connected to.
-        host: what the Host header says; the authority by default.
+        host: content of the Host header; the authority by default.
     """
     return f"CONNECT {authority} HTTP/1.1\r\nHost: {host or authority}\r\nConnection: close\r\n\r\n".encode("latin-1")
 
@@ -30,9 +30,25 @@ def get(authority: str, path: str = "/", *, host: str = "", keep: bool = False) 
     return f"GET http://{authority}{path} HTTP/1.1\r\n{rest}\r\n".encode("latin-1")
 
 
-@check("P1")
+def client_hello(server_name: str | None) -> bytes:
+    """Return the first TLS record of a client that asks for *server_name*, or for no name (RFC 8446, 4.1.2).
+
+    It is made on this host, so the bottle needs no TLS of its own.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the handshake never completes
+    sent = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname=server_name).do_handshake()
+    except ssl.SSLWantReadError:
+        return sent.read()
+    raise RuntimeError("a handshake needs an answer")
+
+
+@promise("P1")
 def unlisted_hosts(probe: Probe) -> str:
-    """A host that is not listed is refused in the same way as CONNECT and as a plain URL; so is this host by name.
+    """A host that is not listed is refused, both by CONNECT and as a plain URL; so is this host by name.
 
     Broken elsewhere: CVE-2025-66479 (an empty list allowed all); claude-code #40213 (plain HTTP passed beside CONNECT).
     """
@@ -42,9 +58,9 @@ def unlisted_hosts(probe: Probe) -> str:
     return probe.denied(asked, ("no-route", "port", "scheme", "address"))
 
 
-@check("P1")
+@promise("P1")
 def address_literals(probe: Probe) -> str:
-    """An IP address is refused in every notation that a URL parser takes for one, metadata services included.
+    """An IP address is refused in every notation that some URL parser accepts, metadata services included.
 
     Broken elsewhere: OpenShell's SSRF cases; decimal, octal and IPv6-mapped forms that filters did not recognise.
     """
@@ -63,11 +79,11 @@ def address_literals(probe: Probe) -> str:
     )
 
 
-@check("P1")
+@promise("P1")
 def strange_names(probe: Probe) -> str:
-    """Names that two readers might understand differently, or that only contain a listed one, are refused.
+    """Names that two parsers may read differently, or that only contain a listed name, are refused.
 
-    Broken elsewhere: OpenShell #1498 (upper case and trailing dots); NUL bytes that end a name for one reader only.
+    Broken elsewhere: OpenShell #1498 (upper case and trailing dots); NUL bytes that end a name for one parser only.
     """
     path, other = f"/{probe.canary.token}", f"{probe.canary.token}.invalid"
     ok, port = _exactly_listed(probe)
@@ -81,7 +97,7 @@ def strange_names(probe: Probe) -> str:
     return probe.denied(asked, _NAME_RULES)
 
 
-@check("P1")
+@promise("P1")
 def other_ports(probe: Probe) -> str:
     """A listed host is reached on its listed port alone.
 
@@ -92,9 +108,9 @@ def other_ports(probe: Probe) -> str:
     return probe.denied(asked, ("port", "no-route"))
 
 
-@check("P1")
+@promise("P1")
 def host_headers(probe: Probe) -> str:
-    """A Host header that names another host than the connection leads to is refused; the listed one does not help.
+    """A Host header that names another host than the connection's is refused, even when it names a listed host.
 
     Broken elsewhere: gh-aw-firewall #8878, sbx #605 (a listed name in one place, the real target in another).
     """
@@ -106,7 +122,7 @@ def host_headers(probe: Probe) -> str:
     return probe.denied(asked, ("no-route", "host-mismatch"))
 
 
-@check("P1")
+@promise("P1")
 def tls_names(probe: Probe) -> str:
     """TLS to a listed host must ask for that host: another name, or none, ends the connection.
 
@@ -117,24 +133,24 @@ def tls_names(probe: Probe) -> str:
         raise NotRun("the bottle has no https route")
     authority = f"{_name(listed[0])}:{listed[0].port}"
     hellos = (client_hello(f"{probe.canary.token}.invalid"), client_hello(None), probe.hello)
-    outcomes = probe.dial([probe.proxied(connect(authority), hello) for hello in hellos])
-    for outcome in outcomes:
-        if outcome.not_tried:
-            raise NotRun(outcome.not_tried)
-        if b" 502 " in outcome.answers[0][:16]:
+    results = probe.dial([probe.proxied(connect(authority), hello) for hello in hellos])
+    for result in results:
+        if result.not_tried:
+            raise NotRun(result.not_tried)
+        if b" 502 " in result.answers[0][:16]:
             raise NotRun(f"{authority} cannot be reached just now")
-        if any(answer and answer[:1] != b"\x15" for answer in outcome.answers[1:]):  # 21: a TLS alert
-            raise Broken(f"{authority} answered to another name: {outcome.answers[-1][:40]!r}")
-        if outcome.error == "timeout":
+        if any(answer and answer[:1] != b"\x15" for answer in result.answers[1:]):  # 21: a TLS alert
+            raise Broken(f"{authority} answered to another name: {result.answers[-1][:40]!r}")
+        if result.error == "timeout":
             raise Broken(f"{authority}: a wrong TLS name is not refused at once")
-    return f"{authority}: another name, no name and no TLS were hung up on"
+    return f"{authority}: another name, no name and no TLS were refused"
 
 
-@check("P1")
+@promise("P1")
 def later_requests(probe: Probe) -> str:
-    """Every request on a connection that is kept open is judged by itself, and an upgrade opens nothing.
+    """Every request on a kept-open connection is checked by itself, and an upgrade opens nothing.
 
-    Broken elsewhere: OpenShell (only the first request of a connection was looked at).
+    Broken elsewhere: OpenShell (only the first request of a connection was checked).
     """
     port, path = probe.canary.port, f"/{probe.canary.token}"
     name = f"{probe.canary.token}.invalid:{port}"
@@ -156,17 +172,17 @@ def _listed(probe: Probe) -> tuple[RoutePlan, ...]:
 
 
 def _name(route: RoutePlan) -> str:
-    """Return a host that a route means."""
+    """Return a host that a route matches."""
     return route.host.replace("*", "bb-selftest", 1)
 
 
 def _listed_names(probe: Probe) -> list[str]:
-    """Return some hosts that are listed; where there are none, one that would be."""
+    """Return up to 8 listed hosts; without any, a made-up one."""
     return list(dict.fromkeys(map(_name, _listed(probe))))[:8] or ["ok.example.com"]
 
 
 def _exactly_listed(probe: Probe) -> tuple[str, int]:
-    """Return a listed host and its port, the names around which are not listed; if there is none, one that would be."""
+    """Return a listed host whose subdomains are not listed, and its port; without any, a made-up one."""
     routes = _listed(probe)
     for route in routes:
         if not any(specificity(other.host, f"x.{route.host}") for other in routes):

@@ -1,4 +1,4 @@
-"""P2: no secret of the host is in the bottle, nor in anything that is shown or written of it."""
+"""P2: no secret of the host is in the bottle, nor in anything that is shown or stored about it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway.proxy.redact import Masker
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.manifest import resolve_token
-from bb_jupyter.selftest.probe import Probe
-from bb_jupyter.selftest.verdict import Broken, NotRun, check
+from bb_jupyter.selftest.probe import Broken, NotRun, Probe, promise
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.execution import Execution
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 #: Variables of this process that commonly hold credentials.
 _SECRET_NAME: Final = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 _SHORTEST: Final = 8
-#: Bytes that a secret in any of its forms is shorter than: so much of what was read is looked at again.
+#: More bytes than any encoding of a secret has; so many are searched again with the next chunk.
 _OVERLAP: Final = 1 << 14
-#: Bytes of the bottle's files that are read at most.
+#: Most bytes of the bottle's files that are read.
 _MOST: Final = 64 << 20
 _SECONDS: Final = 60.0
 _PROCESSES = "env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; :"
@@ -32,7 +31,7 @@ _FILES = 'for folder in "$HOME" /tmp /run /etc /opt; do find "$folder" -xdev -ty
 _FILE_NAMES = 'find "$HOME" /tmp /run -xdev 2>/dev/null; :'
 
 
-@check("P2")
+@promise("P2")
 def environment(probe: Probe) -> str:
     """No variable and no argument of any process in the bottle holds a secret of the host.
 
@@ -41,7 +40,7 @@ def environment(probe: Probe) -> str:
     return _nothing_in(probe, _PROCESSES, "the environment or arguments of a process in the bottle")
 
 
-@check("P2")
+@promise("P2")
 def files(probe: Probe) -> str:
     """No file of the bottle (home, /tmp, /etc, /run, /opt) holds a secret of the host.
 
@@ -50,7 +49,7 @@ def files(probe: Probe) -> str:
     return _nothing_in(probe, f"{_FILE_NAMES}; {_FILES}", "a file of the bottle")
 
 
-@check("P2")
+@promise("P2")
 def preflight(probe: Probe) -> str:
     """The preflight, as text, as HTML and as Python shows it, names where secrets are kept and holds none.
 
@@ -64,9 +63,9 @@ def preflight(probe: Probe) -> str:
     return f"{len(shown) + 1} renderings"
 
 
-@check("P2")
+@promise("P2")
 def records(probe: Probe) -> str:
-    """State, audit log and cell logs, which outlive the bottle, hold no secret.
+    """The bottle's state, audit log and cell logs, which outlive it, hold no secret.
 
     Broken elsewhere: debug logs and audit trails with whole headers.
     """
@@ -80,9 +79,9 @@ def records(probe: Probe) -> str:
     return f"files of {slug} below {home}"
 
 
-@check("P2")
+@promise("P2")
 def host_processes(probe: Probe) -> str:
-    """No process that this one started, while a command of the bottle runs, shows a secret to `ps`.
+    """While a command runs in the bottle, no child of this process shows a secret to `ps`.
 
     Broken elsewhere: harbor #2235 (`-e TOKEN=value` on the command line of the engine's client).
     """
@@ -98,13 +97,13 @@ def host_processes(probe: Probe) -> str:
 
 
 def secrets_of(probe: Probe) -> list[str]:
-    """Return what must not be found: the credentials of the bottle's routes, and of variables named like secrets."""
+    """Return the secrets to search for: the credentials of the bottle's routes, and variables named like secrets."""
     routes = probe.handle.bottle.network.routes
     found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
     for reference in routes.token_refs if routes else ():
-        with contextlib.suppress(BottleError):  # unset meanwhile
+        with contextlib.suppress(BottleError):  # the variable was unset meanwhile
             found.append(resolve_token(reference))
-    given = set(probe.handle.plan.spec.env.values())  # the user gave it away by hand, and the preflight says so
+    given = set(probe.handle.plan.spec.env.values())  # the user passed these in, and the preflight shows them
     return list(dict.fromkeys(value for value in found if len(value) >= _SHORTEST and value not in given))
 
 
@@ -113,7 +112,7 @@ def _masker(probe: Probe) -> Masker:
 
 
 def _nothing_in(probe: Probe, script: str, place: str) -> str:
-    """Read what a script in the bottle prints and look for secrets here: they are never sent there to be compared."""
+    """Search a script's output for secrets on this host, so that no secret is sent into the bottle."""
     masker = _masker(probe)
     with probe.handle.exec(["sh", "-c", script], timeout=_SECONDS) as execution:
         if _is_in(_output(execution), masker):

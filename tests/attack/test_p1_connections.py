@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from bb_jupyter.selftest.hello import client_hello
-from bb_jupyter.selftest.proxy import connect, get
+from bb_jupyter.selftest.proxy import client_hello, connect, get
 from tests.attack.conftest import Walled
 
 # Requests on one intercepted TLS connection; prints status and rule of each, and the ALPN that was agreed on.

@@ -10,7 +10,7 @@ from bb_jupyter import manifest, selftest
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import ManifestError, UsageError
 from bb_jupyter.selftest import Canary, Probe
-from bb_jupyter.selftest.dial import Attempt
+from bb_jupyter.selftest.probe import Attempt
 from bb_jupyter.selftest.proxy import connect, get
 from tests.attack.conftest import Walled, first_output, yaml_of
 from tests.attack.service import Service

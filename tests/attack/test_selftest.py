@@ -23,8 +23,19 @@ from bb_jupyter.core.session import current
 from bb_jupyter.errors import PromiseBroken, UsageError
 from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
 from bb_jupyter.notebook import commands
-from bb_jupyter.selftest import Canary, Check, Probe, Verdict, host, network, proxy, require, secrets, selftest
-from bb_jupyter.selftest.dial import Attempt
+from bb_jupyter.selftest import (
+    Canary,
+    Probe,
+    PromiseCheck,
+    PromiseResult,
+    host,
+    network,
+    proxy,
+    require,
+    secrets,
+    selftest,
+)
+from bb_jupyter.selftest.probe import Attempt
 from bb_jupyter.selftest.probe import Probe as RealProbe
 from tests.contract.conftest import Launch
 from tests.leftovers import Engine
@@ -102,7 +113,7 @@ def _handle(state: str = "none", *routes: RoutePlan) -> BottleHandle:
     ],
     ids=lambda check: check.__name__,
 )
-def test_a_missing_wall_is_found(check: Check, canary: Canary) -> None:
+def test_a_missing_wall_is_found(check: PromiseCheck, canary: Canary) -> None:
     verdict = check(Probe(_handle(), canary))
     assert verdict.ok is False, verdict
     with pytest.raises(PromiseBroken, match=verdict.promise):
@@ -163,7 +174,7 @@ _PROXY_CHECKS = [check for check in vars(proxy).values() if hasattr(check, "__wr
     ids=["allows", "tries", "names-no-rule", "names-another-rule"],
 )
 def test_a_gateway_that_does_not_refuse_is_found(
-    at_proxy: Callable[[bytes], Probe], check: Check, answer: bytes
+    at_proxy: Callable[[bytes], Probe], check: PromiseCheck, answer: bytes
 ) -> None:
     verdict = check(at_proxy(answer))
     if check is proxy.tls_names and b" 502 " in answer:
@@ -214,4 +225,4 @@ def test_the_policy_is_not_touched(launch: Launch) -> None:
 
 
 def test_what_could_not_be_tried_does_not_fail() -> None:
-    require([Verdict("P1.x", None, "no tool"), Verdict("P1.y", True, "fine")])
+    require([PromiseResult("P1.x", None, "no tool"), PromiseResult("P1.y", True, "fine")])

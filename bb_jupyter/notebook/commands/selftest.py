@@ -26,10 +26,10 @@ def _run(args: Namespace) -> None:
         raise UsageError("%bottle selftest: options of a launch go with --new", hint="Or test a bottle that runs.")
     with ExitStack() as stack:
         launched = stack.enter_context(current().launch(args.name, options)) if args.new else None
-        verdicts = selftest(launched or current().get(args.name))
-    rows = [[verdict.promise, verdict.word, verdict.detail] for verdict in verdicts]
+        results = selftest(launched or current().get(args.name))
+    rows = [[result.promise, result.word, result.detail] for result in results]
     show_table(("promise", "verdict", "what was tried"), rows, empty="nothing was tried")
-    require(verdicts)
+    require(results)
 
 
 command = Command(

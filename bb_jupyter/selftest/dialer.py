@@ -1,6 +1,6 @@
-"""What runs inside a bottle (`python3 -I -S - ATTEMPTS`): dials, says and listens as told, prints what came of it.
+"""The program that makes connections inside a bottle (`python3 -I -S - ATTEMPTS`), and prints the results as JSON.
 
-Any Python from 3.7 on and the standard library alone; nothing is written anywhere.
+It needs Python 3.7 and the standard library, and writes no files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 MOST = 65536
-# <linux/socket.h>; <linux/vm_sockets.h>: VMADDR_CID_LOCAL, so that no hypervisor is asked anything
+# <linux/socket.h>; <linux/vm_sockets.h>: VMADDR_CID_LOCAL, so that no hypervisor is contacted
 AF_PACKET, AF_VSOCK, CID_LOCAL = 17, 40, 1
 
 
@@ -25,7 +25,7 @@ def family_of(kind: str, address: str) -> int:
 
 
 def make(kind: str, family: int) -> socket.socket:
-    """Open a socket, for a ping the least privileged one that this bottle grants."""
+    """Open a socket; for a ping, a raw one, else a datagram one where raw sockets are denied."""
     if kind == "icmp":
         protocol = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
         try:
@@ -37,7 +37,7 @@ def make(kind: str, family: int) -> socket.socket:
 
 
 def is_whole(data: bytes) -> bool:
-    """Say whether this is an HTTP answer with all of its body, as far as its length is told."""
+    """Whether *data* is a whole HTTP answer, as far as its Content-Length shows."""
     head, end, body = data.partition(b"\r\n\r\n")
     if not end:
         return False
@@ -48,7 +48,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def listen(sock: socket.socket) -> bytes:
-    """Return what comes until an answer is whole or the other end closes."""
+    """Return what arrives until an answer is whole or the other end closes."""
     data = b""
     while len(data) < MOST and not is_whole(data):
         piece = sock.recv(MOST)
@@ -58,9 +58,9 @@ def listen(sock: socket.socket) -> bytes:
     return data
 
 
-def exchange(told: dict[str, Any], answers: list[bytes]) -> None:
-    """Do one attempt and add what is answered to *answers*; raises OSError."""
-    kind, address, port = told["kind"], told["address"], told["port"]
+def exchange(wanted: dict[str, Any], answers: list[bytes]) -> None:
+    """Make one attempt and append the answers to *answers*; raises OSError."""
+    kind, address, port = wanted["kind"], wanted["address"], wanted["port"]
     if kind == "name":
         answers += [str(found[4][0]).encode() for found in socket.getaddrinfo(address, None)]
         return
@@ -69,20 +69,20 @@ def exchange(told: dict[str, Any], answers: list[bytes]) -> None:
         if kind == "packet":
             answers.append(b"a socket on the wire")
             return
-        sock.settimeout(told["limit"])
+        sock.settimeout(wanted["limit"])
         sock.connect(places.get(kind, (address, port)))
-        for words in told["say"]:
+        for words in wanted["say"]:
             sock.sendall(base64.b64decode(words))
             answers.append(sock.recv(MOST) if kind in ("udp", "icmp") else listen(sock))
 
 
-def attempt(told: dict[str, Any]) -> dict[str, Any]:
-    """Do one attempt and return what came of it."""
+def attempt(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Make one attempt and return its result."""
     answers: list[bytes] = []
     error, began = "", time.monotonic()
     try:
-        exchange(told, answers)
-    except socket.timeout:  # noqa: UP041 - only from 3.10 on is it TimeoutError
+        exchange(wanted, answers)
+    except socket.timeout:  # noqa: UP041 - TimeoutError only since 3.10
         error = "timeout"
     except OSError as failed:
         error = errno.errorcode.get(failed.errno or 0) or type(failed).__name__
@@ -93,4 +93,4 @@ def attempt(told: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([attempt(told) for told in json.loads(sys.argv[1])]))  # noqa: T201
+    print(json.dumps([attempt(wanted) for wanted in json.loads(sys.argv[1])]))  # noqa: T201
