@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 from bb_jupyter.core.agent_run import AgentResult
 from bb_jupyter.errors import BottleError
-from bb_jupyter.notebook.errors import message
+from bb_jupyter.notebook.error_display import message
 from bb_jupyter.notebook.kernel import start_thread
-from bb_jupyter.notebook.result import CellResult
-from bb_jupyter.notebook.running import Work, check, tell
+from bb_jupyter.notebook.script_run import CellResult, Work, check, tell
 
 
 class BackgroundRun:

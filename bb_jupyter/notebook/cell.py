@@ -14,10 +14,10 @@ from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
 from bb_jupyter.errors import UsageError
 from bb_jupyter.notebook.background import BackgroundRun
-from bb_jupyter.notebook.launching import launch
 from bb_jupyter.notebook.options import duration, environment, launch_options
-from bb_jupyter.notebook.running import Running, Script, Work, check, tell
+from bb_jupyter.notebook.script_run import Running, Script, Work, check, tell
 from bb_jupyter.notebook.views.display import say
+from bb_jupyter.notebook.views.launch_progress import launch
 
 #: Launch options that a later cell may give too: they then hold for that cell.
 _OF_A_CELL = {"env", "cwd", "user"}

@@ -78,10 +78,10 @@ def candidates(magic: str, before: list[str], word: str = "") -> list[str]:
 
 
 def _cell_parser(magic: str) -> Parser:
-    from bb_jupyter.notebook import experiment_magic, manifests
+    from bb_jupyter.notebook import experiment_magic, manifest_magic
     from bb_jupyter.notebook.options import cell_parser
 
-    others = {"%%bottle_manifest": manifests.parser, "%%bottle_experiment": experiment_magic.parser}
+    others = {"%%bottle_manifest": manifest_magic.parser, "%%bottle_experiment": experiment_magic.parser}
     return others.get(magic, cell_parser)()
 
 

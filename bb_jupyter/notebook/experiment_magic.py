@@ -18,7 +18,7 @@ from bb_jupyter.manifest import about_size, validate_name
 from bb_jupyter.manifest.parse import parse
 from bb_jupyter.manifest.validation_errors import build
 from bb_jupyter.notebook import kernel
-from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.notebook.parser import Parser, count
 from bb_jupyter.notebook.views.display import publish, say, show, show_plan
 from bb_jupyter.notebook.views.experiment_grid import GridWidget, Layout, counts, line_of, note, transcripts
 from bb_jupyter.text.table import escaped
@@ -87,7 +87,7 @@ def define_and_run(words: Sequence[str], text: str, names: MutableMapping[str, o
             raise UsageError(f"--out: not a name of a variable: {args.out!r}")
         names[args.out] = experiment
     executor = _variable("--on", args.on, names) if args.on else None
-    run_experiment(experiment, executor, workers=_number(args.workers), fresh=args.fresh)
+    run_experiment(experiment, executor, workers=count("--workers", args.workers), fresh=args.fresh)
 
 
 def run_experiment(
@@ -259,9 +259,3 @@ def _variable(option: str, name: str, names: Mapping[str, object]) -> object:
         public = [known for known in names if not known.startswith("_") and known not in _NOT_THE_USERS]
         raise UsageError(f"{option}: there is no variable '{name}'", hint=did_you_mean(name, public))
     return names[name]
-
-
-def _number(text: str) -> int:
-    if text and not (text.isascii() and text.isdigit() and int(text)):
-        raise UsageError(f"--workers: not a number: {text!r}")
-    return int(text or 0)

@@ -6,18 +6,75 @@ Imported by `%load_ext`, so what a magic needs is imported when it runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import Float, Integer, TraitError, Unicode, observe, validate
 
-from bb_jupyter.notebook.errors import shown_shortly
-from bb_jupyter.notebook.settings import Settings
+from bb_jupyter.notebook.error_display import shown_shortly
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _MAGICS = (("line", "bottle"), ("cell", "bottle"), ("cell", "bottle_manifest"), ("cell", "bottle_experiment"))
 F = TypeVar("F", bound=Callable[..., object])
+_LIMITS = ("memory", "cpus", "pids", "disk", "timeout")
+
+
+class Settings(Magics):
+    """Traits of `BottleMagics`, checked when they are set; heavy modules are imported only then."""
+
+    backend = Unicode(
+        "", help="Where bottles run: docker, bubblewrap, smolmachines; empty to choose by what works here."
+    ).tag(config=True)
+    memory = Unicode("", help="Limit of memory, such as 4g; empty for the built-in default.").tag(config=True)
+    cpus = Float(None, allow_none=True, help="Limit of processors, such as 1.5; None for none.").tag(config=True)
+    pids = Integer(None, allow_none=True, help="Limit of processes; None for the built-in default.").tag(config=True)
+    disk = Unicode("", help="Limit of what a bottle writes, such as 4g; empty for the built-in default.").tag(
+        config=True
+    )
+    timeout = Unicode("", help="Time limit of a cell, such as 30m; empty for none.").tag(config=True)
+    output_cap = Integer(1 << 20, min=1 << 10, help="Most bytes of output that a cell shows; a log has all of it.").tag(
+        config=True
+    )
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The user's variables."""
+        return self.shell.user_ns if self.shell is not None else {}
+
+    @validate("backend")
+    def _known_backend(self, proposal: dict[str, Any]) -> str:
+        from bb_jupyter.backend import registry
+        from bb_jupyter.errors import did_you_mean
+
+        name = str(proposal["value"])
+        if name and name not in registry.names():
+            raise TraitError(f"no backend is called '{name}'. {did_you_mean(name, registry.names())}")
+        return name
+
+    @validate(*_LIMITS)
+    def _possible_limit(self, proposal: dict[str, Any]) -> object:
+        from bb_jupyter.api import limits_of
+        from bb_jupyter.errors import BottleError
+
+        try:
+            limits_of(**{proposal["trait"].name: proposal["value"]})
+        except BottleError as error:
+            raise TraitError(str(error)) from None
+        return proposal["value"]
+
+    @observe("backend", *_LIMITS)
+    def _push(self, change: object) -> None:
+        """Make the values the session's, so that bottles launched from Python have them too."""
+        from bb_jupyter.api import limits_of
+        from bb_jupyter.core.launch_options import DEFAULT_LIMITS
+        from bb_jupyter.core.session import current
+
+        session = current()
+        session.default_backend = self.backend
+        limits = limits_of(**{name: getattr(self, name) for name in _LIMITS})
+        session.default_limits = DEFAULT_LIMITS.merged(limits)
 
 
 def _help_of_cell() -> str:
@@ -33,7 +90,7 @@ def _help_of_line() -> str:
 
 
 def _help_of_manifest() -> str:
-    from bb_jupyter.notebook.manifests import parser
+    from bb_jupyter.notebook.manifest_magic import parser
 
     return parser().format_help()
 
@@ -89,10 +146,10 @@ class BottleMagics(Settings):
     @shown_shortly
     def bottle_manifest(self, line: str, cell: str) -> None:
         """Define a bottle for this kernel: NAME on the line, YAML or Markdown with frontmatter in the cell."""
-        from bb_jupyter.notebook import manifests
+        from bb_jupyter.notebook import manifest_magic
         from bb_jupyter.text.tokenise import split
 
-        manifests.define(split(line), cell, self.names)
+        manifest_magic.define(split(line), cell, self.names)
 
     @_documented_by(_help_of_experiment)
     @no_var_expand

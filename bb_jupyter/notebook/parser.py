@@ -70,6 +70,28 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: there is no option '{option}'", hint=hint)
 
 
+def request_number(text: str) -> int:
+    """Return the number of a request, which may be written with a `#`.
+
+    Raises:
+        UsageError: the text is not a number.
+    """
+    if not text.removeprefix("#").isdecimal() or len(text) > 13:
+        raise UsageError(f"'{text}' is not the number of a request", hint="`%bottle approvals` lists the requests.")
+    return int(text.removeprefix("#"))
+
+
+def count(option: str, text: str) -> int:
+    """Return the value of an option that takes a number from 1 on; 0 when it is empty.
+
+    Raises:
+        UsageError: the value is not such a number.
+    """
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise UsageError(f"{option}: {text!r} is not a whole number from 1 on")
+    return int(text or 0)
+
+
 def _label(action: argparse.Action) -> str:
     return action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
 

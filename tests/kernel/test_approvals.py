@@ -219,7 +219,7 @@ def test_numbers_and_bottles_complete_and_mistakes_are_two_lines(
     assert second.complete("%bottle approve 2 --answer ")["matches"] == ["blue", "'light red'"]
     for line, words in {
         "%bottle approve 3": "there is no request 3",
-        "%bottle approve x": "not a number",
+        "%bottle approve x": "not the number of a request",
         "%bottle approve 1 --ref mian": "Did you mean 'main'?",
         "%bottle approve 1 --answer x": "is no question",
         "%bottle approvals gnoe": "Did you mean 'gone'?",

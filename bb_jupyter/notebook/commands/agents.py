@@ -9,7 +9,7 @@ from bb_jupyter.core.session import current
 from bb_jupyter.errors import did_you_mean
 from bb_jupyter.manifest import AgentManifest, Entry, list_agents
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.errors import state
+from bb_jupyter.notebook.error_display import state
 from bb_jupyter.notebook.views.display import show_table
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from bb_jupyter import approvals
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.numbers import number
-from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.notebook.parser import Parser, request_number
 from bb_jupyter.notebook.views.display import say
 from bb_jupyter.notebook.views.proposal_view import end, title
 from bb_jupyter.text.visible import one_line
@@ -25,7 +24,7 @@ def _arguments(parser: Parser) -> None:
 def _run(args: Namespace) -> None:
     from bb_jupyter.broker import effects
 
-    proposal = approvals.get(number(args.id))
+    proposal = approvals.get(request_number(args.id))
     given: dict[str, Any] = {"why": args.why, "refs": args.ref, "answer": args.answer, "to": args.to}
     standing = effects.approve(proposal.id, token=proposal.token, **given)
     say(f"{one_line(title(proposal))} — {one_line(end(proposal, standing))}")

@@ -6,8 +6,8 @@ from argparse import Namespace
 
 from bb_jupyter.manifest import BottleManifest, Entry, list_bottles
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.errors import state
-from bb_jupyter.notebook.manifests import summary
+from bb_jupyter.notebook.error_display import state
+from bb_jupyter.notebook.manifest_magic import summary
 from bb_jupyter.notebook.views.display import show_table
 
 

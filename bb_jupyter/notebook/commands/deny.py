@@ -6,8 +6,7 @@ from argparse import Namespace
 
 from bb_jupyter import approvals
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.numbers import number
-from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.notebook.parser import Parser, request_number
 from bb_jupyter.notebook.views.display import say
 from bb_jupyter.notebook.views.proposal_view import end, title
 from bb_jupyter.text.visible import one_line
@@ -21,7 +20,7 @@ def _arguments(parser: Parser) -> None:
 def _run(args: Namespace) -> None:
     from bb_jupyter.broker import effects
 
-    proposal = approvals.get(number(args.id))
+    proposal = approvals.get(request_number(args.id))
     standing = effects.deny(proposal.id, why=args.why, token=proposal.token)
     say(f"{one_line(title(proposal))} — {one_line(end(proposal, standing))}")
 

@@ -12,7 +12,7 @@ from bb_jupyter.errors import UsageError, did_you_mean
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.commands.command import Command
-from bb_jupyter.notebook.parser import Parser
+from bb_jupyter.notebook.parser import Parser, count
 from bb_jupyter.notebook.views.display import say
 
 #: Most bytes to show: the end of a longer log.
@@ -27,8 +27,8 @@ def _arguments(parser: Parser) -> None:
 
 def _run(args: Namespace) -> None:
     found = _logs(args.name)
-    run = _number("--run", args.run) or len(found)
-    lines = _number("--tail", args.tail)
+    run = count("--run", args.run) or len(found)
+    lines = count("--tail", args.tail)
     if run > len(found):
         raise UsageError(f"bottle '{args.name}' has {len(found)} logs", hint=f"Write --run 1 to --run {len(found)}.")
     path = found[run - 1]
@@ -49,12 +49,6 @@ def _logs(name: str) -> list[Path]:
         known = {folder.name.rpartition("-")[0] for folder in folders}
         raise UsageError(f"bottle '{name}' has no log", hint="" if name in known else did_you_mean(name, known))
     return found
-
-
-def _number(option: str, text: str) -> int:
-    if text and not (text.isascii() and text.isdigit() and int(text)):
-        raise UsageError(f"{option}: not a number from 1: {text!r}")
-    return int(text or 0)
 
 
 def _end_of(path: Path) -> str:

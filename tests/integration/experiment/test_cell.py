@@ -96,7 +96,7 @@ def test_interrupt_and_the_same_cell_again(notebook: Notebook, folder: Path) -> 
         ("demo --on nothing", "prompts: x", "there is no variable 'nothing'"),
         ("demo --check 3x", "prompts: x", "there is no variable '3x'"),
         ("demo --worker 3", "prompts: x", "Did you mean '--workers'?"),
-        ("demo --workers many", "prompts: x", "not a number"),
+        ("demo --workers many", "prompts: x", "not a whole number"),
         ("demo", "agents: [nobody]\nprompts: x", "no agent is named 'nobody'"),
         ("demo", "prompts: x\nworkspace: nowhere", "cannot copy"),
     ],

@@ -18,7 +18,7 @@ from bb_jupyter.backend.execution import Chunk, Execution
 from bb_jupyter.core.agent_run import AgentResult, AgentRun
 from bb_jupyter.errors import BottleGone, CommandFailed
 from bb_jupyter.notebook import kernel
-from bb_jupyter.notebook.running import check
+from bb_jupyter.notebook.script_run import check
 from bb_jupyter.notebook.views import transcript
 
 

@@ -9,7 +9,8 @@ import pytest
 from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.errors import BuildFailed
-from bb_jupyter.notebook import kernel, launching
+from bb_jupyter.notebook import kernel
+from bb_jupyter.notebook.views import launch_progress
 
 
 class Launches:
@@ -39,12 +40,12 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, object]]:
         return handle or f"display {len(shown)}"
 
     monkeypatch.setattr(kernel, "is_rich", lambda: True)
-    monkeypatch.setattr(launching, "publish", publish)
+    monkeypatch.setattr(launch_progress, "publish", publish)
     return shown
 
 
 def launch(session: Any) -> None:
-    launching.launch(session, "demo", LaunchOptions())
+    launch_progress.launch(session, "demo", LaunchOptions())
 
 
 def test_a_quick_launch_is_one_line(published: list[tuple[str, str, object]]) -> None:
@@ -55,7 +56,7 @@ def test_a_quick_launch_is_one_line(published: list[tuple[str, str, object]]) ->
 def test_a_slow_launch_is_one_display_that_ends_as_a_line(
     published: list[tuple[str, str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launching, "INTERVAL", 0.0)
+    monkeypatch.setattr(launch_progress, "INTERVAL", 0.0)
     launch(Launches(STEPS))
     assert [handle for _, _, handle in published] == [None, "display 1", "display 1"]
     markup = published[0][1]
@@ -66,7 +67,7 @@ def test_a_slow_launch_is_one_display_that_ends_as_a_line(
 def test_a_failed_launch_leaves_no_progress_bar(
     published: list[tuple[str, str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launching, "INTERVAL", 0.0)
+    monkeypatch.setattr(launch_progress, "INTERVAL", 0.0)
     with pytest.raises(BuildFailed):
         launch(Launches(STEPS, BuildFailed("no")))
     assert published[-1][0] == "demo was not launched"

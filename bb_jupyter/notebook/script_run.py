@@ -6,16 +6,16 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from bb_jupyter.backend.execution import Execution
+from bb_jupyter.backend.execution import Completed, Execution
 from bb_jupyter.core.agent_run import AgentResult
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.logs import MAX_LOG
 from bb_jupyter.errors import CommandFailed
 from bb_jupyter.manifest import about_size
 from bb_jupyter.notebook.egress_notices import Notices
-from bb_jupyter.notebook.result import CellResult
 from bb_jupyter.notebook.streaming import Screen, pump
 from bb_jupyter.notebook.views.display import say
 from bb_jupyter.process import deferred_interrupts
@@ -41,6 +41,50 @@ class Script:
     user: str = ""
     timeout: float | None = None
     cap: int = 1 << 20
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """How the script of a cell ended.
+
+    Attributes:
+        returncode: its exit status; 128 + N when signal N ended it, 124 when its time limit did.
+        stdout: its output as text, undecodable bytes replaced; head and tail when it was more than 8 MiB.
+        stderr: the same of its standard error.
+        duration: seconds.
+        log: file with both as they were written; missing when there was no output.
+        truncated: bytes missing from `stdout` and `stderr`.
+        timed_out: its time limit ended it.
+        interrupted: the user did.
+    """
+
+    returncode: int
+    stdout: str = field(repr=False)
+    stderr: str = field(repr=False)
+    duration: float
+    log: Path
+    truncated: int = 0
+    timed_out: bool = False
+    interrupted: bool = False
+
+    @classmethod
+    def of(cls, completed: Completed, log: Path) -> CellResult:
+        """Return the result of a command that ended."""
+        return cls(
+            returncode=completed.returncode,
+            stdout=completed.stdout.decode("utf-8", "replace"),
+            stderr=completed.stderr.decode("utf-8", "replace"),
+            duration=completed.duration,
+            log=log,
+            truncated=completed.truncated,
+            timed_out=completed.timed_out,
+            interrupted=completed.killed and not completed.timed_out,
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with exit status 0."""
+        return self.returncode == 0
 
 
 class Running:
