@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bb_jupyter.errors import ManifestError
 from bb_jupyter.gateway.control.gateway_config import DEFAULT_LIMITS, GatewayConfig, Limits
 from bb_jupyter.policy.hosts import specificity
-from bb_jupyter.policy.routes import AuthConfig, RouteConfig, routes_from_json, routes_to_json
+from bb_jupyter.policy.routes import AuthConfig, RouteConfig, RouteRule, routes_from_json, routes_to_json
 
 if TYPE_CHECKING:
     from bb_jupyter.manifest import Route
@@ -25,37 +25,23 @@ FORGES: Final = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "g
 
 
 @dataclass(frozen=True)
-class RoutePlan:
-    """One route, as declared, and who declared it.
+class RoutePlan(RouteRule):
+    """A route as declared, who declared it, and where its credential is kept; never the credential.
 
     Attributes:
-        host: canonical name or ``*.suffix``.
-        port: TCP port.
-        scheme: ``https`` or ``http``.
-        methods: allowed methods; empty for all.
-        paths: allowed path patterns; empty for all.
         auth_scheme: ``bearer``, ``basic`` or ``header``; empty for no credential.
         auth_header: header that carries it.
         auth_username: user name, for ``basic``.
-        token_ref: environment variable or file of the host where the credential is; never its value.
-        resolve: ``ADDR[:PORT]`` dialled instead of asking DNS.
+        token_ref: environment variable or file of the host where the credential is.
         ca: file with one more trusted CA.
-        inspect: requests are looked into so that git can be refused.
         source: ``manifest``, ``provider`` or ``allowed`` (by hand).
     """
 
-    host: str
-    port: int = 443
-    scheme: str = "https"
-    methods: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
     auth_scheme: str = ""
     auth_header: str = "Authorization"
     auth_username: str = ""
     token_ref: str = ""
-    resolve: str = ""
     ca: str = ""
-    inspect: bool = False
     source: str = "manifest"
 
     @classmethod
@@ -76,12 +62,6 @@ class RoutePlan:
             ca=route.ca or "",
             source=source,
         )
-
-    @property
-    def url(self) -> str:
-        """Where it leads, in short: the host, with scheme and port where they are not https and its own."""
-        usual = self.port == (443 if self.scheme == "https" else 80)
-        return ("http://" if self.scheme == "http" else "") + self.host + ("" if usual else f":{self.port}")
 
     def __str__(self) -> str:
         notes = [
@@ -187,17 +167,8 @@ def _route_config(route: RoutePlan, resolve_token: Callable[[str], str]) -> Rout
         if not token:
             raise ManifestError("is empty", key=f"egress.routes[{route.host}].auth.token_ref", hint=route.token_ref)
         auth = AuthConfig(route.auth_scheme, token, route.auth_header, route.auth_username)
-    return RouteConfig(
-        route.host,
-        route.port,
-        route.scheme,
-        route.methods,
-        route.paths,
-        auth,
-        route.resolve or None,
-        _read_ca(route) if route.ca else None,
-        route.inspect,
-    )
+    rule = {field.name: getattr(route, field.name) for field in fields(RouteRule)}
+    return RouteConfig(**rule, auth=auth, ca_pem=_read_ca(route) if route.ca else None)
 
 
 def _read_ca(route: RoutePlan) -> str:
@@ -220,7 +191,6 @@ def gateway_config(
     resolve_token: Callable[[str], str],
     keep: bool = False,
     limits: Limits = DEFAULT_LIMITS,
-    trust_pem: str = "",
 ) -> GatewayConfig:
     """Turn a plan into what is sent to the gateway, **with the secrets**.
 
@@ -231,13 +201,11 @@ def gateway_config(
         resolve_token: gives the value for a ``token_ref``.
         keep: the gateway outlives its owner.
         limits: bounds.
-        trust_pem: CA bundle for upstream certificates; empty leaves the gateway's own system's.
 
     Raises:
         ManifestError: see `route_configs`.
     """
-    routes = route_configs(plan, resolve_token)
-    return GatewayConfig(slug, name, routes, keep=keep, limits=limits, trust_pem=trust_pem)
+    return GatewayConfig(slug, name, route_configs(plan, resolve_token), keep=keep, limits=limits)
 
 
 def host_trust_pem() -> str:

@@ -163,7 +163,7 @@ async def _configured(messages: _Messages, events: Events, wanted: asyncio.Event
     except ValueError:
         raise ManifestError("the first line is not one JSON object", key="gateway") from None
     config = GatewayConfig.from_json(data)
-    ca = _authority(config)
+    ca = LeafAuthority(config.slug)
     events.emit("ca", ca_pem=ca.cert_pem)  # the bottle can be told whom to trust meanwhile
     events.flush()
     if wanted is not None:
@@ -199,14 +199,6 @@ def _no_system_cas() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _authority(config: GatewayConfig) -> LeafAuthority:
-    given = config.ca
-    try:
-        return LeafAuthority(config.slug, given.cert_pem if given else "", given.key_pem if given else "")
-    except ValueError:
-        raise ManifestError("the CA's certificate or key cannot be read", key="gateway.ca") from None
 
 
 def _handoffs(options: argparse.Namespace, take: Callable[[str, int], None]) -> Iterator[Coroutine[Any, Any, None]]:

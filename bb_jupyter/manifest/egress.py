@@ -3,57 +3,99 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest.hosts import Address, normalise_host, split_address
 from bb_jupyter.manifest.strict_model import HostPath, Line, StrictModel, TokenRef
+from bb_jupyter.policy import Denied
+from bb_jupyter.policy.addresses import parse_resolve
+from bb_jupyter.policy.hosts import ascii_host, normalise_pattern
+from bb_jupyter.policy.paths import canonical_path_pattern
+from bb_jupyter.policy.routes import check_auth, check_header, check_scheme, check_username, normalise_method
 from bb_jupyter.text.visible import quoted
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9110, section 5.6.2
-# Headers that carry the message itself (RFC 9110, section 7.6.1): a credential there would break or smuggle requests.
-_FRAMING = {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"}
-
-# Escapes that servers read differently, or that are none; the gateway refuses requests with such paths.
-_AMBIGUOUS = re.compile(r"%(?![0-9a-f]{2})|%(?:[01][0-9a-f]|2f|5c|25|7f)", re.IGNORECASE)
-
-
-def _header(text: str) -> str:
-    if not _TOKEN.fullmatch(text) or text.lower() in _FRAMING or text.lower().startswith("proxy-"):
-        raise ValueError(f"{quoted(text)} cannot be the header of a credential")
-    return text
+# Why a host is refused, and what to write instead, where a manifest allows more than a request does.
+_HOST_REFUSALS = {
+    "ip-literal": ("is an address, not a name", "Give a name, and the address as resolve: ADDR"),
+    "wildcard": ("is too wide", "Name the domain: *.example.com"),
+    "metadata": ("is a cloud's metadata service: it is never reachable", ""),
+}
 
 
-def _username(text: str) -> str:
-    if ":" in text:
-        raise ValueError("a user name of basic authentication has no ':' (RFC 7617)")
-    return text
+def route_host(text: str) -> str:
+    """Bring a route's host to the form that requests are compared with.
+
+    Args:
+        text: an exact host, or ``*.suffix`` for every host below (and not equal to) the suffix; other scripts than
+            ASCII become punycode.
+
+    Raises:
+        ValueError: policy knows no such host; a second line of the message, where there is one, says what to write.
+    """
+    _refuse_url(text)
+    star, name = ("*.", text[2:]) if text.startswith("*.") else ("", text)
+    try:
+        return normalise_pattern(star + ascii_host(name))
+    except Denied as denied:
+        message, hint = _HOST_REFUSALS.get(denied.rule, ("is not a host name", ""))
+        raise ValueError(f"{quoted(text)} {message}" + (f"\n{hint}" if hint else "")) from None
+
+
+def _refuse_url(text: str) -> None:
+    """Refuse what is more than a host, and suggest the host in it."""
+    if text == "*":
+        raise ValueError("'*' is too wide\nName each host, or a domain: *.example.com")
+    if not re.search(r"[\s\x00-\x20\x7f-\x9f\\%?#]", text) and re.search(r"[/@]|^[^:\[\]]+:\d*$", text):
+        raise ValueError(f"{quoted(text)} is more than a host" + _suggestion(text))
+
+
+def _suggestion(text: str) -> str:
+    """Find the host and the port in a URL, as the second line of a message; empty when there is none."""
+    if "@" in text:
+        return ""
+    try:
+        url = urlsplit(text if "//" in text else f"//{text}")
+        host, port = route_host(url.hostname or ""), url.port
+    except ValueError:
+        return ""
+    scheme = ", scheme: http" if url.scheme == "http" else ""
+    return f"\nWrite host: {host}{f', port: {port}' if port else ''}{scheme}"
+
+
+def _quoting(check: Callable[[str], object]) -> AfterValidator:
+    """Make a validator that keeps a text as written; it quotes the text before the message with which *check* fails."""
+
+    def validate(text: str) -> str:
+        try:
+            check(text)
+        except ValueError as error:
+            raise ValueError(f"{quoted(text)} {error}") from None
+        return text
+
+    return AfterValidator(validate)
 
 
 def _method(text: str) -> str:
-    if not _TOKEN.fullmatch(text) or text.upper() == "CONNECT":
-        raise ValueError(f"{quoted(text)} is not a method of a route")
-    return text.upper()
+    try:
+        return normalise_method(text)
+    except ValueError as error:
+        raise ValueError(f"{quoted(text)} {error}") from None
 
 
-def _path(text: str) -> str:
-    if not text.startswith("/"):
-        raise ValueError(f"{quoted(text)} must begin with '/'")
-    if re.search(r"[\s\x00-\x20\x7f\\?#]", text) or not text.isascii():
-        raise ValueError(f"{quoted(text)}: a path has no space, '\\', '?' or '#'; other scripts are percent-encoded")
-    if "//" in text or _AMBIGUOUS.search(text):
-        raise ValueError(
-            f"{quoted(text)} can be read in more than one way: no '//', no escaped '/', '\\', '%' or control"
-        )
-    if {".", ".."} & {re.sub("%2e", ".", part, flags=re.IGNORECASE) for part in text.split("/")}:
-        raise ValueError(f"{quoted(text)}: '.' and '..' are not allowed")
+def _username(text: str) -> str:
+    check_username(text)
     return text
 
 
-def _address(text: str) -> str:
-    address, port = split_address(text)
+def _resolve(text: str) -> str:
+    try:
+        address, port = parse_resolve(text)
+    except ValueError as error:
+        raise ValueError(f"{quoted(text)} {error}") from None
     host = f"[{address}]" if address.version == 6 else str(address)
     return f"{host}:{port}" if port else str(address)
 
@@ -62,6 +104,10 @@ def _not_empty(items: tuple[str, ...]) -> tuple[str, ...]:
     if not items:
         raise ValueError("an empty list would allow nothing\nLeave the key out to allow all.")
     return items
+
+
+Method = Annotated[str, AfterValidator(_method)]
+PathPattern = Annotated[str, _quoting(canonical_path_pattern)]
 
 
 class Auth(StrictModel):
@@ -76,16 +122,12 @@ class Auth(StrictModel):
 
     scheme: Literal["bearer", "basic", "header"]
     token_ref: TokenRef
-    header: Annotated[str, AfterValidator(_header)] | None = None
+    header: Annotated[str, _quoting(check_header)] | None = None
     username: Annotated[Line, AfterValidator(_username)] | None = None
 
     @model_validator(mode="after")
     def _fits_scheme(self) -> Auth:
-        if (self.scheme == "header") != (self.header is not None):
-            wanted = "needs header: NAME" if self.header is None else "takes no header"
-            raise ValueError(f"scheme '{self.scheme}' {wanted}")
-        if self.username is not None and self.scheme != "basic":
-            raise ValueError(f"scheme '{self.scheme}' takes no username")
+        check_auth(self.scheme, self.header, self.username)
         return self
 
 
@@ -105,40 +147,24 @@ class Route(StrictModel):
         ca: file with one more CA that is trusted for this route.
     """
 
-    host: Annotated[str, AfterValidator(normalise_host)]
+    host: Annotated[str, AfterValidator(route_host)]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     scheme: Literal["https", "http"] = "https"
-    methods: Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], AfterValidator(_not_empty)] | None = None
-    paths: Annotated[tuple[Annotated[str, AfterValidator(_path)], ...], AfterValidator(_not_empty)] | None = None
+    methods: Annotated[tuple[Method, ...], AfterValidator(_not_empty)] | None = None
+    paths: Annotated[tuple[PathPattern, ...], AfterValidator(_not_empty)] | None = None
     auth: Auth | None = None
-    resolve: Annotated[str, AfterValidator(_address)] | None = None
+    resolve: Annotated[str, AfterValidator(_resolve)] | None = None
     ca: HostPath | None = None
 
     @model_validator(mode="after")
     def _fits_scheme(self) -> Route:
-        if self.scheme == "http" and self.auth:
-            raise ValueError("a credential is never sent over plain http\nLeave auth out, or use scheme: https.")
-        if self.scheme == "http" and self.ca:
-            raise ValueError("plain http has no use for ca")
+        check_scheme(self.scheme, auth=self.auth is not None, ca=self.ca is not None)
         return self
 
     @property
     def effective_port(self) -> int:
         """The port of requests: the declared one, or 443 (https) or 80 (http)."""
         return self.port or (443 if self.scheme == "https" else 80)
-
-    @property
-    def intercepted(self) -> bool:
-        """Whether the gateway has to look into requests; otherwise TLS is tunnelled untouched."""
-        return bool(self.auth or self.methods or self.paths) or self.scheme == "http"
-
-    @property
-    def resolve_address(self) -> tuple[Address, int] | None:
-        """The address and port to dial, when the manifest says so."""
-        if self.resolve is None:
-            return None
-        address, port = split_address(self.resolve)
-        return address, port or self.effective_port
 
 
 def _nothing_is_empty(value: object) -> object:
@@ -158,7 +184,7 @@ def allowed_route(text: str) -> Route:
     if not colon or "://" in text:
         host, port = text, ""
     try:
-        return Route(host=normalise_host(host), port=int(port) if port else None)
+        return Route(host=route_host(host), port=int(port) if port else None)
     except ValueError as error:
         message, _, hint = _reason(error).partition("\n")
         raise UsageError(f"cannot allow {quoted(text)}: {message}", hint=hint or "Write HOST or HOST:PORT.") from None

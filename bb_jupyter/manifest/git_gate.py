@@ -7,9 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from bb_jupyter.manifest.hosts import is_address, normalise_host, split_address
+from bb_jupyter.manifest.egress import route_host
 from bb_jupyter.manifest.limits import Size
 from bb_jupyter.manifest.strict_model import HostPath, Line, StrictModel, TokenRef, absolute
+from bb_jupyter.policy.addresses import is_address, parse_resolve
 from bb_jupyter.text.visible import quoted
 
 _URL = re.compile(r"(?P<scheme>https|ssh|file)://(?P<rest>.+)", re.ASCII | re.IGNORECASE)
@@ -60,9 +61,12 @@ def _check_authority(scheme: str, authority: str) -> None:
     match = _PLACE.fullmatch(place)
     if not match or (match["port"] and not 1 <= int(match["port"]) <= 65535):
         raise ValueError(f"{quoted(place)} is not a host, or a host and a port from 1 to 65535")
-    if is_address(match["host"]):
-        split_address(match["host"])  # unlike a route, a repository may be at an address
-    elif normalise_host(match["host"]).startswith("*."):
+    if is_address(match["host"]):  # unlike a route, a repository may be at an address
+        try:
+            parse_resolve(match["host"])
+        except ValueError as error:
+            raise ValueError(f"{quoted(match['host'])} {error}") from None
+    elif route_host(match["host"]).startswith("*."):
         raise ValueError(f"{quoted(place)} is not one host")
 
 

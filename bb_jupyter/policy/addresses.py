@@ -1,8 +1,9 @@
-"""Which addresses belong to the public internet, and which a route may name by hand."""
+"""IP addresses: which belong to the public internet, and which a route's `resolve` may name."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -39,20 +40,27 @@ _GLOBAL_V6: Final = IPv6Network("2000::/3")
 _FORBIDDEN_V6: Final = tuple(
     IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )
-# Metadata services outside 169.254.0.0/16: Azure, Alibaba Cloud, Oracle (older); AWS over IPv6.
-_METADATA_V4: Final = frozenset({"168.63.129.16", "100.100.100.200", "192.0.0.192"})
-_METADATA_V6: Final = IPv6Network("fd00:ec2::254/128")
-_NAT64: Final = IPv6Network("64:ff9b::/96")
+# Metadata services outside link-local: AWS over IPv6, Alibaba Cloud, Azure's wire server, Oracle's older address.
+_METADATA: Final = frozenset({"fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"})
+_NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052, the well-known prefix
+_RESOLVE: Final = re.compile(
+    r"(?:\[(?P<bracketed>[0-9a-f:.]+)\](?::(?P<port6>[0-9]{1,5}))?"
+    r"|(?P<v4>[0-9]+(?:\.[0-9]+){3})(?::(?P<port4>[0-9]{1,5}))?"
+    r"|(?P<v6>[0-9a-f:.]+))\Z",
+    re.IGNORECASE,
+)
+
+Address = IPv4Address | IPv6Address
 
 
-def is_public(address: IPv4Address | IPv6Address) -> bool:
+def is_public(address: Address) -> bool:
     """Say whether an address belongs to the public internet and to nothing that only this host can reach."""
     if isinstance(address, IPv4Address):
         return not any(address in net for net in _FORBIDDEN_V4)
     return address in _GLOBAL_V6 and not any(address in net for net in _FORBIDDEN_V6)
 
 
-def is_own(address: IPv4Address | IPv6Address) -> bool:
+def is_own(address: Address) -> bool:
     """Say whether this machine has an address itself, a public one perhaps, at which its own services listen."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -61,34 +69,50 @@ def is_own(address: IPv4Address | IPv6Address) -> bool:
     return False
 
 
-def parse_resolve(text: str) -> tuple[str, int | None]:
-    """Read ``ADDR[:PORT]`` (IPv6 with a port in brackets), the address that a trusted route dials instead of DNS.
+def is_address(text: str) -> bool:
+    """Say whether *text* is an IP address, IPv6 with or without brackets."""
+    try:
+        ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def parse_resolve(text: str) -> tuple[Address, int | None]:
+    """Read the ``ADDR[:PORT]`` that a trusted route dials instead of asking DNS.
+
+    Args:
+        text: ``10.0.0.5``, ``10.0.0.5:8443``, ``::1`` or ``[::1]:8443``.
+
+    Returns:
+        The address, and the port; ``None`` stands for the route's own.
 
     Raises:
-        ValueError: it is no IP address, or the port is out of range.
+        ValueError: it has another form, or no route may reach the address (metadata services, link-local, multicast,
+            unspecified).  The message says what *text* is not; its second line, if any, what to write.
     """
-    host, port = text, ""
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
-    elif text.count(":") == 1:
-        host, port = text.split(":")
-    number = int(port) if port else None
-    if number is not None and not 0 < number < 65536:
-        raise ValueError("port out of range")
-    address = ip_address(host)
-    if address.is_multicast or address.is_unspecified or _is_metadata(address):
-        raise ValueError("link-local, metadata, multicast and unspecified addresses are never reachable")
-    return str(address), number
+    parts = _RESOLVE.match(text)
+    if parts is None:
+        raise ValueError("is not an address\nWrite 10.0.0.5, 10.0.0.5:8443 or [fd00::5]:8443")
+    try:
+        address = ip_address(parts["bracketed"] or parts["v4"] or parts["v6"])
+    except ValueError:
+        raise ValueError("is not an address\nWrite 10.0.0.5, 10.0.0.5:8443 or [fd00::5]:8443") from None
+    digits = parts["port6"] or parts["port4"]
+    if digits and not 0 < int(digits) < 65536:
+        raise ValueError("has no port from 1 to 65535")
+    reached = _embedded(address) or address
+    if reached.is_link_local or str(reached) in _METADATA:
+        raise ValueError("is a metadata service or a link-local address: it is never reachable")
+    if reached.is_multicast or reached.is_unspecified:
+        raise ValueError("is no single host's address")
+    return address, int(digits) if digits else None
 
 
-def _is_metadata(address: IPv4Address | IPv6Address) -> bool:
-    """Say whether an address, also inside an IPv6 wrapper, is link-local or a cloud's metadata service."""
-    if isinstance(address, IPv6Address):
-        if address.is_link_local or address in _METADATA_V6:
-            return True
-        embedded = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            embedded = IPv4Address(int(address) & 0xFFFFFFFF)
-        return embedded is not None and _is_metadata(embedded)
-    return address.is_link_local or str(address) in _METADATA_V4
+def _embedded(address: Address) -> IPv4Address | None:
+    """Return the IPv4 address that packets to an IPv6 one reach by mapping, 6to4 or NAT64."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

@@ -1,27 +1,33 @@
-"""Host names: made canonical, or refused, before anything is matched against them."""
+"""Host names: brought into one canonical form, or refused, before policy is matched against them."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from bb_jupyter.policy.denials import Denied
+from bb_jupyter.policy import Denied
 
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _NUMERIC: Final = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")
 _AUTHORITY: Final = re.compile(r"(?P<host>[^:@/?#\s\[\]]+)(?::(?P<port>[0-9]{1,5}))?\Z")
 _IPV6: Final = re.compile(r"\[?[0-9a-f:.%]*:[0-9a-f:.%]*:[^@/]*\Z", re.IGNORECASE)
+# `*.co.uk` is as wide as `*.com`: registries, not owners, hold these second levels (publicsuffix.org, ICANN section).
+_REGISTRY: Final = re.compile(r"(?:ac|co|com|edu|gov|net|org)\.[a-z]{2}\Z")
+_METADATA_NAMES: Final = frozenset(
+    {"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"}
+)
 
 
 def normalise_host(raw: str) -> str:
     """Return the one spelling of a host name that policy is matched against.
 
-    Lower case, without one trailing dot.  Names outside ASCII must arrive in punycode (``xn--``), as every client
-    sends them.  A last label that is a number makes the name an IPv4 address for URL parsers (WHATWG URL, section
-    3.5, "ends in a number"), in decimal, octal or hexadecimal; so such names are refused together with IPv6 literals.
+    It is lower case and has no trailing dot.  Names outside ASCII must come in valid punycode (``xn--``), as every
+    client sends them; see `ascii_host`.  URL parsers take a name whose last label is a decimal, octal or hexadecimal
+    number for an IPv4 address (WHATWG URL, section 3.5, "ends in a number"); such names are refused, as IPv6 literals
+    are.
 
     Args:
-        raw: what a client sent or a manifest says.
+        raw: the name as a client sent it, or as a route declares it.
 
     Returns:
         The canonical name, at most 253 characters of ``a-z 0-9 - _ .``.
@@ -39,7 +45,29 @@ def normalise_host(raw: str) -> str:
         raise Denied("host-invalid", "the host name holds a character or an empty label that no host name has")
     if _NUMERIC.match(labels[-1]):
         raise Denied("ip-literal", "IP addresses are never reachable", hint="use the service's name")
-    return ".".join(labels)
+    name = ".".join(labels)
+    if "xn--" in name and ascii_host(name) != name:
+        raise Denied("host-invalid", "the host name is not canonical punycode")
+    return name
+
+
+def ascii_host(name: str) -> str:
+    """Return a host name that a person wrote, or one with punycode in it, in ASCII (UTS 46, IDNA 2008).
+
+    Args:
+        name: the name; ASCII without punycode is returned as it is.
+
+    Raises:
+        Denied: rule ``host-invalid``: it is no such name.
+    """
+    if name.isascii() and "xn--" not in name.lower():
+        return name
+    import idna
+
+    try:
+        return idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
+    except UnicodeError:
+        raise Denied("host-invalid", "the host name is not a valid international name (IDNA)") from None
 
 
 def parse_authority(raw: str, default_port: int | None) -> tuple[str, int]:
@@ -67,14 +95,18 @@ def normalise_pattern(raw: str) -> str:
     """Return a route's host pattern, exact or ``*.suffix``, in canonical form.
 
     Raises:
-        Denied: it is not a host name, or ``*`` covers a whole top-level domain.
+        Denied: rule ``ip-literal`` or ``host-invalid`` as for `normalise_host`; rule ``wildcard``: it covers all that a
+            registry holds; rule ``metadata``: it is a cloud's metadata service.
     """
-    if not raw.startswith("*"):
-        return normalise_host(raw)
-    suffix = normalise_host(raw[2:]) if raw.startswith("*.") else ""
-    if "." not in suffix:
-        raise Denied("host-invalid", "a wildcard must leave at least two labels, as in *.example.com")
-    return f"*.{suffix}"
+    wild = raw.startswith("*")
+    if wild and raw[1:2] not in ("", "."):
+        raise Denied("host-invalid", "a wildcard stands for whole labels at the beginning, as in *.example.com")
+    name = "" if raw in ("*", "*.") else normalise_host(raw[2:] if wild else raw)
+    if wild and ("." not in name or _REGISTRY.match(name)):
+        raise Denied("wildcard", "a wildcard must not cover a whole registry", hint="name the domain: *.example.com")
+    if name in _METADATA_NAMES:
+        raise Denied("metadata", "a cloud's metadata service is never reachable")
+    return f"*.{name}" if wild else name
 
 
 def specificity(pattern: str, host: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from bb_jupyter.policy.denials import Denied
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.hosts import specificity
 from bb_jupyter.policy.paths import canonical_path, is_git, path_matches, split_target
 from bb_jupyter.policy.routes import RouteConfig
@@ -116,7 +116,7 @@ class Policy:
             raise Denied("method", f"this method is not allowed on {host} (allowed: {allowed})")
         path = canonical_path(raw)
         for route in by_method:
-            if not route.paths or (path is not None and any(path_matches(p, path) for p in route.paths)):
+            if not route.paths or (path is not None and any(path_matches(p, path) for p in route.path_patterns)):
                 return route
         if path is None:
             raise Denied("path-ambiguous", f"the path can be read in two ways, and {host} is limited by path")

@@ -11,6 +11,9 @@ _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TARGET: Final = re.compile(r"/[\x21\x22\x24-\x7e]*\Z")
 # Most paths: nothing to decode, and no segment that begins with a dot.
 _PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?\Z")
+# As a pattern it would be decoded into a wildcard.
+_ESCAPED_STAR: Final = re.compile("%2a", re.IGNORECASE)
+_DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2e){1,2}(?:[/;]|\Z)", re.IGNORECASE)
 _GIT_SERVICES: Final = ("git-upload-pack", "git-receive-pack")
 
 
@@ -48,6 +51,26 @@ def canonical_path(raw: str) -> str | None:
         return "/" + b"/".join(segments).decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def canonical_path_pattern(raw: str) -> str:
+    """Return a route's path pattern in the form of the canonical paths that it is compared with.
+
+    Raises:
+        ValueError: it is no path, or an ambiguous one; the message says what *raw* is not.
+    """
+    if not raw.startswith("/"):
+        raise ValueError("must begin with '/'")
+    if not _TARGET.match(raw) or "\\" in raw or "?" in raw:
+        raise ValueError("is not a path: a path has no space, '\\', '?' or '#', and other scripts are percent-encoded")
+    if _DOT_SEGMENT.search(raw):
+        raise ValueError("can be read in more than one way: '.' and '..' are not allowed")
+    path = canonical_path(raw)
+    if path is None or _ESCAPED_STAR.search(raw):
+        raise ValueError(
+            "can be read in more than one way: no '//', no escaped '/', '\\', '%', '*' or control, no other encoding"
+        )
+    return path
 
 
 class _Glob:

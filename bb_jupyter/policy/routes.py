@@ -7,19 +7,86 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from bb_jupyter.errors import ManifestError, did_you_mean
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.addresses import parse_resolve
-from bb_jupyter.policy.denials import Denied
 from bb_jupyter.policy.hosts import normalise_pattern
-from bb_jupyter.policy.paths import canonical_path
+from bb_jupyter.policy.paths import canonical_path_pattern
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}\Z")  # RFC 9110, section 5.6.2
+# Headers that carry the message itself (RFC 9110, section 7.6.1): a credential there would break or smuggle requests.
+_FRAMING: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"}
+)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_AUTHORIZATION: Final = "Authorization"
 _T = TypeVar("_T")
+
+
+def normalise_method(text: str) -> str:
+    """Return a route's method in upper case.
+
+    Raises:
+        ValueError: no route can allow it; the message says what *text* is not.
+    """
+    method = text.upper()
+    if not _TOKEN.match(text) or method in ("CONNECT", "TRACE"):
+        raise ValueError("is not a method of a route")
+    return method
+
+
+def check_auth(scheme: str, header: str | None, username: str | None) -> None:
+    """Refuse a credential whose parts do not fit together.
+
+    Args:
+        scheme: ``bearer``, ``basic`` or ``header``.
+        header: the header that is to carry it; ``None`` for the scheme's own.
+        username: the user name beside a password; ``None`` for none.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if (scheme == "header") != (header is not None):
+        raise ValueError(f"scheme '{scheme}' {'needs header: NAME' if header is None else 'takes no header'}")
+    if username is not None and scheme != "basic":
+        raise ValueError(f"scheme '{scheme}' takes no username")
+
+
+def check_header(name: str) -> None:
+    """Refuse a header that cannot carry a credential.
+
+    Raises:
+        ValueError: it cannot; the message says what *name* is not.
+    """
+    if not _TOKEN.match(name) or name.lower() in _FRAMING or name.lower().startswith("proxy-"):
+        raise ValueError("cannot be the header of a credential")
+
+
+def check_username(name: str) -> None:
+    """Refuse a user name that basic authentication cannot carry (RFC 7617).
+
+    Raises:
+        ValueError: it holds a colon or a control character.
+    """
+    if ":" in name or _CONTROL.search(name):
+        raise ValueError("a user name of basic authentication has no ':' (RFC 7617) and no control character")
+
+
+def check_scheme(scheme: str, *, auth: bool, ca: bool) -> None:
+    """Refuse a credential or a CA on a route without TLS.
+
+    Raises:
+        ValueError: *scheme* is ``http`` and the route has one of them.
+    """
+    if scheme == "http" and auth:
+        raise ValueError("a credential is never sent over plain http\nLeave auth out, or use scheme: https.")
+    if scheme == "http" and ca:
+        raise ValueError("plain http has no use for ca")
 
 
 def checked_object(kind: type[_T], data: object, where: str) -> dict[str, Any]:
@@ -42,6 +109,14 @@ def require(condition: bool, where: str, message: str) -> None:
         raise ManifestError(message, key=where)
 
 
+def judged(check: Callable[[], _T], where: str) -> _T:
+    """Return what *check* returns; raise its ValueError as a ManifestError at the key *where*."""
+    try:
+        return check()
+    except ValueError as error:
+        raise ManifestError(str(error).partition("\n")[0], key=where) from None
+
+
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
     """A credential that the gateway puts into requests of one route.
@@ -55,7 +130,7 @@ class AuthConfig:
 
     scheme: str
     token: str = field(repr=False)
-    header: str = "Authorization"
+    header: str = _AUTHORIZATION
     username: str = ""
 
     def value(self) -> str:
@@ -77,25 +152,27 @@ class AuthConfig:
         require(isinstance(auth.token, str) and bool(auth.token), f"{where}.token", "is empty")
         clean = all(" " <= c <= "~" for c in auth.token) if auth.scheme != "basic" else "\x00" not in auth.token
         require(clean, f"{where}.token", "holds a character that no header can carry (a line break?)")
-        require(isinstance(auth.header, str) and bool(_TOKEN.match(auth.header)), f"{where}.header", "no header name")
-        require(isinstance(auth.username, str) and ":" not in auth.username, f"{where}.username", "must hold no colon")
+        for key in ("header", "username"):
+            require(isinstance(getattr(auth, key), str), f"{where}.{key}", "must be text")
+        own = auth.scheme == "header" or auth.header != _AUTHORIZATION
+        judged(lambda: check_header(auth.header), f"{where}.header")
+        judged(lambda: check_username(auth.username), f"{where}.username")
+        judged(lambda: check_auth(auth.scheme, auth.header if own else None, auth.username or None), where)
         return auth
 
 
 @dataclass(frozen=True)
-class RouteConfig:
-    """One thing that a bottle may reach.
+class RouteRule:
+    """What one route covers, and where it leads.
 
     Attributes:
         host: canonical name or ``*.suffix``.
         port: TCP port.
         scheme: ``https`` or ``http``.
         methods: allowed methods, upper case; empty allows all.
-        paths: allowed path patterns (see `paths.path_matches`); empty allows all.
-        auth: credential to inject, only over TLS.
-        resolve: ``ADDR[:PORT]`` to dial instead of asking DNS.
-        ca_pem: one more CA, in PEM, that this route's server may be certified by.
-        inspect: look into requests although nothing else asks for it (git servers, so that git is refused).
+        paths: allowed path patterns, as written; empty allows all.
+        resolve: ``ADDR[:PORT]`` to dial instead of asking DNS; empty asks DNS.
+        inspect: the gateway inspects requests although nothing else asks for it, so that git is refused.
     """
 
     host: str
@@ -103,26 +180,43 @@ class RouteConfig:
     scheme: str = "https"
     methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    auth: AuthConfig | None = None
-    resolve: str | None = None
-    ca_pem: str | None = None
+    resolve: str = ""
     inspect: bool = False
 
     @property
+    def url(self) -> str:
+        """The host, with scheme and port where they are not https and its own."""
+        usual = self.port == (443 if self.scheme == "https" else 80)
+        return ("http://" if self.scheme == "http" else "") + self.host + ("" if usual else f":{self.port}")
+
+
+@dataclass(frozen=True)
+class RouteConfig(RouteRule):
+    """A route as the gateway enforces it: the rule, with its credential and its CA.
+
+    Attributes:
+        auth: credential to inject, only over TLS.
+        ca_pem: one more CA, in PEM, that this route's server may be certified by.
+    """
+
+    auth: AuthConfig | None = None
+    ca_pem: str | None = None
+
+    @cached_property
+    def path_patterns(self) -> tuple[str, ...]:
+        """The `paths` in canonical form, to be matched by `paths.path_matches`."""
+        return tuple(map(canonical_path_pattern, self.paths))
+
+    @property
     def intercepted(self) -> bool:
-        """Whether requests must be looked into; a route without such needs is tunnelled."""
+        """Whether the gateway must read requests; a route without such needs is tunnelled."""
         return bool(self.auth or self.methods or self.paths or self.inspect) or self.scheme == "http"
 
     @cached_property
     def label(self) -> str:
         """The route in one line, for audit events; holds no secret."""
-        usual = self.port == (443 if self.scheme == "https" else 80)
-        parts = [
-            ("http://" if self.scheme == "http" else "") + self.host + ("" if usual else f":{self.port}"),
-            ",".join(self.methods),
-            " ".join(self.paths),
-            f"auth={self.auth.scheme}" if self.auth else "",
-        ]
+        auth = f"auth={self.auth.scheme}" if self.auth else ""
+        parts = (self.url, ",".join(self.methods), " ".join(self.paths), auth)
         return " ".join(part for part in parts if part)
 
     @classmethod
@@ -139,10 +233,11 @@ class RouteConfig:
             require(isinstance(items, list | tuple), f"{where}.{key}", "must be a list of strings")
             require(all(isinstance(item, str) for item in items), f"{where}.{key}", "must be a list of strings")
             values[key] = tuple(items)
+        methods = values["methods"]
+        values["methods"] = judged(lambda: tuple(map(normalise_method, methods)), f"{where}.methods")
+        values["resolve"] = values.get("resolve") or ""
         if values.get("auth") is not None:
             values["auth"] = AuthConfig.from_json(values["auth"], f"{where}.auth")
-        values["methods"] = tuple(method.upper() for method in values["methods"])
-        values["paths"] = tuple(_path_pattern(path, f"{where}.paths") for path in values["paths"])
         values.setdefault("port", 80 if values.get("scheme") == "http" else 443)
         route = cls(**values)
         route._validate(where)
@@ -151,24 +246,13 @@ class RouteConfig:
     def _validate(self, where: str) -> None:
         require(self.scheme in ("https", "http"), f"{where}.scheme", "must be https or http")
         require(type(self.port) is int and 0 < self.port < 65536, f"{where}.port", "must be between 1 and 65535")
-        require(all(_TOKEN.match(m) for m in self.methods), f"{where}.methods", "holds something that is no method")
-        require(not {"CONNECT", "TRACE"} & {*self.methods}, f"{where}.methods", "CONNECT and TRACE are never allowed")
-        require(not (self.auth and self.scheme == "http"), f"{where}.auth", "a credential goes over https only")
         require(isinstance(self.inspect, bool), f"{where}.inspect", "must be true or false")
         require(self.ca_pem is None or isinstance(self.ca_pem, str), f"{where}.ca_pem", "must be PEM text")
-        if self.resolve is not None:
-            try:
-                parse_resolve(self.resolve)
-            except (ValueError, AttributeError, TypeError):
-                raise ManifestError("must be ADDR[:PORT]", key=f"{where}.resolve") from None
-
-
-def _path_pattern(raw: str, where: str) -> str:
-    """Bring a pattern into the form of the canonical paths that it is compared with."""
-    pattern = canonical_path(raw)
-    if pattern is None:
-        raise ManifestError("must begin with / and hold no empty, dot or encoded-slash segment", key=where)
-    return pattern
+        require(isinstance(self.resolve, str), f"{where}.resolve", "must be ADDR[:PORT]")
+        judged(lambda: check_scheme(self.scheme, auth=bool(self.auth), ca=bool(self.ca_pem)), where)
+        judged(lambda: self.path_patterns, f"{where}.paths")
+        if self.resolve:
+            judged(lambda: parse_resolve(self.resolve), f"{where}.resolve")
 
 
 def routes_from_json(data: object) -> tuple[RouteConfig, ...]:

@@ -20,8 +20,9 @@ from bb_jupyter.backend.shared.container_engine.gateways import Gateways
 from bb_jupyter.gateway.control.gateway_config import DEFAULT_LIMITS, GatewayConfig
 from bb_jupyter.gateway.proxy import resolve, upstream
 from bb_jupyter.gateway.proxy.host_addresses import of_this_host
+from bb_jupyter.gateway.proxy.upstream import UpstreamFailed
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.addresses import is_own
-from bb_jupyter.policy.denials import Denied, UpstreamFailed
 from bb_jupyter.policy.routes import RouteConfig
 
 PUBLIC, OTHER_PUBLIC = "93.184.215.14", "2606:4700::6810:84e5"

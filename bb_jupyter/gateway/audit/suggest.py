@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from bb_jupyter.gateway.egress_plan import RoutePlan
-from bb_jupyter.policy.denials import Denied
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.hosts import normalise_host, specificity
 
 _MENDABLE: Final = frozenset({"no-route", "port", "scheme", "method", "path"})

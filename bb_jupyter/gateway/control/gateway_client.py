@@ -48,7 +48,6 @@ class GatewayClient(ControlClient):
     ) -> None:
         super().__init__("gateway", channel, audit=audit, on_event=on_event, process=process)
         self._answers: dict[int, Event] = {}
-        self._listening: set[str] = set()
         self._ca_pem, self._generation, self._error = "", 0, ""
         self._asked = self._synced = self._passed = 0
         self._policy_lock = threading.Lock()
@@ -154,15 +153,6 @@ class GatewayClient(ControlClient):
         """Whether the gateway is there; when not, the bottle has no network."""
         return bool(self._ca_pem) and not self._ended
 
-    def wait_listening(self, *names: str, timeout: float = _START) -> None:
-        """Wait until services are served on sockets from the bottle (docker: after the handoff ran).
-
-        Raises:
-            BackendUnavailable: they are not, in time.
-        """
-        if not self._wait(lambda: {*names} <= self._listening, timeout):
-            raise BackendUnavailable(f"the bottle's gateway got no sockets for {', '.join(names)}")
-
     def replace_policy(self, routes: Sequence[RouteConfig], *, timeout: float = _START) -> int:
         """Replace the whole policy; connections that it does not allow are closed.
 
@@ -249,8 +239,6 @@ class GatewayClient(ControlClient):
             self._ca_pem, self._generation = str(event.get("ca_pem")), int(event["generation"])
         elif kind == "ca":
             self._ca_pem = str(event.get("ca_pem"))
-        elif kind == "listening":
-            self._listening.add(str(event.get("name")))
         elif kind == "error":
             self._error = str(event.get("error"))
         elif kind == "policy":

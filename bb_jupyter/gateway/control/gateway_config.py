@@ -6,7 +6,7 @@ gateway may run in a container that has none.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -48,14 +48,6 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateAuthority:
-    """CA of one bottle, made elsewhere; without one, the gateway makes its own and keeps its key to itself."""
-
-    cert_pem: str
-    key_pem: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """First line on the gateway's standard input.
 
@@ -64,7 +56,6 @@ class GatewayConfig:
         name: what the user calls the bottle, for hints such as ``%bottle allow NAME HOST``.
         routes: what the bottle may reach; empty means nothing.
         generation: number of this policy; later ones must be higher.
-        ca: CA for interception; ``None`` makes one.
         trust_pem: CA bundle of the host for upstream certificates; empty uses the system's.
         limits: bounds.
         keep: live on when standard input ends (control then comes by the control socket).
@@ -75,7 +66,6 @@ class GatewayConfig:
     name: str = ""
     routes: tuple[RouteConfig, ...] = ()
     generation: int = 1
-    ca: CertificateAuthority | None = None
     trust_pem: str = ""
     limits: Limits = DEFAULT_LIMITS
     keep: bool = False
@@ -92,10 +82,6 @@ class GatewayConfig:
         require(isinstance(values["slug"], str) and bool(values["slug"]), "gateway.slug", "must be the bottle's slug")
         values["routes"] = routes_from_json(values.get("routes", ()))
         values["limits"] = Limits.from_json(values.get("limits") or {}, "gateway.limits")
-        if values.get("ca") is not None:
-            pair = checked_object(CertificateAuthority, values["ca"], "gateway.ca")
-            require(all(isinstance(pem, str) for pem in pair.values()), "gateway.ca", "must be PEM texts")
-            values["ca"] = CertificateAuthority(**pair)
         values["name"] = str(values.get("name") or values["slug"])
         values["own"] = _addresses(values.get("own", ()))
         config = cls(**values)

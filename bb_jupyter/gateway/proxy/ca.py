@@ -80,23 +80,11 @@ class LeafAuthority:
 
     Args:
         label: goes into the CA's name, so that a user can tell whose it is.
-        cert_pem: certificate of a CA made elsewhere; empty makes one.
-        key_pem: its key.
-
-    Raises:
-        ValueError: the given CA cannot be read.
     """
 
-    def __init__(self, label: str, cert_pem: str = "", key_pem: str = "") -> None:
-        if cert_pem:
-            self._cert = x509.load_pem_x509_certificate(cert_pem.encode())
-            key = serialization.load_pem_private_key(key_pem.encode(), None)
-            if not isinstance(key, ec.EllipticCurvePrivateKey):
-                raise ValueError("the key of the CA must be an elliptic-curve key")
-            self._key = key
-        else:
-            self._key = ec.generate_private_key(ec.SECP256R1())
-            self._cert = self._self_signed(_name(f"bottle {label}"))
+    def __init__(self, label: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._cert = self._self_signed(_name(f"bottle {label}"))
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
         self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
 

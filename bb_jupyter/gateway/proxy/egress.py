@@ -26,7 +26,8 @@ from bb_jupyter.gateway.proxy.intercept import serve
 from bb_jupyter.gateway.proxy.proxy_state import Origin, ProxyState
 from bb_jupyter.gateway.proxy.tls_termination import serve_http, terminate
 from bb_jupyter.gateway.proxy.tunnel import Relay
-from bb_jupyter.policy.denials import Denied, UpstreamFailed
+from bb_jupyter.gateway.proxy.upstream import UpstreamFailed
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.hosts import normalise_host, parse_authority
 from bb_jupyter.policy.matcher import Policy
 from bb_jupyter.policy.routes import RouteConfig

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bb_jupyter.gateway.proxy.redact import Masker
-from bb_jupyter.policy.denials import Denied
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.routes import RouteConfig
 
 # RFC 9110, 7.6.1, and the fields that belong to the connection with this proxy.

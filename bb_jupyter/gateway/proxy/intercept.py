@@ -12,9 +12,9 @@ from bb_jupyter.gateway.proxy.flows import Flow
 from bb_jupyter.gateway.proxy.headers import refuse_overrides, to_client, to_upstream
 from bb_jupyter.gateway.proxy.proxy_state import Origin, ProxyState
 from bb_jupyter.gateway.proxy.redact import MaskedStream, Masker
-from bb_jupyter.gateway.proxy.upstream import describe
+from bb_jupyter.gateway.proxy.upstream import UpstreamFailed, describe
 from bb_jupyter.gateway.proxy.websocket import bridge
-from bb_jupyter.policy.denials import Denied, UpstreamFailed
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.hosts import parse_authority
 from bb_jupyter.policy.matcher import Policy, refuse_git
 from bb_jupyter.policy.routes import RouteConfig

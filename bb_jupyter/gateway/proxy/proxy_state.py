@@ -14,7 +14,7 @@ from bb_jupyter.gateway.proxy.ca import LeafAuthority
 from bb_jupyter.gateway.proxy.flows import Flows
 from bb_jupyter.gateway.proxy.redact import Masker
 from bb_jupyter.gateway.proxy.upstream import Upstreams
-from bb_jupyter.policy.denials import Denied
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.matcher import Policy
 from bb_jupyter.policy.routes import RouteConfig
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from ipaddress import ip_address
 from typing import Final
 
 import aiohttp
@@ -13,8 +14,8 @@ from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from bb_jupyter.gateway.control.gateway_config import Limits
-from bb_jupyter.gateway.proxy.resolve import resolve
-from bb_jupyter.policy.denials import UpstreamFailed
+from bb_jupyter.policy import Denied
+from bb_jupyter.policy.addresses import is_own, is_public, parse_resolve
 from bb_jupyter.policy.routes import RouteConfig
 
 _IN_WORDS: Final[dict[type[BaseException], str]] = {
@@ -24,10 +25,62 @@ _IN_WORDS: Final[dict[type[BaseException], str]] = {
 }
 
 
+class UpstreamFailed(Exception):
+    """An allowed host cannot be reached or trusted; the client gets 502 and this one-line message."""
+
+
+_Address = tuple[socket.AddressFamily, str, int]
+
+
+async def _lookup(host: str, port: int, limit: float) -> Sequence[_Address]:
+    """Ask the system's resolver once."""
+    try:
+        async with asyncio.timeout(limit):
+            loop = asyncio.get_running_loop()
+            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    except TimeoutError:
+        raise UpstreamFailed(f"{host}: the name was not resolved within {limit:g} s") from None
+    except (OSError, UnicodeError) as error:
+        raise UpstreamFailed(f"{host}: the name does not resolve ({getattr(error, 'strerror', '')})") from None
+    return [(family, str(where[0]), port) for family, _, _, _, where in infos]
+
+
+async def resolve(
+    host: str, port: int, override: str, *, limit: float = 10.0, own: Collection[str] = ()
+) -> Sequence[_Address]:
+    """Return the addresses to dial for a canonical host name.
+
+    Args:
+        host: canonical name that policy has allowed.
+        port: port that policy has allowed.
+        override: the route's ``resolve``, which is dialled unchecked; empty asks DNS.
+        limit: seconds to wait for DNS.
+        own: more addresses to refuse as this machine's own.
+
+    Returns:
+        At least one ``(family, address, port)``.
+
+    Raises:
+        Denied: rule ``address``: one of the addresses is not on the public internet, or is this machine's own.
+        UpstreamFailed: the name does not resolve.
+    """
+    if override:
+        address, own_port = parse_resolve(override)
+        return [(socket.AF_INET6 if address.version == 6 else socket.AF_INET, str(address), own_port or port)]
+    found = await _lookup(host, port, limit)
+    if not found:
+        raise UpstreamFailed(f"{host}: the name has no address")
+    for _, text, _ in found:
+        if "%" in text or not is_public(at := ip_address(text)) or is_own(at) or str(at) in own:
+            hint = "only a route with `resolve:` in a trusted manifest may name a private address"
+            raise Denied("address", f"{host} resolves to {text}, which is private or this machine's own", hint=hint)
+    return found
+
+
 class _CheckedResolver(AbstractResolver):
     """Gives aiohttp the addresses that were checked; it dials exactly those."""
 
-    def __init__(self, override: str | None, limit: float, own: Collection[str]) -> None:
+    def __init__(self, override: str, limit: float, own: Collection[str]) -> None:
         self._override, self._limit, self._own = override, limit, own
 
     async def resolve(
@@ -54,7 +107,7 @@ class Upstreams:
 
     def __init__(self, trust_pem: str, limits: Limits, own: Collection[str] = ()) -> None:
         self._trust_pem, self._limits, self._own = trust_pem, limits, frozenset(own)
-        self._sessions: dict[tuple[str | None, str | None, bool], aiohttp.ClientSession] = {}
+        self._sessions: dict[tuple[str, str | None, bool], aiohttp.ClientSession] = {}
         # aiohttp's ws_connect always follows redirects, which would leave the judged host.
         self._no_redirects = aiohttp.TraceConfig()
         self._no_redirects.on_request_redirect.append(_refuse_redirect)

@@ -166,14 +166,13 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def test_sockets_are_donated_again_and_again(tmp_path: Path) -> None:
+def test_sockets_are_handed_off_again_and_again(tmp_path: Path) -> None:
     process = _own_process("--handoff-socket", str(tmp_path / "d"))
     client = GatewayClient(PipeChannel(process), process=process)
     client.start(GatewayConfig("x"), timeout=60)
     for _ in range(2):
         port = _free_port()
         assert hand_off(str(tmp_path / "d"), {"egress": port, "git-gate": 0}) == "ok"
-        client.wait_listening("egress")
         with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
             sock.sendall(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n")
             assert b"403" in sock.recv(1000)

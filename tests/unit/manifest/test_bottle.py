@@ -56,7 +56,7 @@ def test_the_example_of_the_design() -> None:
     api, docs = read.egress.routes
     assert read.description == "For *widgets*."
     assert read.agent_provider.template == "claude" and read.agent_provider.dockerfile == ""
-    assert api.auth and api.auth.header == "x-api-key" and api.effective_port == 443 and api.intercepted
+    assert api.auth and api.auth.header == "x-api-key" and api.effective_port == 443
     assert docs.methods == ("GET", "HEAD")
     assert read.git_gate.repos["widgets"].identity == str(Path.home() / ".ssh/id_ed25519")
     assert read.supervise and read.supervise.timeout == 300
@@ -259,10 +259,9 @@ egress:
   - {host: a.example, auth: {scheme: basic, username: me, token_ref: my-file.txt}}
 """)
     local, suffix, basic = read.egress.routes
-    assert local.host == "local.test" and local.resolve == "[::1]:9000" and not local.intercepted
-    assert local.resolve_address and (str(local.resolve_address[0]), local.resolve_address[1]) == ("::1", 9000)
+    assert local.host == "local.test" and local.resolve == "[::1]:9000"
     assert local.ca == str(Path.cwd() / "ca.pem")
-    assert suffix.effective_port == 80 and suffix.paths == ("/v1", "/files/*.txt") and suffix.intercepted
+    assert suffix.effective_port == 80 and suffix.paths == ("/v1", "/files/*.txt")
     assert basic.auth and basic.auth.username == "me"
 
 

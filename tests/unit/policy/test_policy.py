@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bb_jupyter.errors import ManifestError
 from bb_jupyter.gateway.control.gateway_config import GatewayConfig
+from bb_jupyter.policy import Denied
 from bb_jupyter.policy.addresses import is_public, parse_resolve
-from bb_jupyter.policy.denials import Denied
 from bb_jupyter.policy.hosts import normalise_host, normalise_pattern, parse_authority, specificity
 from bb_jupyter.policy.matcher import Policy
 from bb_jupyter.policy.paths import canonical_path, is_git, path_matches
@@ -230,8 +230,8 @@ def test_public_addresses(text: str) -> None:
 
 
 def test_resolve_overrides() -> None:
-    assert parse_resolve("10.0.0.5") == ("10.0.0.5", None)
-    assert parse_resolve("[fd00::5]:8443") == ("fd00::5", 8443)
+    assert parse_resolve("10.0.0.5") == (ipaddress.ip_address("10.0.0.5"), None)
+    assert parse_resolve("[fd00::5]:8443") == (ipaddress.ip_address("fd00::5"), 8443)
     for bad in ("x", "1.2.3.4:0", "169.254.169.254", "::ffff:169.254.169.254", "0.0.0.0", "fd00:ec2::254", "1.2.3.4:x"):
         with pytest.raises(ValueError):
             parse_resolve(bad)
@@ -257,7 +257,7 @@ def test_resolve_overrides() -> None:
         ),
         ({"slug": "s", "routes": [{"host": "a.com", "auth": {"scheme": "bearer"}}]}, "routes[0].auth.token"),
         ({"slug": "s", "limits": {"idle": 0}}, "gateway.limits.idle"),
-        ({"slug": "s", "ca": {"cert_pem": "x"}}, "gateway.ca.key_pem"),
+        ({"slug": "s", "ca": {"cert_pem": "x"}}, "gateway.ca"),
     ],
 )
 def test_strict_configuration(data: dict[str, object], key: str) -> None:
