@@ -23,7 +23,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}\Z")  # RFC 9110, s
 _FRAMING: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"}
 )
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _AUTHORIZATION: Final = "Authorization"
 _T = TypeVar("_T")
 
@@ -71,9 +71,9 @@ def check_username(name: str) -> None:
     """Refuse a user name that basic authentication cannot carry (RFC 7617).
 
     Raises:
-        ValueError: it holds a colon or a control character.
+        ValueError: it holds a colon or a control character, or nothing but space.
     """
-    if ":" in name or _CONTROL.search(name):
+    if ":" in name or _CONTROL.search(name) or name.isspace():
         raise ValueError("a user name of basic authentication has no ':' (RFC 7617) and no control character")
 
 
