@@ -12,6 +12,7 @@ from typing import IO, Protocol, TypeVar
 
 from bb_jupyter.agent.provision_plan import AgentProvisionPlan, GuestFile
 from bb_jupyter.errors import BottleError, UsageError
+from bb_jupyter.text.visible import last_line
 
 #: Seconds that one step of provisioning may take.
 STEP_TIMEOUT = 120.0
@@ -153,8 +154,7 @@ def run(bottle: Guest, what: str, argv: Sequence[str], stdin: bytes | None = Non
     """
     ended = bottle.exec(argv, stdin=stdin, cwd=cwd, timeout=STEP_TIMEOUT).wait()
     if ended.returncode:
-        lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
-        why = lines[-1] if lines else f"exit status {ended.returncode}"
+        why = last_line(ended.stderr, f"exit status {ended.returncode}")
         raise BottleError(f"cannot {what} in the bottle: {why}")
     return ended.stdout
 

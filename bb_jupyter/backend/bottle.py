@@ -16,6 +16,7 @@ from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.backend.shared.archive import CopyReport
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker
 from bb_jupyter.backend.shared.network import Network
+from bb_jupyter.backend.state import BottleRecord
 from bb_jupyter.gateway.egress_plan import egress_plan
 from bb_jupyter.process import deferred_interrupts
 from bb_jupyter.process.identity import ProcessIdentity
@@ -178,3 +179,18 @@ class ActiveAgent:
     created: float
     owner: ProcessIdentity
     keep: bool = False
+
+    @classmethod
+    def of_record(cls, record: BottleRecord) -> ActiveAgent:
+        """Return the bottle that a record describes."""
+        return cls(
+            slug=record.slug,
+            name=record.name,
+            backend=record.backend,
+            agent=record.agent,
+            bottle=record.bottle,
+            state=record.state,
+            created=record.created,
+            owner=record.owner,
+            keep=record.keep,
+        )

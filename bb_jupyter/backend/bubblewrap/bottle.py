@@ -24,12 +24,12 @@ from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution
 from bb_jupyter.backend.bubblewrap.pipes import Feeder, fed_pipe, from_file, memory_file, pipe
 from bb_jupyter.backend.bubblewrap.prepare import check_user
+from bb_jupyter.backend.execution import StdoutFile
 from bb_jupyter.backend.plan import GUEST_UID
 from bb_jupyter.backend.shared.archive import CopyReport, unpack
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker, services
 from bb_jupyter.backend.shared.copying import CopyPlan, pack, plan_copy
 from bb_jupyter.backend.shared.network import Network
-from bb_jupyter.backend.shared.output import Output
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, BottleGone, UsageError
 from bb_jupyter.gateway import PORTS
@@ -140,7 +140,7 @@ class BubblewrapBottle(Bottle):
         """Copy out of the bottle; see `Bottle.cp_out`."""
         with self.run_python(_PACK, self._path(source)) as execution:
             try:
-                return unpack(io.BufferedReader(Output(execution), _COPY_BUFFER), target)
+                return unpack(io.BufferedReader(StdoutFile(execution), _COPY_BUFFER), target)
             except UsageError:
                 if not execution.running and execution.wait().returncode:
                     why = last_line(execution.wait().stderr)

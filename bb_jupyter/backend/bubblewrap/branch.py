@@ -17,7 +17,7 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import branch_plan
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.pipes import from_file
-from bb_jupyter.backend.shared.output import Output
+from bb_jupyter.backend.execution import StdoutFile
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.text.visible import last_line
 
@@ -70,7 +70,7 @@ def snapshot(bottle: BubblewrapBottle) -> Iterator[BubblewrapBottlePlan]:
 def _pack(bottle: BubblewrapBottle, file: IO[bytes]) -> bytes:
     """Write the home to *file* and return the names of what cannot be read, a line each."""
     with bottle.run_python(_PACK) as packing:
-        shutil.copyfileobj(Output(packing), file, _BUFFER)
+        shutil.copyfileobj(StdoutFile(packing), file, _BUFFER)
         done = packing.wait()
     file.flush()
     if done.returncode:

@@ -15,20 +15,7 @@ def enumerate_active() -> Sequence[ActiveAgent]:
     """Return the live bottles, oldest first."""
     found = records()
     alive = {owner: owner.alive for owner in {record.owner for record in found}}
-    return [
-        ActiveAgent(
-            slug=record.slug,
-            name=record.name,
-            backend=BACKEND,
-            agent=record.agent,
-            bottle=record.bottle,
-            state=record.state,
-            created=record.created,
-            owner=record.owner,
-        )
-        for record in found
-        if alive[record.owner] and sandbox_runs(record)
-    ]
+    return [ActiveAgent.of_record(record) for record in found if alive[record.owner] and sandbox_runs(record)]
 
 
 def records() -> list[state.BottleRecord]:

@@ -9,7 +9,6 @@ from bb_jupyter.backend.plan import BottleCleanupPlan, Orphan
 from bb_jupyter.backend.shared.bottle_broker import end_left, left
 from bb_jupyter.backend.smolmachines import enumerate, sdk
 from bb_jupyter.backend.smolmachines.bottle_plan import machine_name
-from bb_jupyter.backend.smolmachines.removal import remove
 from bb_jupyter.backend.smolmachines.sdk import Target
 
 _KINDS: dict[Target, str] = {"local": "machine", "cloud": "cloud machine"}
@@ -65,7 +64,7 @@ def stop(slug: str) -> None:
     for record in enumerate.records():
         if record.slug == slug and record.details.get("target"):
             end_left(record)
-            remove(record.details["target"], machine_name(slug))
+            sdk.remove_machine(record.details["target"], machine_name(slug))
 
 
 def _was_looked_at(record: state.BottleRecord, where: set[str]) -> bool:

@@ -54,7 +54,7 @@ def machines(where: Target) -> list[Listed]:
         record = known.get(machine.name)
         labelled = labels.agent_of(machine.labels) if ours <= machine.labels.items() else None
         own = labelled if labelled and machine_name(labelled.slug) == machine.name else None
-        agent = _of_record(record) if record else own
+        agent = ActiveAgent.of_record(record) if record else own
         if agent:
             listed.append(Listed(where, machine.id, machine.state in sdk.ALIVE, agent))
     return listed
@@ -74,20 +74,6 @@ def enumerate_active() -> list[ActiveAgent]:
     """
     listed = [machine for where in targets() for machine in machines(where) if machine.running]
     return sorted((machine.agent for machine in listed), key=lambda agent: agent.created)
-
-
-def _of_record(record: state.BottleRecord) -> ActiveAgent:
-    return ActiveAgent(
-        slug=record.slug,
-        name=record.name,
-        backend=labels.BACKEND,
-        agent=record.agent,
-        bottle=record.bottle,
-        state=str(record.details.get("state") or "running"),
-        created=record.created,
-        owner=record.owner,
-        keep=record.keep,
-    )
 
 
 def _target(record: state.BottleRecord) -> str:

@@ -20,7 +20,6 @@ from bb_jupyter.backend.smolmachines import image, labels, prepare, sdk, shell, 
 from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.backend.smolmachines.egress_interceptor import Interceptor
-from bb_jupyter.backend.smolmachines.removal import remove
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.gateway import GATE_ADDRESS
 from bb_jupyter.process import deferred_interrupts
@@ -54,7 +53,7 @@ def launch(plan: SmolmachinesBottlePlan, provision: Provision, on_progress: OnPr
         interceptor = Interceptor.open(plan.slug) if plan.target == "local" else None
         if interceptor:
             stack.callback(interceptor.close)
-        stack.callback(lambda: steps.run(lambda: remove(plan.target, plan.machine)))
+        stack.callback(lambda: steps.run(lambda: sdk.remove_machine(plan.target, plan.machine)))
         machine = steps.run(lambda: _machine(plan, source, interceptor))
         state.add_details(plan.slug, id=machine.id, branch=bool(plan.source))
         bottle = SmolmachinesBottle(plan, machine, interceptor)

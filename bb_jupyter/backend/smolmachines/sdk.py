@@ -135,3 +135,25 @@ def errors(doing: str, *, name: str = "") -> Iterator[None]:
         raise BackendUnavailable(f"cannot {doing}: {error}", hint="Try again; it is no fault of the bottle.") from None
     except ValueError as error:  # a configuration that its types refuse
         raise BackendUnavailable(f"cannot {doing}: {error}") from None
+
+
+def remove_machine(where: Target, machine: str) -> None:
+    """Delete a bottle's machine; one that is gone is no error.
+
+    Args:
+        where: its target.
+        machine: its name; the cloud needs an id, so its machines of that name are looked up.
+
+    Raises:
+        BackendUnavailable: the SDK or the cloud does not answer.
+    """
+    from smol import Machine
+
+    options = connection(where)
+    with errors(f"remove machine {machine}"):
+        if where == "local":
+            Machine.delete_by_name(machine, options)
+            return
+        for found in Machine.list(options):
+            if found.name == machine:
+                Machine.delete_by_name(found.id, options)

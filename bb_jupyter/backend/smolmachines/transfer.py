@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from bb_jupyter.backend.execution import StdoutFile
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
 from bb_jupyter.backend.shared.archive import CopyReport, unpack
 from bb_jupyter.backend.shared.copying import CopyPlan, pack
-from bb_jupyter.backend.shared.output import Output
 from bb_jupyter.backend.smolmachines import sdk, shell
 from bb_jupyter.errors import UsageError
 from bb_jupyter.text.visible import last_line
@@ -83,7 +83,7 @@ def copy_out(bottle: SmolmachinesBottle, source: str, target: Path) -> CopyRepor
     folder, name = posixpath.split(path)
     with bottle.run_own(shell.pack(path, folder, name or ".")) as execution:
         try:
-            return unpack(io.BufferedReader(Output(execution), _BUFFER), target)
+            return unpack(io.BufferedReader(StdoutFile(execution), _BUFFER), target)
         except UsageError:
             if not execution.running and execution.wait().returncode:
                 why = last_line(execution.wait().stderr)
@@ -102,7 +102,7 @@ def pack_home(bottle: SmolmachinesBottle, file: IO[bytes]) -> str:
         BottleGone: the bottle died.
     """
     with bottle.run_own(shell.pack(GUEST_HOME, GUEST_HOME, ".")) as packing:
-        shutil.copyfileobj(Output(packing), file, _BUFFER)
+        shutil.copyfileobj(StdoutFile(packing), file, _BUFFER)
         done = packing.wait()
     file.flush()
     return last_line(done.stderr) if done.returncode else ""
