@@ -49,7 +49,7 @@ clean: ## remove what make made, the images of the tests included
 	rm -rf $(VENV) .cache .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
 	rm -rf bb_jupyter/labextension labextension/lib labextension/node_modules
 
-PANEL := $(wildcard bb_jupyter/frontend/*.js bb_jupyter/frontend/*.css labextension/src/*.ts labextension/package.json)
+PANEL := $(wildcard bb_jupyter/frontend/*.js bb_jupyter/frontend/kinds/*.js bb_jupyter/frontend/*.css labextension/src/*.ts labextension/package.json)
 
 $(VENV)/.demo $(VENV)/.lab $(VENV)/.test: $(VENV)/.%: pyproject.toml hatch_build.py $(PANEL)
 	@sh tests/tools/venv.sh $(VENV) $*

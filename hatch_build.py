@@ -14,7 +14,13 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _SKIP = "BB_SKIP_PANEL"
 #: What is built, from what, and where an environment wants it.
 _BUILT = "bb_jupyter/labextension"
-_SOURCES = ("labextension/src", "labextension/style", "labextension/package.json", "bb_jupyter/frontend")
+_SOURCES = (
+    "labextension/src",
+    "labextension/style",
+    "labextension/package.json",
+    "labextension/kinds.mjs",
+    "bb_jupyter/frontend",
+)
 _SHARED = "share/jupyter/labextensions/bb-jupyter"
 
 

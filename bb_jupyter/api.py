@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import Check
@@ -192,40 +191,36 @@ def _row(record: Record) -> dict[str, object]:
     return row
 
 
-def approve(
-    id: int,
-    *,
-    why: str = "",
-    refs: Sequence[str] | None = None,
-    answer: str | None = None,
-    to: str | PathLike[str] | None = None,
-) -> Status:
-    """Say yes to what a bottle asks for, and wait until it is done; `approvals()` lists what waits.
+def approve(id: int, *, why: str = "", **options: object) -> Status:
+    """Approve what a bottle asks for, and wait until that is done; `approvals()` lists what waits.
 
     Args:
         id: number of the proposal.
         why: words for the agent.
-        refs: of a push, the names of those that go upstream; `None` for all.
-        answer: to a question.
-        to: of an offered file: where to copy it, a path that is not taken or a folder; `None` for the bottle's inbox.
+        options: what the kind of the proposal takes, as `%bottle approve --help` lists it: `refs` of a push (names of
+            the refs that go upstream), `answer` to a question, `to` of an offered file (where to copy it).
 
     Returns:
         Where it stands: `state`, `decision`, and what came of it as `outcome`.
 
     Raises:
-        UsageError: there is no such proposal, it is decided already, or an argument does not fit it.
+        UsageError: there is no such proposal, it is decided already, or an option does not fit it.
     """
     from bb_jupyter.broker import effects
 
-    return effects.approve(id, why=why, refs=refs, answer=answer, to=to)
+    given: dict[str, Any] = {**options}
+    return effects.approve(id, why=why, **given)
 
 
 def deny(id: int, *, why: str) -> Status:
-    """Say no to what a bottle asks for.
+    """Deny what a bottle asks for.
 
     Args:
         id: number of the proposal.
         why: words for the agent.
+
+    Returns:
+        Where it stands.
 
     Raises:
         UsageError: there is no such proposal, or it is decided already.

@@ -26,15 +26,8 @@ On the bottle's trusted side (its broker)::
     queue.report(proposal.id, ok=True, text="released") # what came of an approval; held=True: decidable once more
     held = queue.end()                                  # the bottle ends: all but held pushes are withdrawn
 
-Kinds and their `content`, plain JSON; **every text in it comes from the bottle and is hostile**: escape what is shown.
-
-* ``egress``: `host`, `port`, `methods`, `paths`, `reason`; `route`: the exact rule in one line, as it will be in force;
-  `manifest`: the same as fields of a manifest's route.
-* ``push``: `alias`, `url`, `refs: [{name, old, new, kind}]`, `commits: [{sha, author, date, subject, body}]`,
-  `files: [{path, status, added, deleted, binary}]`, `diff` (text), `truncated`, `findings`.
-* ``question``: `question`, `choices` (empty: free text).  An approval's `answer` holds `{"text": "…"}`.
-* ``copy-out``: `path` in the bottle, `reason`, `files: [{path, size, sha256}]`, `size`, `text` (of one short text file,
-  else empty), `staged`: name of the copy that waits beside the proposal.
+Each kind of request is a module in `kinds`: its content, how it is shown, what its approval takes, and its effect.
+**Every text in a content comes from the bottle and is hostile**: make visible and escape what is shown.
 
 Files: ``<BOT_BOTTLE_HOME>/approvals/<slug>/``: ``7.json`` (the proposal), ``7.1.decision.json``, ``7.1.outcome.json``,
 all written whole, once, and never changed.  A proposal whose outcome is `held` goes on in round 2.  What is no regular
@@ -48,12 +41,11 @@ from types import ModuleType
 
 from bb_jupyter.approvals.store.decisions import decide, expire, withdraw
 from bb_jupyter.approvals.store.liveness_lock import LivenessLock, is_alive
-from bb_jupyter.approvals.store.proposal import KINDS, Decision, Outcome, Proposal, State, Status
+from bb_jupyter.approvals.store.proposal import Decision, Outcome, Proposal, State, Status
 from bb_jupyter.approvals.store.queries import all_proposals, changes, get, pending, status
 from bb_jupyter.approvals.store.queue import Queue
 
 __all__ = [
-    "KINDS",
     "Decision",
     "LivenessLock",
     "Outcome",

@@ -28,6 +28,8 @@ from typing import Any, Final
 from bb_jupyter.approvals import LivenessLock, Queue
 from bb_jupyter.broker.asgi_service import App, AsgiService
 from bb_jupyter.broker.broker_config import BrokerConfig
+from bb_jupyter.broker.effect_context import BrokerContext
+from bb_jupyter.broker.proposals import ProposalService
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway import PORTS
 from bb_jupyter.gateway.audit.audit_log import AuditLog
@@ -65,11 +67,13 @@ class Broker:
         name: what the user calls the bottle.
         keep: the bottle outlives its owner.
         queue: the bottle's approval queue.
+        proposals: the jobs of what waits there.
     """
 
     def __init__(self, config: BrokerConfig, events: Events) -> None:
         self.slug, self.name, self.keep = config.slug, config.name, config.keep
         self.queue = Queue(config.slug, config.name)
+        self.proposals = ProposalService(self, BrokerContext(self, config.git.repos if config.git else ()))
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -166,7 +170,7 @@ class Process:
         self._events.emit("listening", name=name)
 
     async def open(self) -> None:
-        """Start the services, one after the other, and serve each on its socket.
+        """Start the services, one after the other, and serve each on its socket; then see to proposals.
 
         Loading takes a second or two, which a launch should not wait for: what it does wait for, the relay, goes first.
         """
@@ -181,6 +185,7 @@ class Process:
                 listener = Listener(name, service.protocol, service.connections, _MOST_CONNECTIONS, self._events)
                 listener.use(sock)
                 self._listeners.append(listener)
+        await self.broker.proposals.run()
 
     def _fail(self, why: str) -> None:
         self.failed = True

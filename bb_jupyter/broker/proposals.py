@@ -1,36 +1,31 @@
-"""How a bottle's broker asks the human: a proposal, the wait, what an approval brings about, and words for the agent.
+"""What a bottle asks for, from the proposal to its effect: one job each, in the bottle's broker.
 
-One job a proposal, shared by every call that asks the same.  When the last of them no longer waits (the agent was
-stopped, its connection broke), what is pending is withdrawn; what is approved is done whoever waits.
+A job waits for the decision, brings about what was approved and reports the outcome, whoever proposed it and whoever
+waits.  Several calls of an agent that ask for the same share a job; when the last of them stops waiting (the agent was
+stopped, its connection broke), what is pending is withdrawn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
-from bb_jupyter.approvals import Decision, Proposal, Queue, Status, all_proposals, get, status
-from bb_jupyter.approvals.store.proposal import Kind
-from bb_jupyter.broker import staging
-from bb_jupyter.broker.redact_paths import without_paths
+from bb_jupyter.approvals import Decision, Proposal, Queue, Status, all_proposals, get, kinds, status
+from bb_jupyter.approvals.kinds.base import Content, Context, Kind, Result
+from bb_jupyter.approvals.store.queries import ids, load
+from bb_jupyter.approvals.store.storage import Folder
 from bb_jupyter.errors import BottleError, UnknownProposal
-
-if TYPE_CHECKING:
-    from bb_jupyter.manifest import Route
+from bb_jupyter.process.waiting import wait_until_async
 
 #: Seconds that the owner gets to put in force what was approved, or to fetch a file.
 _OWNER_ANSWERS: Final = 60.0
 
-#: What an approval brings about: done or not, and words for human and agent.
-Effect = Callable[[Proposal, Decision], Awaitable[tuple[bool, str, Mapping[str, Any]]]]
-
 
 class BrokerLike(Protocol):
-    """What is needed of a `bb_jupyter.broker.Broker`."""
+    """What is needed of a `bb_jupyter.broker.broker_process.Broker`."""
 
     slug: str
     name: str
@@ -40,121 +35,93 @@ class BrokerLike(Protocol):
         """The bottle's queue."""
 
     def emit(self, event: str, **fields: object) -> None:
-        """Tell the audit log and the owner."""
+        """Report an event to the audit log and to the owner."""
 
     async def applied(self, number: int) -> dict[str, Any]:
         """Wait for the owner's answer."""
 
 
+async def owner_answer(broker: BrokerLike, number: int) -> dict[str, Any]:
+    """Wait for the answer of the bottle's owner to a request that was emitted.
+
+    Raises:
+        BottleError: the owner could not do it, or there is no owner.
+    """
+    try:
+        answer = await asyncio.wait_for(broker.applied(number), _OWNER_ANSWERS)
+    except TimeoutError:
+        raise BottleError("no kernel holds the bottle") from None
+    if "error" in answer:
+        raise BottleError(str(answer["error"]))
+    return answer
+
+
 class ProposalService:
-    """Asks the human of one bottle.
+    """The jobs of one bottle.
 
     Args:
         broker: the bottle's.
-        timeout: seconds until what nobody answers is denied.
+        context: what effects may use.
     """
 
-    def __init__(self, broker: BrokerLike, timeout: float) -> None:
-        self._broker, self.timeout = broker, timeout
+    def __init__(self, broker: BrokerLike, context: Context) -> None:
+        self._broker, self._context = broker, context
+        self._seen: set[int] = set()
         self._jobs: dict[int, asyncio.Task[str]] = {}
         self._waiting: dict[int, int] = {}
-        # One file at a time: what is on its way is on this host's disk, and no request that counts as one yet.
-        self._staging = asyncio.Lock()
 
-    def resume(self) -> None:
-        """See to what waited, or was approved and not done, when an earlier broker of the bottle died.
+    async def run(self) -> None:
+        """Start a job for every proposal that has none, until cancelled.
 
-        Who asked has lost its connection; it asks once more, and meets the same proposal, or reads the decision.
+        What an earlier broker of the bottle left when it died comes first: it waits for a decision, or was approved
+        and not done.  An agent that asked for it has lost its connection; when it asks again, it joins the same job.
         """
-        effects: dict[str, Effect] = {"egress": self._allow, "question": _answer, "copy-out": self._copied}
-        for proposal, standing in all_proposals(self._broker.slug):
-            if proposal.kind in effects and not standing.settled:
-                self._jobs[proposal.id] = asyncio.create_task(self._settle(proposal, effects[proposal.kind]))
+        for proposal, standing in await asyncio.to_thread(all_proposals, self._broker.slug):
+            if proposal.id not in self._seen and not standing.settled:
+                self._start(proposal)
+            self._seen.add(proposal.id)
+        folder = Folder(self._broker.slug)
+        while True:
+            for proposal in await wait_until_async(lambda: self._new(folder), paths=[folder.path]):
+                self._announce(proposal)
 
-    async def host(self, route: Route, reason: str) -> str:
-        """Ask for a route; return what the agent is told.
+    def _new(self, folder: Folder) -> list[Proposal]:
+        """Return the proposals of other processes that have no job yet."""
+        return [found for id_ in ids(folder) if id_ not in self._seen and (found := load(folder, id_))]
+
+    def propose(self, kind: Kind[Any], content: Content | Mapping[str, Any], timeout: float) -> Proposal:
+        """Ask the human for something.
+
+        Args:
+            kind: of what.
+            content: what exactly.
+            timeout: seconds until it is denied when nobody decides.
+
+        Returns:
+            The proposal, new or pending already.
 
         Raises:
             Flood: the bottle asks for too much.
         """
-        content = {
-            **{"host": route.host, "port": route.effective_port, "scheme": route.scheme, "reason": reason},
-            **{"methods": [*(route.methods or ())], "paths": [*(route.paths or ())]},
-            "route": shown_route(route),
-            "manifest": route.model_dump(mode="json", exclude_none=True),
-        }
-        return await self._ask("egress", content, self._allow)
-
-    async def question(self, question: str, choices: list[str]) -> str:
-        """Ask a question; return what the agent is told.
-
-        Raises:
-            Flood: the bottle asks for too much.
-        """
-        return await self._ask("question", {"question": question, "choices": choices}, _answer)
-
-    async def file(self, path: str, reason: str) -> str:
-        """Offer a file of the bottle as it is now; return what the agent is told.
-
-        Raises:
-            Flood: the bottle asks for too much.
-            BottleError: the file cannot be had.
-        """
-        await self._staging.acquire()
-        number = secrets.randbelow(1 << 48) + 1
-        name = staging.request_name(number)
-        fetching = asyncio.create_task(self._fetch(number, path))
-        try:
-            await asyncio.shield(fetching)
-            proposal = self._propose_file(name, path, reason)
-        finally:
-            fetching.add_done_callback(lambda done: self._fetched(done, name))
-        return await self._join(proposal)
-
-    async def _fetch(self, number: int, path: str) -> None:
-        """Have the owner fetch a file; it does so to the end, whoever still waits."""
-        self._broker.queue.check_flood()
-        self._broker.emit("stage", id=-number, path=path)
-        await self._owner(-number)
-
-    def _fetched(self, done: asyncio.Task[None], name: str) -> None:
-        """Remove what nobody waited for, and let the next one begin."""
-        if not done.cancelled():
-            done.exception()  # whoever waits has it
-        staging.discard(self._broker.slug, name)
-        self._staging.release()
-
-    def _propose_file(self, name: str, path: str, reason: str) -> Proposal:
-        facts = staging.seal(self._broker.slug, name, path, reason)
-        try:
-            return self._propose("copy-out", {"path": path, "reason": reason, **facts}, self._copied)
-        except BaseException:
-            staging.discard(self._broker.slug, facts["staged"])
-            raise
-
-    async def word(self, id_: int) -> str:
-        """Wait for the word on what was asked or pushed before; return what the agent is told.
-
-        Raises:
-            UnknownProposal: the bottle asked for no such thing.
-        """
-        with contextlib.suppress(TimeoutError):
-            decision = await asyncio.wait_for(self._broker.queue.wait(id_), self.timeout)
-            return told(get(id_), decision)
-        return f"{id_} still waits for the human."
-
-    async def _ask(self, kind: Kind, content: Mapping[str, Any], effect: Effect) -> str:
-        return await self._join(self._propose(kind, content, effect))
-
-    def _propose(self, kind: Kind, content: Mapping[str, Any], effect: Effect) -> Proposal:
-        expires = round(time.time() + self.timeout, 3)
-        proposal = self._broker.queue.propose(kind, content, expires=expires)
+        said = content.to_json() if isinstance(content, Content) else content
+        proposal = self._broker.queue.propose(kind.name, said, expires=round(time.time() + timeout, 3))
         if proposal.id not in self._jobs:
-            self._broker.emit("proposal", id=proposal.id, kind=kind, expires=expires)
-            self._jobs[proposal.id] = asyncio.create_task(self._settle(proposal, effect))
+            self._announce(proposal)
         return proposal
 
-    async def _join(self, proposal: Proposal) -> str:
+    async def ask(self, kind: Kind[Any], content: Content, timeout: float) -> str:
+        """Ask the human for something and wait for the outcome; see `propose`.
+
+        Returns:
+            What became of it, for the agent.
+
+        Raises:
+            Flood: the bottle asks for too much.
+        """
+        return await self.join(self.propose(kind, content, timeout))
+
+    async def join(self, proposal: Proposal) -> str:
+        """Wait for what becomes of a proposal; return it for the agent."""
         job = self._jobs[proposal.id]
         self._waiting[proposal.id] = self._waiting.get(proposal.id, 0) + 1
         try:
@@ -167,95 +134,90 @@ class ProposalService:
                     with contextlib.suppress(UnknownProposal, OSError):
                         self._broker.queue.withdraw(proposal.id, "the agent waits no more")
 
-    async def _settle(self, proposal: Proposal, effect: Effect) -> str:
-        try:
-            decision = await self._broker.queue.wait(proposal.id)
-            self._broker.emit(
-                "decision", id=proposal.id, kind=proposal.kind, verdict=decision.verdict, why=decision.why
-            )
-            if decision.verdict != "approved":
-                return told(proposal, decision)
-            ok, text, detail = await effect(proposal, decision)
-            with contextlib.suppress(BottleError, OSError):
-                self._broker.queue.report(proposal.id, ok=ok, text=text, detail=detail)
-            self._broker.emit("outcome", id=proposal.id, kind=proposal.kind, ok=ok, text=text)
-            return f"{told(proposal, decision)}\n{_for_agent(proposal.kind, ok, text)}".strip()
-        finally:
-            del self._jobs[proposal.id]
-            staging.discard(proposal.slug, str(proposal.content.get("staged")))
-
-    async def _allow(self, proposal: Proposal, decision: Decision) -> tuple[bool, str, Mapping[str, Any]]:
-        self._broker.emit("apply", id=proposal.id)
-        try:
-            answer = await self._owner(proposal.id)
-        except BottleError as error:
-            return False, f"It could not be put in force: {error.message}.", {}
-        return True, f"In force: {proposal.content['route']}.", {"generation": answer.get("generation", 0)}
-
-    async def _copied(self, proposal: Proposal, decision: Decision) -> tuple[bool, str, Mapping[str, Any]]:
-        """Wait for who approved it: they copy the file."""
-        end = time.monotonic() + _OWNER_ANSWERS
-        while time.monotonic() < end:
-            outcome = status(proposal.id).outcome
-            if outcome is not None:
-                return outcome.ok, outcome.text, outcome.detail
-            await asyncio.sleep(0.1)
-        return False, "It could not be copied.", {}
-
-    async def _owner(self, number: int) -> dict[str, Any]:
-        """Return the owner's answer.
+    async def decision(self, id_: int, timeout: float) -> str:
+        """Wait for the decision on what was asked or pushed before; return it for the agent.
 
         Raises:
-            BottleError: it failed, or there is no owner.
+            UnknownProposal: the bottle asked for no such thing.
         """
+        with contextlib.suppress(TimeoutError):
+            decision = await asyncio.wait_for(self._broker.queue.wait(id_), timeout)
+            return _decided(get(id_), decision)
+        return f"{id_} still waits for the human."
+
+    def _announce(self, proposal: Proposal) -> None:
+        self._broker.emit("proposal", id=proposal.id, kind=proposal.kind, expires=proposal.expires)
+        self._start(proposal)
+
+    def _start(self, proposal: Proposal) -> None:
+        self._seen.add(proposal.id)
+        self._jobs[proposal.id] = asyncio.create_task(self._settle(proposal))
+
+    async def _settle(self, proposal: Proposal) -> str:
+        """See to one proposal until nothing more can come of it; return that for the agent."""
+        kind = kinds.of(proposal)
         try:
-            answer = await asyncio.wait_for(self._broker.applied(number), _OWNER_ANSWERS)
-        except TimeoutError:
-            raise BottleError("no kernel holds the bottle") from None
-        if "error" in answer:
-            raise BottleError(str(answer["error"]))
-        return answer
+            while True:
+                decision = await self._broker.queue.wait(proposal.id)
+                facts = {"id": proposal.id, "kind": proposal.kind}
+                self._broker.emit("decision", **facts, verdict=decision.verdict, why=decision.why)
+                words = _decided(proposal, decision)
+                if decision.verdict == "approved":
+                    result = await self._bring_about(kind, proposal, decision)
+                    self._broker.emit("outcome", **facts, ok=result.ok, text=result.text)
+                    if result.held and _waits_again(proposal):
+                        continue
+                    words = f"{words}\n{kind.outcome(result.ok, result.text)}".strip()
+                kind.clean_up(proposal)
+                return words
+        finally:
+            del self._jobs[proposal.id]
+
+    async def _bring_about(self, kind: Kind[Any], proposal: Proposal, decision: Decision) -> Result:
+        try:
+            result = await kind.effect(proposal, kind.read(proposal), decision, self._context)
+        except (BottleError, OSError) as error:
+            result = Result(False, str(error))
+        with contextlib.suppress(BottleError, OSError):  # the effect has reported it, or the bottle is gone
+            report(self._broker.queue, proposal, result)
+        return result
 
 
-async def _answer(proposal: Proposal, decision: Decision) -> tuple[bool, str, Mapping[str, Any]]:
-    return True, "", {}
+def report(queue: Queue, proposal: Proposal, result: Result) -> None:
+    """Keep the outcome of an approval, unless one is kept already.
+
+    Raises:
+        BottleError: the proposal waits for a decision or is gone.
+        OSError: the outcome cannot be written.
+    """
+    queue.report(proposal.id, ok=result.ok, text=result.text, detail=result.detail, held=result.held)
 
 
-def told(proposal: Proposal, decision: Decision) -> str:
-    """Return the human's decision as the agent is told it."""
-    answer = decision.answer.get("text")
-    if decision.verdict == "approved" and proposal.kind == "question" and isinstance(answer, str):
-        said = f"The human answered: {answer}"
+def _waits_again(proposal: Proposal) -> bool:
+    try:
+        return status(proposal.id).state == "pending"
+    except UnknownProposal:
+        return False
+
+
+def _decided(proposal: Proposal, decision: Decision) -> str:
+    """Return the human's decision as the agent reads it."""
+    kind = kinds.of(proposal)
+    if decision.verdict == "approved":
+        words = kind.approval(kind.read(proposal), decision)
     else:
-        said = {
-            "approved": "The human approved this.",
+        words = {
             "denied": "The human denied this; go on without it.",
             "expired": "Nobody answered in time, so this is denied; go on without it.",
             "withdrawn": "This was withdrawn.",
         }[decision.verdict]
-    return f"{said} They say: {decision.why}" if decision.why and decision.verdict in ("approved", "denied") else said
-
-
-def _for_agent(kind: Kind, ok: bool, text: str) -> str:
-    """Return what came of an approval as the agent is told it: where its file went on this host is not its business."""
-    if kind == "copy-out":
-        return "They have the file." if ok else "But it could not be copied."
-    return text if ok and kind != "push" else without_paths(text)
+    return f"{words} They say: {decision.why}" if decision.why and decision.verdict in ("approved", "denied") else words
 
 
 def line(proposal: Proposal, standing: Status) -> str:
     """Return one of the bottle's own proposals in a line, for its agent."""
-    what = proposal.content.get("route") or proposal.content.get("question") or proposal.content.get("path")
-    what = what or ", ".join(str(ref.get("name")) for ref in proposal.content.get("refs", []) if isinstance(ref, dict))
-    said = f"{proposal.id}: {proposal.kind} {what}: {standing.state}"
+    kind = kinds.of(proposal)
+    words = f"{proposal.id}: {proposal.kind} {kind.summary(kind.read(proposal))}: {standing.state}"
     why = standing.decision.why if standing.decision else ""
-    outcome = standing.outcome
-    came = _for_agent(proposal.kind, outcome.ok, outcome.text) if outcome else ""
-    return "; ".join(part for part in (said, why, came) if part)
-
-
-def shown_route(route: Route) -> str:
-    """Return the rule that a route becomes, in one line."""
-    from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
-
-    return str(EgressPlan().allowing(RoutePlan.from_route(route, "allowed")).routes[0])
+    outcome = kind.outcome(standing.outcome.ok, standing.outcome.text) if standing.outcome else ""
+    return "; ".join(part for part in (words, why, outcome) if part)

@@ -58,6 +58,17 @@ export function say(element, text) {
   if (element.textContent !== visible) element.textContent = visible;
 }
 
+/** Return a list of named values; empty ones are left out.  @param {Record<string, unknown>} pairs */
+export function facts(pairs) {
+  return h("dl", {}, ...Object.entries(pairs).filter(([, value]) => value).flatMap(([name, value]) => [
+    h("dt", {}, name), h("dd", {}, String(value))]));
+}
+
+/** Return *value* if it is an array, else an empty one.  @param {unknown} value @returns {any[]} */
+export function list(value) {
+  return Array.isArray(value) ? value : [];
+}
+
 /** Return a duration in words.  @param {number} seconds */
 export function duration(seconds) {
   const units = /** @type {[string, number][]} */ ([["d", 86400], ["h", 3600], ["min", 60]]);

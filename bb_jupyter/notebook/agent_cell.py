@@ -34,7 +34,7 @@ class AgentCell:
     """An agent that has been asked; one thread shows it.
 
     Args:
-        held: the bottle.
+        handle: the bottle.
         prompt: what to ask.
 
     Raises:

@@ -89,7 +89,7 @@ def _of_parser(parser: Parser, before: list[str], word: str) -> list[str]:
     options = parser.options()
     if before and before[-1] in options and options[before[-1]].nargs != 0:
         dest = options[before[-1]].dest
-        return _answers(dest, before[0]) if dest in _ASKED else [*_values(dest), *_files(dest, word)]
+        return [*_values(dest), *_suggested(dest, before[0]), *_files(dest, word)]
     named = [word for word in before if not word.startswith("-")]
     wanted = [action.dest for action in parser.positionals()]
     flags = sorted(option for option in options if option.startswith("--"))
@@ -103,8 +103,11 @@ def _of_parser(parser: Parser, before: list[str], word: str) -> list[str]:
 
 def _files(dest: str, word: str) -> list[str]:
     """Return the files and folders of this host that a path may go on with."""
+    from bb_jupyter.approvals import kinds
+
     folder, slash, _ = word.rpartition("/")
-    if dest not in _PATHS or ":" in word:
+    option = kinds.options().get(dest)
+    if not (dest in _PATHS or (option and option.is_path)) or ":" in word:
         return []
     try:
         entries = sorted(Path(folder + slash or ".").expanduser().iterdir())
@@ -113,17 +116,17 @@ def _files(dest: str, word: str) -> list[str]:
     return [f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}" for entry in entries]
 
 
-def _answers(dest: str, id_: str) -> list[str]:
-    """Return the answers to a request that it names itself; none that would look like something else."""
+def _suggested(dest: str, id_: str) -> list[str]:
+    """Return values of an option that a request suggests; none that would look like something else."""
     from bb_jupyter import approvals
+    from bb_jupyter.approvals import kinds
     from bb_jupyter.text.visible import one_line
 
-    content = next((proposal.content for proposal in approvals.pending() if str(proposal.id) == id_), {})
-    if dest == "answer":
-        known = [str(choice) for choice in content.get("choices") or ()]
-    else:
-        refs = [str(ref.get("name")) for ref in content.get("refs") or () if isinstance(ref, dict)]
-        known = [ref.removeprefix("refs/heads/") for ref in refs]
+    known: list[str] = []
+    for proposal in approvals.pending() if dest in kinds.options() else ():
+        kind = kinds.of(proposal)
+        if str(proposal.id) == id_ and dest in {option.name for option in kind.options}:
+            known += kind.suggestions(kind.read(proposal), dest)
     return [shlex.quote(text) for text in known if text and one_line(text) == text]
 
 
@@ -200,8 +203,8 @@ def _experiments() -> Iterable[str]:
     return [index.parent.name for index in (bot_bottle_home() / "experiments").glob("*/index.sqlite")]
 
 
-#: Options and arguments that take a path of this host, and those that answer a request.
-_PATHS, _ASKED = frozenset({"copy", "to", "source", "target"}), frozenset({"answer", "ref"})
+#: Options and arguments that take a path of this host; options of an approval declare that themselves.
+_PATHS = frozenset({"copy", "source", "target"})
 #: Where the values of an option or argument come from; what is missing here has none to offer.
 _SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "name": _bottles,

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bb_jupyter import approvals
-from bb_jupyter.approvals import Proposal, Status
+from bb_jupyter.approvals import Proposal, Status, kinds
 from bb_jupyter.errors import UsageError
-
-_REF = re.compile(r"refs/[\x21-\x7e]{1,250}")
 
 
 def pending() -> Mapping[str, Any]:
-    """Return all that waits for a decision, with its exact content, oldest first."""
+    """Return all that waits for a decision, with its whole content, oldest first."""
     waiting = [(proposal, status) for proposal, status in approvals.all_proposals() if status.state == "pending"]
     return {"approvals": [_row(proposal, status) for proposal, status in waiting]}
 
@@ -28,7 +26,7 @@ def one(id_: int) -> Mapping[str, Any]:
     return _row(approvals.get(id_), approvals.status(id_))
 
 
-def decide(id_: int, *, verdict: str, token: str, why: str, answer: str, refs: object) -> Mapping[str, Any]:
+def decide(id_: int, *, verdict: str, token: str, why: str, options: Mapping[str, object]) -> Mapping[str, Any]:
     """Approve or deny what was shown.
 
     Args:
@@ -36,8 +34,8 @@ def decide(id_: int, *, verdict: str, token: str, why: str, answer: str, refs: o
         verdict: `approved` or `denied`.
         token: of what was shown.
         why: words for the agent.
-        answer: to a question.
-        refs: of a push: the names of those to release; `None` for all.
+        options: what an approval says beside yes, by the names of its kind's options; ``None`` or an empty text stands
+            for one that is not given.
 
     Raises:
         UsageError: an argument is wrong.
@@ -50,7 +48,8 @@ def decide(id_: int, *, verdict: str, token: str, why: str, answer: str, refs: o
     if not re.fullmatch(r"[0-9a-f]{64}", token):
         raise UsageError("token: the request's is wanted")
     if verdict == "approved":
-        approve(id_, why=why, refs=_refs(refs), answer=answer or None, token=token)
+        given = {name: value for name, value in options.items() if value not in (None, "")}
+        approve(id_, why=why, token=token, **given)
     elif verdict == "denied":
         deny(id_, why=why, token=token)
     else:
@@ -58,16 +57,8 @@ def decide(id_: int, *, verdict: str, token: str, why: str, answer: str, refs: o
     return one(id_)
 
 
-def _refs(refs: object) -> list[str] | None:
-    if refs is None:
-        return None
-    if not isinstance(refs, list) or not all(isinstance(ref, str) and _REF.fullmatch(ref) for ref in refs):
-        raise UsageError("refs: a list of full names of refs is wanted")
-    return refs
-
-
 def _row(proposal: Proposal, status: Status) -> Mapping[str, Any]:
-    decision, outcome = status.decision, status.outcome
+    decision, outcome, kind = status.decision, status.outcome, kinds.of(proposal)
     return {
         "id": proposal.id,
         "slug": proposal.slug,
@@ -75,7 +66,7 @@ def _row(proposal: Proposal, status: Status) -> Mapping[str, Any]:
         "kind": proposal.kind,
         "created": proposal.created,
         "expires": proposal.expires,
-        "content": dict(proposal.content),
+        "content": kind.page(kind.read(proposal)),
         "token": proposal.token,
         "state": status.state,
         "why": decision.why if decision else "",

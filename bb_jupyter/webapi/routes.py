@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bb_jupyter.approvals import kinds
 from bb_jupyter.errors import AlreadyDecided, BottleError, TokenMismatch, UnknownProposal, UsageError
 from bb_jupyter.webapi import approvals, bottles, egress, output
 from bb_jupyter.webapi.host_id import place
@@ -84,8 +85,7 @@ def _decide(call: Call) -> Json:
         verdict=call.text("verdict"),
         token=call.text("token"),
         why=call.text("why"),
-        answer=call.text("answer"),
-        refs=call.body.get("refs"),
+        options={name: call.body.get(name) for name in kinds.options()},
     )
 
 

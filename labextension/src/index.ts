@@ -4,6 +4,7 @@ import { oneLine } from "../../bb_jupyter/frontend/dom.js";
 import { title } from "../../bb_jupyter/frontend/approval.js";
 import type { Approval, Bottle } from "../../bb_jupyter/frontend/client.js";
 import { addDrawn } from "./drawn.js";
+import "./kinds.js";
 import { News } from "./news.js";
 import { Panel } from "./panel.js";
 import { RestClient } from "./rest.js";

@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bb_jupyter import api, approvals, manifest
-from bb_jupyter.approvals import Proposal
+from bb_jupyter.approvals import Proposal, kinds
 from bb_jupyter.backend.execution import Completed
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
+from bb_jupyter.errors import TokenMismatch
 from bb_jupyter.notebook.views.proposal_view import as_html, as_text
 from tests.contract.conftest import out, sh
 
@@ -150,7 +151,7 @@ def test_a_yes_is_for_once_and_for_what_was_shown(pair: Pair) -> None:
         answer()
     with asked(pair.mine, "request_host", **wish) as (second, answer):
         assert second.id != first.id and second.token != first.token
-        with pytest.raises(approvals.deciding.TokenMismatch):
+        with pytest.raises(TokenMismatch):
             approvals.decide(second.id, token=first.token, verdict="approved")
         api.deny(second.id, why="no")
         answer()
@@ -298,7 +299,7 @@ FIELDS = [
 ]
 
 
-@given(kind=st.sampled_from(approvals.KINDS), content=st.dictionaries(st.sampled_from(FIELDS), JSONS), rows=JSONS)
+@given(kind=st.sampled_from(kinds.names()), content=st.dictionaries(st.sampled_from(FIELDS), JSONS), rows=JSONS)
 def test_whatever_is_in_a_proposal_only_text_is_shown(kind: Any, content: dict[str, Any], rows: Any) -> None:
     keys = ("name", "old", "new", "kind", "sha", "author", "date", "subject", "body", "path", "status", "size", "added")
     for field in ("refs", "commits", "files"):

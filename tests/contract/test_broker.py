@@ -16,8 +16,8 @@ import pytest
 
 from bb_jupyter import approvals, manifest
 from bb_jupyter.agent import provisioning
+from bb_jupyter.approvals.store import staging
 from bb_jupyter.backend import state
-from bb_jupyter.broker import staging
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session

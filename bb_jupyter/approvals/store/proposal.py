@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Self, get_args
 
-Kind = Literal["egress", "push", "question", "copy-out"]
 Verdict = Literal["approved", "denied", "withdrawn", "expired"]
 State = Literal["pending", "approved", "denied", "withdrawn", "expired"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
 
@@ -35,18 +33,18 @@ class Proposal:
         id: number, unique for the user; what a person types.
         slug: the bottle's.
         bottle: what the user calls the bottle.
-        kind: ``egress``, ``push``, ``question`` or ``copy-out``.
+        kind: name of a module in `bb_jupyter.approvals.kinds`, such as ``egress``.
         created: seconds since the epoch.
         expires: when it is denied by itself, seconds since the epoch; ``None`` for never.
         fold: pending proposals of one kind and fold key are one request.
-        content: what exactly; plain JSON, by kind (see `bb_jupyter.approvals`), its texts hostile.
+        content: what exactly; plain JSON, by kind (`Kind.content` there), its texts hostile.
         token: SHA-256 over all of that, in hexadecimal.
     """
 
     id: int
     slug: str
     bottle: str
-    kind: Kind
+    kind: str
     created: float
     expires: float | None
     fold: str
@@ -81,10 +79,10 @@ class Proposal:
     def from_json(cls, data: Mapping[str, Any]) -> Self | None:
         """Return the proposal that `to_json` wrote; ``None`` if it does not check."""
         proposal = _built(cls, data)
-        if proposal is None or proposal.kind not in KINDS or not isinstance(proposal.content, dict):
+        if proposal is None or not isinstance(proposal.content, dict):
             return None
         numbers = (proposal.created, 0 if proposal.expires is None else proposal.expires)
-        texts = (proposal.slug, proposal.bottle, proposal.fold, proposal.token)
+        texts = (proposal.slug, proposal.bottle, proposal.kind, proposal.fold, proposal.token)
         fits = type(proposal.id) is int and _all(numbers, int, float) and _all(texts, str)
         return proposal if fits and proposal.matches(proposal._hash()) else None
 
@@ -99,7 +97,7 @@ class Decision:
         verdict: ``approved`` or ``denied`` by the human; ``withdrawn`` by the bottle's side; ``expired``.
         round: 1, or one more for each approval whose effect failed and that left the proposal held.
         why: the human's words; the agent reads them.
-        answer: what else the human said: `text` for a question, `refs` for a push of which only some are approved.
+        answer: what else the human said, by kind: `text` for a question, `refs` for a push of which only some go.
         time: seconds since the epoch.
     """
 

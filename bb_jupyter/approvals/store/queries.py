@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from bb_jupyter.approvals import kinds
 from bb_jupyter.approvals.store.proposal import Decision, Outcome, Proposal, Status
 from bb_jupyter.approvals.store.storage import Folder, approvals_dir, slugs
 from bb_jupyter.errors import UnknownProposal, did_you_mean
@@ -59,7 +60,9 @@ def _open_ids(folder: Folder) -> Iterator[int]:
 def load(folder: Folder, id_: int) -> Proposal | None:
     """Return a proposal of one bottle; ``None`` when there is none that checks."""
     proposal = Proposal.from_json(folder.read(proposal_file(id_)) or {})
-    return proposal if proposal and (proposal.id, proposal.slug) == (id_, folder.path.name) else None
+    if proposal is None or proposal.kind not in kinds.names():
+        return None
+    return proposal if (proposal.id, proposal.slug) == (id_, folder.path.name) else None
 
 
 def get(id_: int) -> Proposal:

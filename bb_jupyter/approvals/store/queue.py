@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Final
 
+from bb_jupyter.approvals import kinds
 from bb_jupyter.approvals.store.decisions import expire, withdraw
-from bb_jupyter.approvals.store.proposal import Decision, Kind, Outcome, Proposal, canonical
+from bb_jupyter.approvals.store.proposal import Decision, Outcome, Proposal, canonical
 from bb_jupyter.approvals.store.queries import (
     all_proposals,
     decision_file,
@@ -58,7 +59,7 @@ class Queue:
         self._folder = Folder(slug)
 
     def propose(
-        self, kind: Kind, content: Mapping[str, Any], *, expires: float | None = None, fold_key: str = ""
+        self, kind: str, content: Mapping[str, Any], *, expires: float | None = None, fold_key: str = ""
     ) -> Proposal:
         """Ask for something.
 
@@ -67,7 +68,7 @@ class Queue:
 
         Args:
             kind: of what.
-            content: what exactly, plain JSON; see `bb_jupyter.approvals`.
+            content: what exactly, plain JSON; see the kind's content in `bb_jupyter.approvals.kinds`.
             expires: when it is denied by itself, seconds since the epoch; ``None`` for never.
             fold_key: what makes requests the same; empty for their content.
 
@@ -76,9 +77,10 @@ class Queue:
 
         Raises:
             Flood: the bottle asks for too much.
-            UsageError: *content* is too big or no plain JSON.
+            UsageError: there is no such kind, or *content* is too big or no plain JSON.
             OSError: the disk is full or not writable.
         """
+        kinds.get(kind)
         try:
             said = canonical(content)
         except (TypeError, ValueError):
@@ -198,13 +200,13 @@ class Queue:
         """Take back all that only a live bottle needs, and forget what is done with.
 
         Returns:
-            The pushes that are held still; without any the bottle's folder is gone.
+            What outlives the bottle, such as held pushes; without any the bottle's folder is gone.
         """
         for proposal in self.pending():
-            if proposal.kind != "push":
+            if not kinds.of(proposal).outlives_bottle:
                 withdraw(proposal, "the bottle ended")
         known = all_proposals(self.slug)
-        held = [item for item, status in known if item.kind == "push" and not status.settled]
+        held = [item for item, status in known if kinds.of(item).outlives_bottle and not status.settled]
         if not held:
             # Whoever has just approved waits to hear what came of it.
             told = max((status.outcome.time for _, status in known if status.outcome), default=0.0)

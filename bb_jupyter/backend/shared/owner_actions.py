@@ -1,4 +1,4 @@
-"""What a broker asks of the kernel that holds its bottle: to put an approved host in force, to fetch a file."""
+"""What a broker has the owner of its bottle do: put an approved host in force, fetch a file that the agent offers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     from bb_jupyter.backend.execution import Execution
     from bb_jupyter.gateway.egress_plan import RoutePlan
 
-
-#: Seconds that a file may take to come.
+#: Seconds that it may take to read a file out of the bottle.
 _FETCH = 50.0
 
 
 def stage(bottle: Bottle, number: int, path: str) -> None:
-    """Fetch a file that the agent offers to where the human can look at it (`gateway.broker.staging`).
+    """Copy a file that the agent offers to where the human can look at it (`bb_jupyter.approvals.store.staging`).
 
     Args:
         bottle: whose broker asks.
@@ -29,7 +28,7 @@ def stage(bottle: Bottle, number: int, path: str) -> None:
         UsageError: there is no such file, or it is too large.
         BottleError: the bottle died.
     """
-    from bb_jupyter.broker import staging
+    from bb_jupyter.approvals.store import staging
 
     name = staging.request_name(number)
     argv = ["sh", "-c", '[ -f "$1" ] && exec cat -- "$1"', "sh", path]
@@ -67,18 +66,19 @@ def put_in_force(bottle: Bottle, number: int) -> int:
 
 
 def _approved(slug: str, number: int) -> RoutePlan:
-    """Return the route that the human saw: read from the queue, not from what the broker says."""
+    """Return the route that the human saw: from the queue, not from the broker's message."""
     from pydantic import ValidationError
 
     from bb_jupyter.approvals import get, status
+    from bb_jupyter.approvals.kinds import egress
     from bb_jupyter.gateway.egress_plan import RoutePlan
     from bb_jupyter.manifest import Route
 
     proposal = get(number)
-    if (proposal.slug, proposal.kind, status(number).state) != (slug, "egress", "approved"):
+    if (proposal.slug, proposal.kind, status(number).state) != (slug, egress.kind.name, "approved"):
         raise UsageError(f"request {number} is no host that was approved for this bottle")
     try:
-        route = Route.model_validate(proposal.content.get("manifest"))
+        route = Route.model_validate(egress.kind.read(proposal).manifest)
     except ValidationError:
         raise UsageError(f"request {number} holds no route") from None
     if route.auth or route.resolve or route.ca:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from bb_jupyter.approvals.kinds.base import without_paths
 from bb_jupyter.broker.broker_config import GitGateConfig, GitRepoConfig
 from bb_jupyter.broker.git_gate.cgi import Backend, Receive, Scope, Send, text, variables
 from bb_jupyter.broker.git_gate.environment import environment
@@ -20,7 +21,6 @@ from bb_jupyter.broker.git_gate.hooks import hook_variables, install
 from bb_jupyter.broker.git_gate.mirror import Mirror, mirrors_dir, remove_mirrors, sweep
 from bb_jupyter.broker.git_gate.push import Push
 from bb_jupyter.broker.git_gate.push_notices import Notices
-from bb_jupyter.broker.redact_paths import without_paths
 from bb_jupyter.errors import BottleError
 
 if TYPE_CHECKING:
@@ -129,7 +129,6 @@ class GitGate:
         self._repos = {repo.alias: Repository(broker.slug, repo) for repo in config.repos}
         self._secrets = [*config.secrets, *_keys(config.repos)]
         self._service = asyncio.Semaphore(_MOST_AT_ONCE)
-        self._configs = config.repos
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's lifespan."""
@@ -225,11 +224,7 @@ class GitGate:
             await asyncio.to_thread(self._create)
         except (BottleError, OSError) as error:
             return await send({"type": "lifespan.startup.failed", "message": str(error)})
-        from bb_jupyter.broker.git_gate.watch import watch
-
-        jobs = [_quietly(repo.refresh) for repo in self._repos.values()]
-        jobs.append(_quietly(lambda: watch(self._broker, self._configs)))
-        tasks = [asyncio.create_task(job) for job in jobs]
+        tasks = [asyncio.create_task(_quietly(repo.refresh)) for repo in self._repos.values()]
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in tasks:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bb_jupyter.approvals.kinds import push
+from bb_jupyter.approvals.kinds.base import without_paths
 from bb_jupyter.broker.git_gate.describe import summary
 from bb_jupyter.broker.git_gate.environment import GitFailed
 from bb_jupyter.broker.git_gate.mirror import Mirror
 from bb_jupyter.broker.git_gate.push_rules import NOTHING, Update
-from bb_jupyter.broker.redact_paths import without_paths
 from bb_jupyter.errors import BottleError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def hold(mirror: Mirror, queue: Queue, content: Mapping[str, Any], updates: Sequ
     try:
         before = [item for item in queue.pending() if _overlaps(item, mirror.repo.alias, names)]
         fold = "\n".join(["push", mirror.repo.alias, *sorted(names)])
-        proposal = queue.propose("push", {**_place(mirror), "refs": refs, **content}, fold_key=fold)
+        proposal = queue.propose(push.kind.name, {**_place(mirror), "refs": refs, **content}, fold_key=fold)
     except (BottleError, OSError) as error:
         return Held(None, [f"Not held: {without_paths(str(error))}"], "not held, see above")
     try:
@@ -78,10 +79,10 @@ def _place(mirror: Mirror) -> dict[str, str]:
 
 
 def _overlaps(proposal: Proposal, alias: str, names: set[str]) -> bool:
-    content = proposal.content
-    return (proposal.kind, content.get("alias")) == ("push", alias) and any(
-        ref["name"] in names for ref in content["refs"]
-    )
+    if proposal.kind != push.kind.name:
+        return False
+    content = push.kind.read(proposal)
+    return content.alias == alias and any(ref.name in names for ref in content.refs)
 
 
 def _replace(queue: Queue, old: Proposal, new: Proposal, names: set[str]) -> list[str]:
@@ -91,6 +92,6 @@ def _replace(queue: Queue, old: Proposal, new: Proposal, names: set[str]) -> lis
         verdict = queue.withdraw(old.id, f"replaced by request {new.id}").verdict
     if verdict != "withdrawn":
         return [f"Request {old.id} was {verdict} meanwhile: if it moves upstream, push once more after git fetch."]
-    others = [ref["name"] for ref in old.content["refs"] if ref["name"] not in names]
+    others = [ref.name for ref in push.kind.read(old).refs if ref.name not in names]
     lost = f"; it also held {', '.join(others)}: push again what you still want" if others else ""
     return [f"Request {old.id} is withdrawn, this one takes its place{lost}."]

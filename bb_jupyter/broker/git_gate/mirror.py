@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from bb_jupyter.approvals import LivenessLock, all_proposals, is_alive
+from bb_jupyter.approvals.kinds import push
 from bb_jupyter.approvals.store.storage import slugs
 from bb_jupyter.broker.broker_config import GitRepoConfig
 from bb_jupyter.broker.git_gate.environment import GitFailed, environment, git
@@ -49,8 +50,8 @@ def remove_mirrors(slug: str) -> None:
     Args:
         slug: the bottle's.
     """
-    pushes = [(item, status) for item, status in all_proposals(slug) if item.kind == "push"]
-    needed = {str(item.content.get("alias")) for item, status in pushes if not status.settled}
+    pushes = [(item, status) for item, status in all_proposals(slug) if item.kind == push.kind.name]
+    needed = {push.kind.read(item).alias for item, status in pushes if not status.settled}
     folder = mirrors_dir(slug)
     if not needed:
         return shutil.rmtree(folder, ignore_errors=True)

@@ -103,7 +103,6 @@ class Push:
                 held = hold(self._mirror, self._queue, self._content, updates)
         if held.id is not None:
             self._tell("held", id=held.id)
-            self._emit("proposal", id=held.id, kind="push", expires=None)
         else:
             self._tell("refused", reason=held.error)
         return {"id": held.id, "lines": [*held.lines], "error": held.error}

@@ -1,21 +1,22 @@
-"""What the agent is told of its earlier pushes, once: denied and why, or approved and yet not released.
+"""Tell the agent once what became of its earlier pushes: denied and why, or approved and yet not released.
 
-git shows a server's words only beside a pack.  So a push always brings them, and a fetch when it brings anything; to
-bring something, each denied commit gets an annotated tag ``denied/<proposal>`` with the human's words, which a clone
-that has this commit follows by itself.
+git shows a server's messages only beside a pack: with every push, and with a fetch that brings objects.  So that a
+fetch brings some, each denied commit gets an annotated tag ``denied/<proposal>`` with the human's words; a clone that
+has this commit follows the tag by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bb_jupyter.approvals import all_proposals, changes
+from bb_jupyter.approvals.kinds import push
+from bb_jupyter.approvals.kinds.base import without_paths
 from bb_jupyter.broker.git_gate.git_errors import plain
 from bb_jupyter.broker.git_gate.mirror import DENIED, HELD, Mirror
 from bb_jupyter.broker.git_gate.push_rules import NOTHING
-from bb_jupyter.broker.redact_paths import without_paths
 
 if TYPE_CHECKING:
     from bb_jupyter.approvals import Proposal, Status
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to tell.
+    """A message for the agent.
 
     Attributes:
-        key: proposal and round, a file's name.
+        key: proposal and round; the name of a file.
         text: one line.
-        denied: the proposal's number and commit, when it was denied.
+        denied: number and commit of a proposal that was denied.
     """
 
     key: str
@@ -37,7 +38,7 @@ class Notice:
 
 
 class Notices:
-    """Of one repository.
+    """The messages about one repository.
 
     Args:
         slug: the bottle's.
@@ -76,26 +77,23 @@ class Notices:
 
 
 def _concerns(proposal: Proposal, alias: str) -> bool:
-    return proposal.kind == "push" and proposal.content.get("alias") == alias
+    return proposal.kind == push.kind.name and push.kind.read(proposal).alias == alias
 
 
 def _notices(proposal: Proposal, status: Status) -> Iterator[Notice]:
-    decision, outcome = status.decision, status.outcome
+    decision, outcome, refs = status.decision, status.outcome, push.kind.read(proposal).refs
     if decision is None:
         return
-    what, key = f"request {proposal.id} ({_refs(proposal.content)})", f"{proposal.id}.{decision.round}"
+    names = ", ".join(plain(ref.name) for ref in refs[:5])
+    request, key = f"request {proposal.id} ({names})", f"{proposal.id}.{decision.round}"
     why = f": {plain(decision.why, 2000)}" if decision.why else ""
     if status.state == "denied":
-        new = next((ref["new"] for ref in proposal.content["refs"] if ref["new"] != NOTHING), None)
-        yield Notice(key, f"Denied: {what}{why}", (proposal.id, new) if new else None)
+        new = next((ref.new for ref in refs if ref.new != NOTHING), None)
+        yield Notice(key, f"Denied: {request}{why}", (proposal.id, new) if new else None)
     elif outcome is not None and not outcome.ok:
         after = "It is held still" if outcome.held else "It is not held any more"
-        yield Notice(key, f"Approved, but not upstream: {what}: {without_paths(plain(outcome.text, 500))}. {after}.")
+        yield Notice(key, f"Approved, but not upstream: {request}: {without_paths(plain(outcome.text, 500))}. {after}.")
     elif status.state == "approved" and (chosen := decision.answer.get("refs")):
-        left = [ref["name"] for ref in proposal.content["refs"] if ref["name"] not in chosen]
+        left = [ref.name for ref in refs if ref.name not in chosen]
         if left:
-            yield Notice(key, f"Approved only in part: {what}; not {', '.join(map(plain, left))}{why}")
-
-
-def _refs(content: Mapping[str, Any]) -> str:
-    return ", ".join(plain(ref["name"]) for ref in content["refs"][:5])
+            yield Notice(key, f"Approved only in part: {request}; not {', '.join(map(plain, left))}{why}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from bb_jupyter.approvals import Outcome, Proposal, Queue, get, is_alive, status
+from bb_jupyter.approvals.kinds import push
+from bb_jupyter.approvals.kinds.push import PushContent, Ref
 from bb_jupyter.broker.broker_config import GitRepoConfig
 from bb_jupyter.broker.git_gate.environment import GitFailed, git
 from bb_jupyter.broker.git_gate.git_errors import explain, plain, short
@@ -39,11 +41,11 @@ def release(id_: int, *, repos: Iterable[GitRepoConfig] = (), resolve: Callable[
         UsageError: it is no approved push.
     """
     proposal = get(id_)
-    if proposal.kind != "push" or status(id_).state != "approved":
+    if proposal.kind != push.kind.name or status(id_).state != "approved":
         raise UsageError(f"request {id_} is no approved push")
     queue = Queue(proposal.slug, proposal.bottle)
     try:
-        repo = _repo(proposal.content, repos, resolve)
+        repo = _repo(push.kind.read(proposal), repos, resolve)
         return _release(proposal, Mirror(proposal.slug, repo), queue)
     except BottleError as error:
         return queue.report(id_, ok=False, held=True, text=str(error).replace("\n", " — "))
@@ -58,7 +60,7 @@ def _release(proposal: Proposal, mirror: Mirror, queue: Queue) -> Outcome:
             return standing.outcome or queue.report(proposal.id, ok=False, text="not approved")
         refs = chosen_refs(proposal, standing.decision.answer.get("refs"))
         _push(mirror, refs, env)
-        names = [ref["name"] for ref in refs]
+        names = [ref.name for ref in refs]
         text = f"released to {mirror.repo.url}: {', '.join(map(plain, names))}"
         outcome = queue.report(proposal.id, ok=True, text=text, detail={"refs": names})
     if is_alive(proposal.slug):
@@ -69,25 +71,22 @@ def _release(proposal: Proposal, mirror: Mirror, queue: Queue) -> Outcome:
     return outcome
 
 
-def chosen_refs(proposal: Proposal, refs: Collection[str] | None) -> list[dict[str, str]]:
+def chosen_refs(proposal: Proposal, refs: Collection[str] | None) -> list[Ref]:
     """Return the refs of a held push that are meant.
 
     Raises:
-        UsageError: it has no such ref, or none is meant.
+        UsageError: it has no such ref, none is meant, or one does not name its objects in full.
     """
-    held: list[dict[str, str]] = proposal.content["refs"]
-    if refs is None:
-        return held
-    if not refs or {*refs} - {ref["name"] for ref in held}:
+    held = push.kind.read(proposal).refs
+    chosen = [ref for ref in held if refs is None or ref.name in refs]
+    if not chosen or {*(refs or ())} - {ref.name for ref in held} or not all(ref.is_exact for ref in chosen):
         raise UsageError(f"request {proposal.id} does not hold what was approved")
-    return [ref for ref in held if ref["name"] in refs]
+    return chosen
 
 
-def _repo(
-    content: Mapping[str, Any], repos: Iterable[GitRepoConfig], resolve: Callable[[str], str] | None
-) -> GitRepoConfig:
+def _repo(content: PushContent, repos: Iterable[GitRepoConfig], resolve: Callable[[str], str] | None) -> GitRepoConfig:
     names = ("alias", "url", "identity", "host_key", "username", "token_ref", "ca")
-    fields = {name: content.get(name, "") for name in names}
+    fields = {name: getattr(content, name) for name in names}
     wanted = GitRepoConfig(**fields)
     for repo in repos:
         if all(getattr(repo, name) == value for name, value in fields.items()):
@@ -99,7 +98,7 @@ def _repo(
     return replace(wanted, token=(resolve or resolve_token)(wanted.token_ref))
 
 
-def _push(mirror: Mirror, refs: list[dict[str, str]], env: Mapping[str, str]) -> None:
+def _push(mirror: Mirror, refs: list[Ref], env: Mapping[str, str]) -> None:
     """Run the push.
 
     The lease makes it depend on what upstream has, and allows a rewrite only if it is this very one (git-push(1)).
@@ -107,8 +106,8 @@ def _push(mirror: Mirror, refs: list[dict[str, str]], env: Mapping[str, str]) ->
     Raises:
         BottleError: upstream refused, moved or was not reached.
     """
-    leases = (f"--force-with-lease={ref['name']}:{'' if ref['old'] == NOTHING else ref['old']}" for ref in refs)
-    specs = (f"{'' if ref['new'] == NOTHING else ref['new']}:{ref['name']}" for ref in refs)
+    leases = (f"--force-with-lease={ref.name}:{'' if ref.old == NOTHING else ref.old}" for ref in refs)
+    specs = (f"{'' if ref.new == NOTHING else ref.new}:{ref.name}" for ref in refs)
     atomic = ["--atomic"] if len(refs) > 1 else []
     command = [
         "push",
@@ -128,9 +127,9 @@ def _push(mirror: Mirror, refs: list[dict[str, str]], env: Mapping[str, str]) ->
         raise BottleError("; ".join(_refusals(said, refs)) or explain(error, mirror.repo)) from None
 
 
-def _refusals(porcelain: str, refs: list[dict[str, str]]) -> list[str]:
+def _refusals(porcelain: str, refs: list[Ref]) -> list[str]:
     """Say in words what git's porcelain says of each ref that was refused."""
-    old = {ref["name"]: ref["old"] for ref in refs}
+    old = {ref.name: ref.old for ref in refs}
     refused = []
     for line in porcelain.splitlines():
         flag, _, rest = line.partition("\t")

@@ -1,10 +1,10 @@
 """Supervise: the MCP server by which an agent reaches its human, at ``http://supervise:9100/``.
 
-Streamable HTTP (MCP specification 2025-11-25 and before, 2026-07-28) by the official SDK, without sessions: a broker
-that starts anew is noticed by nobody, and a call whose connection breaks is over.  A call waits for the human; progress
-notifications tell the client meanwhile that it is alive.
+The official SDK serves streamable HTTP (MCP specification 2025-11-25 and before, 2026-07-28) without sessions: a client
+does not notice that a new broker has started, and a call ends when its connection breaks.  A call waits for the human;
+progress notifications meanwhile show the client that the call is alive.
 
-The SDK takes most of a second to load.  The service serves before that, so that no launch waits for it; the first
+The SDK takes most of a second to load.  The service listens before that, so that no launch waits for it; the first
 requests wait instead.
 """
 
@@ -15,19 +15,18 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.broker.broker_config import SuperviseConfig
-from bb_jupyter.broker.proposals import ProposalService
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from bb_jupyter.broker.proposals import BrokerLike
+    from bb_jupyter.broker.supervise.tools import SupervisedBroker
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-def app(config: SuperviseConfig, broker: BrokerLike) -> Later:
+def app(config: SuperviseConfig, broker: SupervisedBroker) -> DeferredApp:
     """Return the ASGI application of a bottle's supervise service.
 
     Args:
@@ -35,26 +34,23 @@ def app(config: SuperviseConfig, broker: BrokerLike) -> Later:
         broker: the bottle's broker.
     """
 
-    asking = ProposalService(broker, config.timeout)
-
     def make() -> Starlette:
         from bb_jupyter.broker.supervise.tools import server_app
 
-        return server_app(asking, broker)
+        return server_app(broker, config.timeout)
 
-    return Later(make, asking.resume)
+    return DeferredApp(make)
 
 
-class Later:
-    """An ASGI application that is made, on another thread, while it serves already.
+class DeferredApp:
+    """An ASGI application that is made on another thread while it serves already.
 
     Args:
         make: returns the application.
-        begin: called when it begins to serve.
     """
 
-    def __init__(self, make: Callable[[], Starlette], begin: Callable[[], None]) -> None:
-        self._make, self._begin = make, begin
+    def __init__(self, make: Callable[[], Starlette]) -> None:
+        self._make = make
         self._made = asyncio.Event()
         self._app: Starlette | None = None
 
@@ -70,7 +66,6 @@ class Later:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
-        self._begin()
         try:
             made = await asyncio.to_thread(self._make)
             async with made.router.lifespan_context(made):

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -17,9 +17,15 @@ from pydantic import Field, ValidationError
 from starlette.applications import Starlette
 
 from bb_jupyter.approvals import all_proposals
+from bb_jupyter.approvals.kinds import egress
+from bb_jupyter.approvals.kinds import question as question_kind
+from bb_jupyter.approvals.kinds.egress import EgressContent
+from bb_jupyter.approvals.kinds.question import QuestionContent
 from bb_jupyter.broker.proposals import BrokerLike, ProposalService, line
+from bb_jupyter.broker.supervise.file_offers import FileOffers
 from bb_jupyter.errors import BottleError
 from bb_jupyter.gateway import GATE_ADDRESS, PORTS
+from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
 from bb_jupyter.manifest import Route
 
 #: Seconds between two signs of life of a call that waits.
@@ -39,18 +45,26 @@ _INSTRUCTIONS: Final = (
 Reason = Annotated[str, Field(min_length=1, max_length=2000, description="why you need it, for the human to judge")]
 
 
-def server_app(asking: ProposalService, broker: BrokerLike) -> Starlette:
+class SupervisedBroker(BrokerLike, Protocol):
+    """What the tools need of their broker."""
+
+    @property
+    def proposals(self) -> ProposalService:
+        """The jobs of the bottle's proposals."""
+
+
+def server_app(broker: SupervisedBroker, timeout: float) -> Starlette:
     """Return the ASGI application of the MCP server, at ``/``, for requests to ``supervise`` alone.
 
     Args:
-        asking: asks the human.
         broker: the bottle's broker.
+        timeout: seconds until a request is denied when nobody decides.
     """
     logging.getLogger("mcp").setLevel(logging.ERROR)
     server = MCPServer(
-        "supervise", instructions=_INSTRUCTIONS.format(timeout=asking.timeout), log_level="ERROR", subscriptions=False
+        "supervise", instructions=_INSTRUCTIONS.format(timeout=timeout), log_level="ERROR", subscriptions=False
     )
-    _add_tools(server, Tools(asking, broker))
+    _add_tools(server, Tools(broker, timeout))
     port = PORTS["supervise"]
     hosts = [f"supervise:{port}", "supervise", f"{GATE_ADDRESS}:{port}"]
     security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts])
@@ -72,12 +86,13 @@ class Tools:
     """The tools, as the agent sees them: their docstrings are its documentation.
 
     Args:
-        asking: asks the human.
         broker: the bottle's broker.
+        timeout: seconds until a request is denied when nobody decides.
     """
 
-    def __init__(self, asking: ProposalService, broker: BrokerLike) -> None:
-        self._asking, self._broker = asking, broker
+    def __init__(self, broker: SupervisedBroker, timeout: float) -> None:
+        self._broker, self._proposals, self._timeout = broker, broker.proposals, timeout
+        self._files = FileOffers(broker, broker.proposals, timeout)
         self._reports: deque[float] = deque(maxlen=_MOST_REPORTS)
 
     async def request_host(
@@ -102,9 +117,9 @@ class Tools:
             )
         except ValidationError as error:
             first = error.errors()[0]
-            why = str(first.get("ctx", {}).get("error") or first["msg"]).partition("\n")[0]  # the rest is of manifests
+            why = str(first.get("ctx", {}).get("error") or first["msg"]).partition("\n")[0]  # more concerns manifests
             raise ToolError(f"refused: {why}") from None
-        return await self._wait(ctx, self._asking.host(route, reason))
+        return await self._wait(ctx, self._proposals.ask(egress.kind, _egress(route, reason), self._timeout))
 
     async def ask(
         self,
@@ -116,7 +131,8 @@ class Tools:
         ] = None,
     ) -> str:
         """Ask the human a question and wait for the answer."""
-        return await self._wait(ctx, self._asking.question(question, choices or []))
+        content = QuestionContent(question, tuple(choices or ()))
+        return await self._wait(ctx, self._proposals.ask(question_kind.kind, content, self._timeout))
 
     async def propose_file(
         self,
@@ -127,7 +143,7 @@ class Tools:
         """Offer a file of this bottle to the human, as it is now, to be copied out. Waits for the decision."""
         if "\0" in path:
             raise ToolError("refused: a path has no NUL")
-        return await self._wait(ctx, self._asking.file(path, reason))
+        return await self._wait(ctx, self._files.offer(path, reason))
 
     async def report(
         self,
@@ -149,18 +165,32 @@ class Tools:
     ) -> str:
         """Tell what became of your requests and of what you pushed, with the human's reasons."""
         if number:
-            return await self._wait(ctx, self._asking.word(number))
+            return await self._wait(ctx, self._proposals.decision(number, self._timeout))
         own = all_proposals(self._broker.slug)[-_LISTED:]
         return "\n".join(line(proposal, standing) for proposal, standing in own) or "You have asked for nothing yet."
 
     async def _wait(self, ctx: Context[Any, Any], asked: Awaitable[str]) -> str:
-        """Wait for the human, with a sign of life now and then."""
+        """Wait for the human; progress is reported meanwhile, so that the client does not give up."""
         job, began = asyncio.ensure_future(asked), time.monotonic()
         try:
             while not (await asyncio.wait({job}, timeout=_ALIVE))[0]:
-                await ctx.report_progress(time.monotonic() - began, self._asking.timeout, "the human decides")
+                await ctx.report_progress(time.monotonic() - began, self._timeout, "the human decides")
             return await job
         except BottleError as error:
             raise ToolError(str(error)) from None
         finally:
             job.cancel()
+
+
+def _egress(route: Route, reason: str) -> EgressContent:
+    """Return a route as it is proposed, with the rule that it becomes in one line."""
+    return EgressContent(
+        route.host,
+        route.effective_port,
+        route.scheme,
+        tuple(route.methods or ()),
+        tuple(route.paths or ()),
+        reason,
+        str(EgressPlan().allowing(RoutePlan.from_route(route, "allowed")).routes[0]),
+        route.model_dump(mode="json", exclude_none=True),
+    )

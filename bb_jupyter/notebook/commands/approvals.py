@@ -1,4 +1,4 @@
-"""`%bottle approvals`: what bottles ask of their human."""
+"""`%bottle approvals`: show what bottles ask of their human."""
 
 from __future__ import annotations
 

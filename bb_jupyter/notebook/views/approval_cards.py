@@ -1,8 +1,8 @@
-"""What a bottle asks while its cell runs, told in that cell, and what was decided.
+"""Show in a running cell what its bottle asks for, and then what was decided.
 
-In a notebook it is a card, which publishes the proposal with its number: JupyterLab with our extension fetches it from
-its server and sends the human's answer there, so the buttons work while the kernel is busy, and no comm is needed.
-Other front ends, and a notebook that is read later, show the HTML or the text.  Plain output gets lines.
+In a notebook this is a card, whose output holds the proposal's number: JupyterLab with our extension fetches the
+proposal from its server and sends the human's answer there, so the buttons work while the kernel is busy, and no comm
+is needed.  Other front ends, and a notebook that is read later, show the HTML or the text.  Plain output gets lines.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bb_jupyter import approvals
-from bb_jupyter.approvals import Proposal
+from bb_jupyter.approvals import Proposal, kinds
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.errors import UnknownProposal
 from bb_jupyter.notebook import kernel
@@ -36,11 +36,11 @@ class Cards:
     """The proposals of one bottle in one cell, and what its agent reports.
 
     Args:
-        held: the bottle.
-        tell: takes a line of plain output, fit to be shown; on any thread.
+        handle: the bottle.
+        tell: called with a line of plain output, fit to be shown; on any thread.
 
     Attributes:
-        expected: the bottle may ask its human, and a cell is to look for it.
+        expected: the bottle may ask its human, so a cell calls `look`.
     """
 
     def __init__(self, handle: BottleHandle, tell: Callable[[str], object] = say) -> None:
@@ -91,7 +91,7 @@ class Cards:
             self._reports.append(f"{self._name}: its broker died again and again; there is no new one")
 
     def _show(self, proposal: Proposal) -> None:
-        when = _HELD if proposal.kind == "push" else _ELSEWHERE
+        when = _HELD if kinds.of(proposal).outlives_bottle else _ELSEWHERE
         handle, text = None, f"{as_text(proposal)}\n   {when}"
         if self._rich:
             markup = f"{as_html(proposal)}<small>{escaped(when)}</small>"
@@ -110,7 +110,7 @@ class Cards:
 
 
 def _is_over(proposal: Proposal) -> bool:
-    """Return whether nothing more will come of it; an approval is told together with what came of it."""
+    """Return whether it is settled; an approval is shown together with its outcome."""
     try:
         return approvals.status(proposal.id).settled
     except UnknownProposal:

@@ -1,6 +1,7 @@
 """The JavaScript of a widget: modules of `frontend/` put together in one script, for there is no bundler here.
 
-A module imports with one line each, `import { a } from "./b.js";`, and all that it declares has a name of its own.
+A module imports with one line each, `import { a } from "./b.js";`, and all that it declares has a name of its own.  The
+parts of all kinds of requests, `kinds/*.js`, come after `approval.js`, each in a block, so that their names do not meet.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
-_IMPORT = re.compile(r'^import .*?"\./(?P<module>[a-z_]+\.js)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import .*?"\.\.?/(?P<module>[a-z_]+\.js)";\n', re.MULTILINE)
+_WITH_KINDS = "approval.js"
 
 
 @cache
@@ -31,8 +33,15 @@ def style_sheet(name: str) -> str:
 
 def _collect(name: str, texts: dict[str, str]) -> None:
     """Add a module to *texts*, after what it imports."""
-    text = (files("bb_jupyter") / "frontend" / name).read_text("utf-8")
+    texts[name] = _imported((files("bb_jupyter") / "frontend" / name).read_text("utf-8"), texts)
+    if name == _WITH_KINDS:
+        for part in sorted((files("bb_jupyter") / "frontend" / "kinds").iterdir(), key=lambda part: part.name):
+            texts[f"kinds/{part.name}"] = "{\n" + _imported(part.read_text("utf-8"), texts) + "}"
+
+
+def _imported(text: str, texts: dict[str, str]) -> str:
+    """Return a module's text without its imports, which are added to *texts*."""
     for match in _IMPORT.finditer(text):
         if match["module"] not in texts:
             _collect(match["module"], texts)
-    texts[name] = _IMPORT.sub("", text)
+    return _IMPORT.sub("", text)

@@ -14,6 +14,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from bb_jupyter.approvals import LivenessLock, Proposal, Queue, pending
 from bb_jupyter.broker.broker_config import SuperviseConfig
+from bb_jupyter.broker.effect_context import BrokerContext
+from bb_jupyter.broker.proposals import ProposalService
 from bb_jupyter.broker.supervise.mcp_server import app
 
 SLUG, NAME = "demo-0123abcd", "demo"
@@ -29,6 +31,7 @@ class FakeBroker:
         self.events: list[dict[str, Any]] = []
         self.owner: Owner = lambda event, fields: {"generation": 2}
         self._asked: dict[int, dict[str, Any]] = {}
+        self.proposals = ProposalService(self, BrokerContext(self))
 
     def emit(self, event: str, **fields: object) -> None:
         self.events.append({"event": event, **fields})
@@ -50,6 +53,7 @@ async def served(broker: FakeBroker, timeout: float = 60.0) -> AsyncIterator[int
     )
     server = uvicorn.Server(config)
     job = asyncio.create_task(server.serve())
+    proposals = asyncio.create_task(broker.proposals.run())
     presence = LivenessLock(SLUG)
     while not server.started:
         await asyncio.sleep(0.02)
@@ -57,6 +61,7 @@ async def served(broker: FakeBroker, timeout: float = 60.0) -> AsyncIterator[int
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         presence.close()
+        proposals.cancel()
         server.should_exit = True
         await job
 

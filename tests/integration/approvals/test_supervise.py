@@ -12,9 +12,10 @@ import httpx2
 import pytest
 
 from bb_jupyter.approvals import Proposal, decide, get, pending, status
+from bb_jupyter.approvals.store import staging
 from bb_jupyter.approvals.store.storage import approvals_dir
-from bb_jupyter.broker import effects, staging
-from bb_jupyter.broker.proposals import ProposalService
+from bb_jupyter.broker import effects
+from bb_jupyter.broker.supervise.file_offers import FileOffers
 from bb_jupyter.errors import AlreadyDecided, Flood, TokenMismatch, UnknownProposal, UsageError
 from tests.integration.approvals.supervise_service import SLUG, FakeBroker, agent, asked, call, served
 
@@ -276,8 +277,8 @@ def on_disk() -> list[Path]:
 async def test_files_that_are_too_many_to_be_offered_do_not_stay_on_the_disk(broker: FakeBroker) -> None:
     broker.owner = offering(b"much")
     broker.queue.propose("question", {})
-    asking = ProposalService(broker, 60)
-    jobs = [asyncio.create_task(asking.file("r.txt", f"reason {number}")) for number in range(30)]
+    offers = FileOffers(broker, broker.proposals, 60)
+    jobs = [asyncio.create_task(offers.offer("r.txt", f"reason {number}")) for number in range(30)]
     while sum(job.done() for job in jobs) < 15:
         await asyncio.sleep(0.02)
     assert all(isinstance(job.exception(), Flood) for job in jobs if job.done())
@@ -300,12 +301,12 @@ async def test_a_file_whose_offer_was_given_up_while_it_came_does_not_stay_on_th
 
     broker.queue.propose("question", {})
     broker.applied = applied  # type: ignore[method-assign]
-    asking = ProposalService(broker, 60)
-    job = asyncio.create_task(asking.file("r.txt", "r"))
+    offers = FileOffers(broker, broker.proposals, 60)
+    job = asyncio.create_task(offers.offer("r.txt", "r"))
     await comes.wait()
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
-    another = asyncio.create_task(asking.file("r.txt", "another"))
+    another = asyncio.create_task(offers.offer("r.txt", "another"))
     here.set()
     proposal = await asked(2)
     assert [path.name for path in on_disk()] == [proposal.content["staged"]]

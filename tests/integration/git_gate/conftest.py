@@ -17,7 +17,9 @@ import uvicorn
 
 from bb_jupyter.approvals import LivenessLock, Proposal, Queue, pending
 from bb_jupyter.broker.broker_config import GitGateConfig, GitRepoConfig
+from bb_jupyter.broker.effect_context import BrokerContext
 from bb_jupyter.broker.git_gate import app
+from bb_jupyter.broker.proposals import ProposalService
 from tests.integration.git_gate.upstreams import CLEAN, TOKEN, TOKEN_REF, Https, Sshd, Upstream, bare, git, trust
 
 SLUG = "gated-1a2b3c4d"
@@ -27,8 +29,12 @@ class Broker:
     """What the gate needs of a broker."""
 
     def __init__(self, slug: str) -> None:
-        self.slug, self.queue = slug, Queue(slug, slug.rpartition("-")[0])
+        self.slug, self.name = slug, slug.rpartition("-")[0]
+        self.queue = Queue(slug, self.name)
         self.events: list[dict[str, Any]] = []
+
+    async def applied(self, number: int) -> dict[str, Any]:
+        raise NotImplementedError
 
     def emit(self, event: str, **fields: object) -> None:
         self.events.append({"event": event, **fields})
@@ -47,6 +53,7 @@ class Gate:
         self.broker, self.slug = Broker(slug), slug
         self._presence = LivenessLock(slug)
         self.app = app(GitGateConfig(repos, secrets), self.broker)
+        self._proposals = ProposalService(self.broker, BrokerContext(self.broker, repos))
         self._sock = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._sock.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(self.app, log_level="error", http="h11", lifespan="on"))
@@ -59,8 +66,10 @@ class Gate:
         serving = asyncio.create_task(self._server.serve(sockets=[self._sock]))
         while not self._server.started and not serving.done():
             await asyncio.sleep(0.01)
+        proposals = asyncio.create_task(self._proposals.run())
         self._started.set()
         await serving
+        proposals.cancel()
 
     def pending(self) -> list[Proposal]:
         return pending(self.slug)

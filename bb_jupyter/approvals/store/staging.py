@@ -57,11 +57,11 @@ def store(slug: str, name: str, chunks: Iterable[bytes]) -> None:
         OSError: the disk is full or not writable.
     """
     path = staged(slug, name)
-    service = LARGEST
+    left = LARGEST
     with os.fdopen(os.open(path, _WRITE, 0o600), "wb") as file:
         for chunk in chunks:
-            service -= len(chunk)
-            if service < 0:
+            left -= len(chunk)
+            if left < 0:
                 raise UsageError(f"the file is larger than {LARGEST >> 20} MiB")
             file.write(chunk)
 
