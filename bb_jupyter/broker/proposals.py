@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from bb_jupyter.approvals import Decision, Proposal, Queue, Status, all_proposals, get, kinds, status
+from bb_jupyter.approvals import Decision, Proposal, Queue, Status, get, kinds, status
 from bb_jupyter.approvals.kinds.base import Content, Context, Kind, Result
-from bb_jupyter.approvals.store.queries import ids, load
+from bb_jupyter.approvals.store.queries import ids, load, status_of
 from bb_jupyter.approvals.store.storage import Folder
 from bb_jupyter.errors import BottleError, UnknownProposal
 from bb_jupyter.process.waiting import wait_until_async
@@ -66,6 +66,7 @@ class ProposalService:
 
     def __init__(self, broker: BrokerLike, context: Context) -> None:
         self._broker, self._context = broker, context
+        self._since = round(time.time(), 3)
         self._seen: set[int] = set()
         self._jobs: dict[int, asyncio.Task[str]] = {}
         self._waiting: dict[int, int] = {}
@@ -76,17 +77,15 @@ class ProposalService:
         What an earlier broker of the bottle left when it died comes first: it waits for a decision, or was approved
         and not done.  An agent that asked for it has lost its connection; when it asks again, it joins the same job.
         """
-        for proposal, standing in await asyncio.to_thread(all_proposals, self._broker.slug):
-            if proposal.id not in self._seen and not standing.settled:
-                self._start(proposal)
-            self._seen.add(proposal.id)
         folder = Folder(self._broker.slug)
         while True:
             for proposal in await wait_until_async(lambda: self._new(folder), paths=[folder.path]):
-                self._announce(proposal)
+                self._seen.add(proposal.id)
+                if not status_of(proposal).settled:
+                    self._start(proposal)
 
     def _new(self, folder: Folder) -> list[Proposal]:
-        """Return the proposals of other processes that have no job yet."""
+        """Return the proposals that have not been seen yet."""
         return [found for id_ in ids(folder) if id_ not in self._seen and (found := load(folder, id_))]
 
     def propose(self, kind: Kind[Any], content: Content | Mapping[str, Any], timeout: float) -> Proposal:
@@ -106,7 +105,7 @@ class ProposalService:
         said = content.to_json() if isinstance(content, Content) else content
         proposal = self._broker.queue.propose(kind.name, said, expires=round(time.time() + timeout, 3))
         if proposal.id not in self._jobs:
-            self._announce(proposal)
+            self._start(proposal)
         return proposal
 
     async def ask(self, kind: Kind[Any], content: Content, timeout: float) -> str:
@@ -145,11 +144,9 @@ class ProposalService:
             return _decided(get(id_), decision)
         return f"{id_} still waits for the human."
 
-    def _announce(self, proposal: Proposal) -> None:
-        self._broker.emit("proposal", id=proposal.id, kind=proposal.kind, expires=proposal.expires)
-        self._start(proposal)
-
     def _start(self, proposal: Proposal) -> None:
+        if proposal.created >= self._since:  # else an earlier broker has reported it
+            self._broker.emit("proposal", id=proposal.id, kind=proposal.kind, expires=proposal.expires)
         self._seen.add(proposal.id)
         self._jobs[proposal.id] = asyncio.create_task(self._settle(proposal))
 

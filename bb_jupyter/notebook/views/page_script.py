@@ -1,7 +1,7 @@
 """The JavaScript of a widget: modules of `frontend/` put together in one script, for there is no bundler here.
 
-A module imports with one line each, `import { a } from "./b.js";`, and all that it declares has a name of its own.  The
-parts of all kinds of requests, `kinds/*.js`, come after `approval.js`, each in a block, so that their names do not meet.
+A module imports with one line each, `import { a } from "./b.js";`, and all that it declares has a name of its own.
+`kinds/*.js`, the parts of all kinds of requests, come after `approval.js`, each in a block: their names may recur.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,37 +12,10 @@ import uvicorn
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from bb_jupyter.approvals import LivenessLock, Proposal, Queue, pending
+from bb_jupyter.approvals import Proposal, pending
 from bb_jupyter.broker.broker_config import SuperviseConfig
-from bb_jupyter.broker.effect_context import BrokerContext
-from bb_jupyter.broker.proposals import ProposalService
 from bb_jupyter.broker.supervise.mcp_server import app
-
-SLUG, NAME = "demo-0123abcd", "demo"
-Owner = Callable[[str, dict[str, Any]], dict[str, Any]]
-
-
-class FakeBroker:
-    """A broker without a process; `owner` answers what only an owner can do."""
-
-    def __init__(self) -> None:
-        self.slug, self.name = SLUG, NAME
-        self.queue = Queue(SLUG, NAME)
-        self.events: list[dict[str, Any]] = []
-        self.owner: Owner = lambda event, fields: {"generation": 2}
-        self._asked: dict[int, dict[str, Any]] = {}
-        self.proposals = ProposalService(self, BrokerContext(self))
-
-    def emit(self, event: str, **fields: object) -> None:
-        self.events.append({"event": event, **fields})
-        if event in ("apply", "stage"):
-            self._asked[int(str(fields["id"]))] = self.owner(event, fields)
-
-    async def applied(self, number: int) -> dict[str, Any]:
-        return self._asked[number]
-
-    def told(self, event: str) -> list[dict[str, Any]]:
-        return [found for found in self.events if found["event"] == event]
+from tests.tools.fake_broker import FakeBroker
 
 
 @asynccontextmanager
@@ -53,15 +26,12 @@ async def served(broker: FakeBroker, timeout: float = 60.0) -> AsyncIterator[int
     )
     server = uvicorn.Server(config)
     job = asyncio.create_task(server.serve())
-    proposals = asyncio.create_task(broker.proposals.run())
-    presence = LivenessLock(SLUG)
     while not server.started:
         await asyncio.sleep(0.02)
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        async with broker.alive():
+            yield server.servers[0].sockets[0].getsockname()[1]
     finally:
-        presence.close()
-        proposals.cancel()
         server.should_exit = True
         await job
 

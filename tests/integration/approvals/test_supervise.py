@@ -17,7 +17,8 @@ from bb_jupyter.approvals.store.storage import approvals_dir
 from bb_jupyter.broker import effects
 from bb_jupyter.broker.supervise.file_offers import FileOffers
 from bb_jupyter.errors import AlreadyDecided, Flood, TokenMismatch, UnknownProposal, UsageError
-from tests.integration.approvals.supervise_service import SLUG, FakeBroker, agent, asked, call, served
+from tests.integration.approvals.supervise_service import agent, asked, call, served
+from tests.tools.fake_broker import SLUG, FakeBroker
 
 
 @pytest.fixture

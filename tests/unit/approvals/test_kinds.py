@@ -17,7 +17,7 @@ from bb_jupyter.errors import UnknownProposal, UsageError
 from bb_jupyter.notebook import commands, complete
 from bb_jupyter.notebook.views.proposal_view import as_html, as_text, title
 from bb_jupyter.webapi import routes
-from tests.integration.approvals.supervise_service import NAME, SLUG, FakeBroker, served
+from tests.tools.fake_broker import NAME, SLUG, FakeBroker
 
 ASKED = {"resource": "tokens", "amount": 50_000, "spent": 190_000, "limit": 200_000, "run": "fix-7", "reason": "tests"}
 #: One proposal of each kind as it was written to disk before kinds had files of their own.
@@ -103,7 +103,7 @@ def test_a_push_that_names_no_whole_objects_is_not_released(queue: Queue) -> Non
 async def asked(queue: Queue) -> Any:
     """A budget that another process than the broker asks for, while the broker runs."""
     broker = FakeBroker()
-    async with served(broker):
+    async with broker.alive():
         yield queue.propose("budget", ASKED), broker
 
 
@@ -162,7 +162,7 @@ async def test_a_budget_is_granted_by_the_page(asked: tuple[Proposal, FakeBroker
 async def test_amounts_are_typed_as_people_write_them(
     queue: Queue, resource: str, typed: str, granted: float, shown: str
 ) -> None:
-    async with served(FakeBroker()):
+    async with FakeBroker().alive():
         proposal = queue.propose("budget", {**ASKED, "resource": resource})
         standing = await approved(proposal.id, granted=typed)
     assert standing.outcome and standing.outcome.detail == {"resource": resource, "granted": granted}
@@ -170,7 +170,7 @@ async def test_amounts_are_typed_as_people_write_them(
 
 
 async def test_a_budget_of_nothing_known_grants_nothing(queue: Queue) -> None:
-    async with served(FakeBroker()):
+    async with FakeBroker().alive():
         proposal = queue.propose("budget", {**ASKED, "resource": "fame"})
         with pytest.raises(UsageError):
             await approved(proposal.id, granted="x")
