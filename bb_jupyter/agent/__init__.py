@@ -18,7 +18,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bb_jupyter.agent.credentials import resolve_token
     from bb_jupyter.agent.events import AgentEvent
+    from bb_jupyter.agent.planner import plan_agent
     from bb_jupyter.agent.provider import AgentProvider
     from bb_jupyter.agent.provision_plan import (
         BOTTLE_FOLDER,
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
         HostBind,
         Skill,
     )
-    from bb_jupyter.agent.provision_planning import plan_agent, resolve_token
     from bb_jupyter.agent.registry import ProviderEntry, get_provider, list_providers
 
 __all__ = [
@@ -52,13 +53,14 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "credentials": ("resolve_token",),
     "events": ("AgentEvent",),
     "provider": ("AgentProvider",),
     "provision_plan": (
         *("BOTTLE_FOLDER", "PLACEHOLDER", "AgentCommand", "AgentProvisionPlan", "AgentRequest"),
         *("GuestFile", "HostBind", "Skill"),
     ),
-    "provision_planning": ("plan_agent", "resolve_token"),
+    "planner": ("plan_agent",),
     "registry": ("ProviderEntry", "get_provider", "list_providers"),
 }
 

@@ -1,16 +1,16 @@
-"""What an agent does while it works: the same few events whichever agent it is.
+"""Events of an agent at work, the same for every kind of agent.
 
-All text in them was written by the agent, so it is hostile: data to be shown escaped, never an instruction or markup.
+All text in events comes from the agent, so it is hostile: it is shown escaped, never taken as instruction or markup.
 
-The same events, as JSON lines, are the protocol that `AgentProvider.parse` reads unless a provider overrides it:
-an object whose `type` is an event's kind and whose other keys are its fields, such as
+As JSON lines, the events are the protocol that `AgentProvider.parse` reads unless a provider overrides it.  A line is
+an object: `type` is the kind of event, and the other keys are its fields:
 
     {"type": "text", "text": "Looking for the failing test."}
     {"type": "tool_call", "id": "1", "name": "run", "input": {"command": "pytest -q"}}
     {"type": "tool_result", "id": "1", "output": "2 passed", "error": false}
     {"type": "final", "text": "Done."}
 
-A line that is no such object is shown as the text it is.
+Any other line becomes a `Text` event.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from bb_jupyter.agent.untrusted import at, count, dumped, json_object, number, text
+from bb_jupyter.agent.untrusted_json import at, count, dumped, json_object, number, text
 
 #: Longest one-line summary of a tool call, in characters.
 _SUMMARY = 200
-#: What a tool call is about, in the order in which these keys of its input are looked for.
-_TELLING = ("command", "cmd", "file_path", "path", "pattern", "url", "query", "description", "prompt", "question")
+#: Keys of a tool's input, the first of which that exists becomes the summary of a call.
+_SUMMARY_KEYS = ("command", "cmd", "file_path", "path", "pattern", "url", "query", "description", "prompt", "question")
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class AgentEvent:
 
 @dataclass(frozen=True)
 class Started(AgentEvent):
-    """The agent is up.
+    """The agent has started.
 
     Attributes:
-        session: names the conversation, for resuming it.
-        model: the model it works with; empty when it does not say.
+        session: name of the conversation, for resuming it.
+        model: the agent's model; empty when unknown.
     """
 
     kind: ClassVar[str] = "started"
@@ -60,11 +60,11 @@ class Started(AgentEvent):
 
 @dataclass(frozen=True)
 class Text(AgentEvent):
-    """The agent says something.
+    """Text of the agent.
 
     Attributes:
-        text: what it says.
-        partial: it is the next piece of a text whose whole will follow as one event that is not partial.
+        text: the text.
+        partial: it is the next piece of a text; the whole text follows as an event that is not partial.
     """
 
     kind: ClassVar[str] = "text"
@@ -74,7 +74,7 @@ class Text(AgentEvent):
 
 @dataclass(frozen=True)
 class Thinking(AgentEvent):
-    """The agent thinks aloud; the fields are those of `Text`."""
+    """Text of the agent's reasoning; the fields are those of `Text`."""
 
     kind: ClassVar[str] = "thinking"
     text: str = ""
@@ -83,12 +83,12 @@ class Thinking(AgentEvent):
 
 @dataclass(frozen=True)
 class ToolCall(AgentEvent):
-    """The agent uses a tool.
+    """The agent calls a tool.
 
     Attributes:
-        id: its result has the same.
-        name: the tool.
-        input: what the tool is given: plain JSON values.
+        id: id of the call; its result has the same.
+        name: name of the tool.
+        input: the tool's arguments: plain JSON values.
     """
 
     kind: ClassVar[str] = "tool_call"
@@ -98,19 +98,19 @@ class ToolCall(AgentEvent):
 
     @property
     def summary(self) -> str:
-        """What the call is about, in one line."""
-        told = next((self.input[key] for key in _TELLING if isinstance(self.input.get(key), str)), None)
-        line = " ".join((told if told is not None else dumped(dict(self.input))).split())
+        """The call's subject in one line, such as the command or the path."""
+        subject = next((self.input[key] for key in _SUMMARY_KEYS if isinstance(self.input.get(key), str)), None)
+        line = " ".join((subject if subject is not None else dumped(dict(self.input))).split())
         return line if len(line) <= _SUMMARY else line[: _SUMMARY - 1] + "…"
 
 
 @dataclass(frozen=True)
 class ToolResult(AgentEvent):
-    """What a tool answered.
+    """The result of a tool call.
 
     Attributes:
-        id: that of the call.
-        output: as text.
+        id: id of the call.
+        output: the result as text.
         error: the tool failed.
     """
 
@@ -122,14 +122,14 @@ class ToolResult(AgentEvent):
 
 @dataclass(frozen=True)
 class Usage(AgentEvent):
-    """What the run has used so far, in all; the last one counts.
+    """Totals of the run so far; the last event counts.
 
     Attributes:
-        input_tokens: tokens that the model read, cached ones included.
-        output_tokens: tokens that it wrote.
-        cached_tokens: those of the input that came from a cache.
-        turns: how often the model was asked; 0 when the agent does not say.
-        cost: US dollars; `None` when the agent does not say.
+        input_tokens: tokens of the model's input, cached ones included.
+        output_tokens: tokens of the model's output.
+        cached_tokens: tokens of the input that came from a cache.
+        turns: number of requests to the model; 0 when unknown.
+        cost: US dollars; `None` when unknown.
     """
 
     kind: ClassVar[str] = "usage"
@@ -153,8 +153,8 @@ class Failure(AgentEvent):
     """Something went wrong.
 
     Attributes:
-        message: what.
-        retrying: the agent goes on by itself; else it gave up.
+        message: the error's message.
+        retrying: the agent tries again by itself; else it gave up.
     """
 
     kind: ClassVar[str] = "failure"
@@ -164,11 +164,11 @@ class Failure(AgentEvent):
 
 @dataclass(frozen=True)
 class Other(AgentEvent):
-    """Something that this version knows nothing of, such as an event of a newer agent.
+    """An event that this version does not know, such as one of a newer agent.
 
     Attributes:
-        name: what the agent calls it.
-        text: all of it.
+        name: the agent's name of the event.
+        text: the whole event as text.
     """
 
     kind: ClassVar[str] = "other"
@@ -177,7 +177,7 @@ class Other(AgentEvent):
 
 
 def from_line(line: str) -> Iterable[AgentEvent]:
-    """Read a line of the protocol above.  Never raises."""
+    """Parse a line of the protocol above.  Never raises."""
     data = json_object(line)
     if data is None:
         return (Text(line),) if line.strip() else ()
@@ -186,7 +186,7 @@ def from_line(line: str) -> Iterable[AgentEvent]:
 
 
 def unknown(data: dict[str, Any]) -> Other:
-    """Return an object of which nothing is known as the event that shows it."""
+    """Return an unknown object as an `Other` event."""
     name = ".".join(filter(None, (text(data, "type"), text(data, "subtype"))))
     return Other(name, dumped(data))
 

@@ -1,7 +1,7 @@
-"""An agent's program as this host has it installed, so that a bubblewrap bottle can run it.
+"""Agent programs installed on this host, as a bubblewrap bottle can run them.
 
-What the bottle gets to see is the program's own file, or its npm package with the platform's package beside it: never
-the home that they may lie in.  Everything appears below `/opt/agent`, whatever the path on the host says of its user.
+The bottle sees the program's file, or its npm package and the platform's package beside it, but never the home that may
+contain them.  They appear below `/opt/agent`, so that paths in the bottle do not contain the user's name.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from bb_jupyter.agent.provision_plan import HostBind
 from bb_jupyter.errors import BackendUnavailable
 
-#: Where the programs appear in the bottle, and what its PATH ends in.
+#: Folder of the programs in the bottle, and the last entry of its PATH.
 GUEST_FOLDER = "/opt/agent"
 GUEST_BIN = f"{GUEST_FOLDER}/bin"
-#: What every bubblewrap bottle sees anyway.
+#: Folder of the host that every bubblewrap bottle sees.
 _SEEN = Path("/usr")
 
 
@@ -25,14 +25,14 @@ def host_program(name: str, *, install: str) -> tuple[HostBind, ...]:
     """Find a program on this process's PATH.
 
     Args:
-        name: of the program.
-        install: the command that installs it, for the error.
+        name: the program's name.
+        install: command that installs it, for the message.
 
     Returns:
-        What the bottle has to see so that *name* can be run in it by that name.
+        Parts of the host's file system that the bottle needs to run the program by its name.
 
     Raises:
-        BackendUnavailable: it is not installed.
+        BackendUnavailable: the program is not installed.
     """
     found = shutil.which(name)
     if found is None:
@@ -53,7 +53,7 @@ def _node() -> tuple[HostBind, ...]:
 
 
 def _package_of(program: Path) -> Path | None:
-    """Return the npm package that *program* lies in: the folder below the innermost `node_modules`."""
+    """Return the npm package that contains *program*: the folder below the innermost `node_modules`."""
     parts = program.parts
     if "node_modules" not in parts:
         return None
@@ -62,7 +62,7 @@ def _package_of(program: Path) -> Path | None:
 
 
 def _packages(package: Path) -> Iterator[HostBind]:
-    """Return the package, and those of its dependencies that lie beside it: where npm puts the platform's program."""
+    """Yield the package and its dependencies in the same `node_modules`: npm puts the platform's program there."""
     yield HostBind(str(package), f"{GUEST_FOLDER}/node_modules/{_name(package)}")
     for name in _dependencies(package):
         beside = package.parents[_name(package).count("/")] / name

@@ -1,4 +1,4 @@
-"""What a person gives an agent: a prompt, and the name of the conversation that it goes on with."""
+"""A person's input for an agent, checked: the prompt, and the name of the conversation to continue."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 
 from bb_jupyter.errors import UsageError
 
-#: Longest prompt in bytes: the agents' own limits are a few megabytes.
+#: Longest prompt in bytes; the agents' own limits are a few megabytes.
 MAX_PROMPT = 4 << 20
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 def prompt_text(prompt: str | bytes) -> str:
-    """Return *prompt* as text that an agent can be given.
+    """Return *prompt* as text.
 
     Raises:
-        UsageError: it is empty, too long, has a NUL, or is no UTF-8.
+        UsageError: the prompt is empty or too long, contains a NUL, or is not UTF-8.
     """
     try:
         text = prompt.decode() if isinstance(prompt, bytes) else prompt
@@ -28,20 +28,20 @@ def prompt_text(prompt: str | bytes) -> str:
             hint="Decode it first: text.decode('latin-1'), or 'utf-8' with errors='replace'.",
         ) from None
     if not text.strip():
-        raise UsageError("the prompt is empty", hint="Write below the magic what the agent is to do.")
+        raise UsageError("the prompt is empty", hint="Write the agent's task below the magic.")
     if "\0" in text:
-        raise UsageError("the prompt has a NUL character")
+        raise UsageError("the prompt contains a NUL character")
     if size > MAX_PROMPT:
-        hint = "Copy the data in as a file, and name it in the prompt."
-        raise UsageError(f"the prompt is {size} bytes long, {MAX_PROMPT} are possible", hint=hint)
+        hint = "Copy the data in as a file, and name the file in the prompt."
+        raise UsageError(f"the prompt is {size} bytes long; the limit is {MAX_PROMPT}", hint=hint)
     return text
 
 
 def session_name(session: str) -> str:
-    """Check the name of a conversation, which becomes an argument of the agent's command.
+    """Check and return the name of a conversation; it becomes an argument of the agent's command.
 
     Raises:
-        UsageError: it cannot be one.
+        UsageError: *session* cannot be such a name.
     """
     if not is_session(session):
         raise UsageError(f"not the name of a conversation: {session[:80]!r}")
@@ -49,5 +49,5 @@ def session_name(session: str) -> str:
 
 
 def is_session(name: str) -> bool:
-    """Whether *name* can be that of a conversation."""
+    """Whether *name* can be the name of a conversation."""
     return _SESSION.fullmatch(name) is not None

@@ -1,4 +1,4 @@
-"""The base class of agent providers, and what every provider does unless it says otherwise."""
+"""The base class of agent providers, with the default behaviour of every provider."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class AgentProvider(ABC):
     """One kind of agent.  Stateless: one object serves every bottle, from any thread.
 
     Attributes:
-        name: as manifests name it; the folder's name, set by the registry.
-        title: what people call it.
-        prompt_file: where standing instructions go, relative to the agent's home.
-        skills_folder: where skills go, relative to the agent's home.
-        own_paths: what the agent itself keeps in its home, which are no changed files.
-        needs_credential: it works with a service that wants to know who pays.
+        name: the provider's name in manifests; the registry sets it to the folder's name.
+        title: the name shown to people.
+        prompt_file: file for the standing instructions, relative to the agent's home.
+        skills_folder: folder for skills, relative to the agent's home.
+        own_paths: the agent program's own files in its home; they never count as changed files.
+        needs_credential: the agent's service requires a credential.
     """
 
     name: str = ""
@@ -39,82 +39,84 @@ class AgentProvider(ABC):
 
     @abstractmethod
     def command(self, prompt: str, *, resume: str = "") -> AgentCommand:
-        """Return the command that works on *prompt* without a terminal and prints what it does, an event a line.
+        """Return the command that works on *prompt* without a terminal, and prints one event a line.
 
         Args:
-            prompt: any text; hand it over on the standard input.
-            resume: the session to go on with, as a `Started` event named it; empty for a new one.
+            prompt: any text; pass it on the standard input.
+            resume: the session to continue, as a `Started` event named it; empty for a new one.
         """
 
     def parse(self, line: str) -> Iterable[AgentEvent]:
-        """Return the events that a line of the command's output stands for: any number, none for noise.
+        """Return the events in a line of the command's output: any number, or none.
 
-        The default reads the protocol of `bb_jupyter.agent.events`.  Whatever a line holds, nothing may be raised; what
-        is not known becomes an `Other`.
+        The default parses the protocol of `bb_jupyter.agent.events`.  It must not raise, whatever the line contains; an
+        unknown event becomes an `Other`.
 
         Args:
-            line: without its line end; hostile.
+            line: the line without its end; hostile.
         """
         return from_line(line)
 
     @property
     def dockerfile(self) -> Path | None:
-        """The Dockerfile of an image with the agent: the one beside the provider's module, or beside that of
-        the provider that it extends; `None` for none."""
+        """The Dockerfile of an image with the agent; `None` for none.
+
+        It lies beside the provider's module, or beside the module of the provider that it extends.
+        """
         classes = (cls for cls in type(self).__mro__ if issubclass(cls, AgentProvider))
         files = (Path(inspect.getfile(cls)).with_name("Dockerfile") for cls in classes)
         return next((file for file in files if file.is_file()), None)
 
     def provision_plan(self, request: AgentRequest) -> AgentProvisionPlan:
-        """Decide what the bottle needs: files, variables, routes, commands, parts of the host.  Nothing is started.
+        """Decide what the bottle needs: files, variables, routes, commands, parts of the host.  Start nothing.
 
         Raises:
-            BottleError: it cannot work here, such as when a credential or a program of the host is missing.
+            BottleError: the agent cannot work here; for instance a credential or a program of the host is missing.
         """
         return AgentProvisionPlan(provider=self.name, title=self.title)
 
     def host_credential(self) -> str:
-        """Return the credential with which this host's user is logged in to the agent, for built-in providers.
+        """Return the credential of the user's login to the agent on this host (built-in providers only).
 
         Raises:
-            BottleError: there is none, or none that can be forwarded.
+            BottleError: there is no login, or it cannot be forwarded.
         """
-        raise UsageError(f"{self.title or self.name} has no login of this host that could be forwarded")
+        raise UsageError(f"{self.title or self.name} has no login on this host that could be forwarded")
 
     def provision_ca(self, plan: GuestPlan, bottle: Guest, ca_pem: str) -> None:
-        """Let programs in the bottle trust the gateway's certificates, beside those that the image trusts.
+        """Make programs in the bottle trust the gateway's certificates, in addition to those that the image trusts.
 
-        The variables by which they find them, `steps.CA_VARIABLES`, are the bottle's from its launch on.
+        The bottle has the variables `provisioning.CA_VARIABLES`, which name the CA bundle, from its launch on.
 
         Raises:
-            BottleError: it failed.
+            BottleError: a step failed in the bottle.
         """
         provisioning.provision_ca(plan, bottle, ca_pem)
 
     def provision_prompt(self, plan: GuestPlan, bottle: Guest) -> None:
-        """Give the agent its standing instructions.
+        """Write the agent's standing instructions.
 
         Raises:
-            BottleError: it failed.
+            BottleError: a step failed in the bottle.
         """
         if plan.agent_provision and plan.agent_provision.prompt:
             prompt = GuestFile(self.prompt_file, plan.agent_provision.prompt.encode())
             write_files(bottle, plan.guest_home, [prompt])
 
     def provision_skills(self, plan: GuestPlan, bottle: Guest) -> None:
-        """Copy the agent's skills in.
+        """Copy the agent's skills into the bottle.
 
         Raises:
-            BottleError: it failed.
+            BottleError: a step failed in the bottle.
         """
         if plan.agent_provision and plan.agent_provision.skills:
             provisioning.provision_skills(plan, bottle, self.skills_folder)
 
     def provision(self, plan: GuestPlan, bottle: Guest) -> None:
-        """Do what `provision_plan` declared: write the files, run the commands.
+        """Carry out the plan of `provision_plan`: write its files, run its commands.
 
         Raises:
-            BottleError: it failed.
+            BottleError: a step failed in the bottle.
         """
         declared = plan.agent_provision
         if declared and declared.files:
@@ -123,21 +125,21 @@ class AgentProvider(ABC):
             run(bottle, f"run {command[0]}", command)
 
     def provision_git(self, plan: GuestPlan, bottle: Guest, gate: GitGatePlan) -> None:
-        """Tell the bottle's git who commits, and that the gate stands in for the repositories' own hosts.
+        """Configure the bottle's git: who commits, and the git gate in place of the repositories' hosts.
 
         Raises:
-            BottleError: it failed.
+            BottleError: a step failed in the bottle.
         """
         provisioning.provision_git(plan, bottle, gate)
 
     def provision_supervise_mcp(self, plan: GuestPlan, bottle: Guest, url: str) -> None:  # noqa: B027
-        """Tell the agent of the MCP server by which it reaches its human; the default does nothing.
+        """Register the MCP server through which the agent asks its human; the default does nothing.
 
         Args:
-            plan: the launch.
+            plan: the bottle's plan.
             bottle: the bottle.
-            url: of the server.
+            url: the server's URL.
 
         Raises:
-            BottleError: it failed.
+            BottleError: a step failed in the bottle.
         """

@@ -1,4 +1,4 @@
-"""What a provider will put into a bottle, decided before anything starts: declarative, frozen, without secrets."""
+"""The plan of what a provider puts into a bottle: declarative, frozen, without secrets, made before anything starts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bb_jupyter.errors import UsageError
 if TYPE_CHECKING:
     from bb_jupyter.manifest import AgentManifest, AgentProviderRef, Route
 
-#: Stands in the bottle where an agent wants a credential; the gateway replaces what carries it.
+#: Value in the bottle where an agent expects a credential; the gateway puts the real one into its requests.
 PLACEHOLDER = "placeholder-replaced-by-the-gateway"
-#: Folder in the bottle's home that holds what is ours: the CA bundle, a prompt, skills.
+#: Folder in the bottle's home for files of this package: the CA bundle, a prompt, skills.
 BOTTLE_FOLDER = ".bottle"
 
 Origin = Literal["built-in", "home"]
@@ -22,12 +22,12 @@ Origin = Literal["built-in", "home"]
 
 @dataclass(frozen=True)
 class AgentRequest:
-    """What a provider is asked to plan for.
+    """The input of `AgentProvider.provision_plan`.
 
     Attributes:
-        agent: the agent as declared.
-        ref: what the bottle's manifest says of the provider.
-        env: the bottle's variables: a provider may follow such as `ANTHROPIC_BASE_URL`.
+        agent: the agent's manifest.
+        ref: `agent_provider` of the bottle's manifest.
+        env: the bottle's variables; a provider may follow some, such as `ANTHROPIC_BASE_URL`.
         routed: hosts (or `*.suffix`) for which the bottle's manifest has a route, with the `token_ref` of each.
         guest_home: the agent's home in the bottle.
         host_programs: the bottle runs this host's programs (bubblewrap) instead of an image.
@@ -41,11 +41,11 @@ class AgentRequest:
     host_programs: bool = False
 
     def has_route(self, host: str) -> bool:
-        """Whether the bottle's manifest has a route for *host*; a provider then brings none."""
+        """Whether the bottle's manifest has a route for *host*; the provider then adds none."""
         return bool(self._routes(host))
 
     def token_ref(self, host: str) -> str:
-        """Return where the credential of the manifest's route for *host* is kept; empty when there is none."""
+        """Return the `token_ref` of the manifest's route for *host*; empty for none."""
         return next(iter(self._routes(host)), "")
 
     def _routes(self, host: str) -> list[str]:
@@ -59,7 +59,7 @@ class GuestFile:
 
     Attributes:
         path: relative to the agent's home.
-        content: bytes, no secret.
+        content: the content; no secret.
         mode: permission bits.
 
     Raises:
@@ -81,9 +81,9 @@ class HostBind:
     """A part of this host's file system that a bubblewrap bottle sees, read-only.
 
     Attributes:
-        source: a file or directory of the host; for a link what it points to in the bottle.
+        source: a file or directory of the host; for a link, its target in the bottle.
         target: path in the bottle.
-        link: it is a symbolic link.
+        link: make a symbolic link.
     """
 
     source: str
@@ -96,7 +96,7 @@ class Skill:
     """A skill's folder on the host.
 
     Attributes:
-        name: its name.
+        name: the skill's name.
         source: the folder.
         origin: `home` or `repository`.
     """
@@ -108,11 +108,11 @@ class Skill:
 
 @dataclass(frozen=True)
 class AgentCommand:
-    """A headless run.
+    """The command of a run without a terminal.
 
     Attributes:
         argv: program and arguments.
-        stdin: what it reads: the prompt, which may be too long for an argument and may begin with a dash.
+        stdin: its input: the prompt, which may be too long for an argument and may begin with a dash.
         env: variables beside those of the bottle.
     """
 
@@ -123,26 +123,26 @@ class AgentCommand:
 
 @dataclass(frozen=True)
 class AgentProvisionPlan:
-    """What a provider will put into a bottle.
+    """What a provider puts into a bottle.
 
     Attributes:
         provider: name of the provider.
-        title: what people call it, such as `Claude Code`.
-        files: written into the home.
+        title: name shown to people, such as `Claude Code`.
+        files: files to write into the home.
         env: variables of every command; credentials are placeholders.
-        routes: hosts that the agent needs; the manifest's route for the same host replaces one.
-        commands: run in the bottle after the files are written, as the agent's user.
-        host_paths: what a bubblewrap bottle needs to see of this host.
-        warnings: what the person should know before it starts.
+        routes: routes that the agent needs; a route of the manifest for the same host replaces one of these.
+        commands: commands to run as the agent's user after the files are written.
+        host_paths: parts of this host that a bubblewrap bottle needs to see.
+        warnings: warnings for the preflight.
         agent: name of the agent's manifest.
-        model: the model to ask for; empty for the agent's own.
+        model: the model to request; empty for the agent's default.
         prompt: standing instructions: the body of the agent's manifest.
         skills: folders to copy in.
-        dockerfile: what to build the image with; `None` for none.
-        dockerfile_reason: why that one.
+        dockerfile: Dockerfile of the image; `None` for none.
+        dockerfile_reason: why this Dockerfile was chosen.
         origin: whether the provider is built in or the user's own.
-        source: the provider's file, for one of the user's own.
-        replaces_built_in: the user's own has the name of a built-in provider.
+        source: file of a user's own provider; empty for a built-in one.
+        replaces_built_in: a user's own provider has the name of a built-in one.
     """
 
     provider: str
@@ -164,7 +164,7 @@ class AgentProvisionPlan:
     replaces_built_in: bool = False
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return what the preflight says of it, as (label, text) rows."""
+        """Return the plan's rows of the preflight, each a label and a text."""
         facts = [self.title or self.provider, f"model {self.model}" if self.model else ""]
         facts += [f"prompt of {len(self.prompt)} characters" if self.prompt else "", self._where()]
         rows = [("agent", f"{self.agent}: " + ", ".join(filter(None, facts)))]

@@ -1,6 +1,6 @@
-"""Which providers there are: the user's own in `~/.bot-bottle/contrib/`, then the built-in ones.
+"""The known providers: the user's own in `~/.bot-bottle/contrib/`, then the built-in ones.
 
-Only the user's home is looked at: a repository that could bring a provider would run code on the host.
+Only the user's home is searched: a provider from a repository would run the repository's code on the host.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _MODULE = "agent_provider.py"
 
 @dataclass(frozen=True)
 class ProviderEntry:
-    """A provider, or what is wrong with it.
+    """A provider, or the error with which it failed to load.
 
     Attributes:
-        name: as manifests name it.
-        origin: `built-in`, or `home` for the user's own.
-        path: its file.
-        provider: itself; `None` when it is broken.
-        error: why it is broken; `None` when it is not.
+        name: the provider's name in manifests.
+        origin: `built-in`, or `home` for a user's own.
+        path: the provider's file.
+        provider: the provider; `None` when it failed to load.
+        error: why it failed to load; `None` when it did not.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ProviderEntry:
 
     @property
     def replaces_built_in(self) -> bool:
-        """Whether it is the user's own and has the name of a built-in one."""
+        """Whether a user's own provider has the name of a built-in one."""
         return self.origin == "home" and self.name in BUILT_IN
 
 
@@ -56,7 +56,7 @@ def get_provider(name: str) -> AgentProvider:
 
     Raises:
         UsageError: there is none.
-        ManifestError: it is the user's own and broken; with file, line and reason.
+        ManifestError: a user's own provider failed to load; with file, line and reason.
     """
     entry = find(name)
     if entry.provider is None:
@@ -65,7 +65,7 @@ def get_provider(name: str) -> AgentProvider:
 
 
 def find(name: str) -> ProviderEntry:
-    """Return the provider called *name*, or what is wrong with it.
+    """Return the entry of the provider called *name*; a provider that failed to load has an error.
 
     Raises:
         UsageError: there is none.
@@ -79,7 +79,7 @@ def find(name: str) -> ProviderEntry:
 
 
 def list_providers() -> list[ProviderEntry]:
-    """Return every provider, sorted by name; a broken one comes with its error and holds no other up."""
+    """Return all providers, sorted by name; one that failed to load has an error and does not affect the others."""
     return [find(name) for name in sorted({*BUILT_IN, *_own_names()})]
 
 
@@ -118,22 +118,22 @@ def _load_own(name: str) -> ProviderEntry:
 
 @cache
 def _load_version(path: Path, name: str, changed: int, size: int) -> AgentProvider:
-    """Run a provider's file, again whenever it has changed: its author edits it while the kernel runs."""
+    """Execute a provider's file; its size and time are in the cache's key, so an edited file is executed again."""
     module_name = f"bb_jupyter_contrib_{name.replace('-', '_')}"
     module = ModuleType(module_name)
     module.__file__ = str(path)
-    sys.modules[module_name] = module  # dataclasses and inspect look a class's module up there
+    sys.modules[module_name] = module  # dataclasses and inspect look up a class's module there
     linecache.checkcache(str(path))
-    # The file is the user's own.  Not by the import system, which takes an edit within a second for the old file.
+    # The file is the user's own.  The import system would miss an edit within the same second.
     exec(compile(path.read_bytes(), str(path), "exec"), vars(module))  # noqa: S102
     return _provider_in(module, name)
 
 
 def _provider_in(module: ModuleType, name: str) -> AgentProvider:
-    """Make the one provider that *module* defines.
+    """Return an instance of the one provider class in *module*.
 
     Raises:
-        ManifestError: it defines none, several, or an unfinished one.
+        ManifestError: there is none, there are several, or it lacks a method.
     """
     path = str(module.__file__)
     classes = [
@@ -153,7 +153,7 @@ def _provider_in(module: ModuleType, name: str) -> AgentProvider:
 
 
 def explained(error: BaseException, path: Path) -> ManifestError:
-    """Say in one line what went wrong in a user's own provider, and where in it."""
+    """Return an error with the reason, file and line for an exception in a user's own provider."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     line = lines[-1] if lines else getattr(error, "lineno", None)

@@ -1,4 +1,4 @@
-"""An agent's output on its way to a transcript: lines, then events, kept within bounds whatever comes."""
+"""An agent's output, split into lines, and the transcript of its events; both have a bounded size."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Started, Text, Thinking, Usage
 from bb_jupyter.agent.prompt import is_session
-from bb_jupyter.agent.untrusted import dumped
+from bb_jupyter.agent.untrusted_json import dumped
 
-#: Longest line that is read as an event, in characters; a longer one is shown in pieces.
+#: Longest line that is parsed as an event, in characters; a longer one is split.
 MAX_LINE = 16 << 20
-#: How much a transcript holds at most, in characters, and how many events; a run may last for days.
+#: Most characters and most events in a transcript; a run may last for days.
 KEPT_TEXT = 32 << 20
 KEPT_EVENTS = 50_000
-#: What an event counts for beside its text.
+#: Characters that each event counts in addition to its text.
 _OVERHEAD = 100
 
 
 class Lines:
-    """Bytes, cut into lines of text; what is no UTF-8 is replaced, a line without end is cut."""
+    """Splits bytes into lines of text.  Invalid UTF-8 is replaced; a line longer than `MAX_LINE` is split."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -28,7 +28,7 @@ class Lines:
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Return the lines that *data* completes."""
+        """Take more bytes; yield the lines that they complete."""
         *lines, rest = self._decoder.decode(data).split("\n")
         for line in lines:
             self._parts.append(line)
@@ -39,7 +39,7 @@ class Lines:
             yield self._take()
 
     def finish(self) -> Iterator[str]:
-        """Return the last line when it has no end."""
+        """Yield the last line if it has no line end."""
         self._parts.append(self._decoder.decode(b"", final=True))
         line = self._take()
         if line:
@@ -53,7 +53,7 @@ class Lines:
 
 
 class Transcript:
-    """What is kept of a run: bounded, pieces of text put together where their whole never came."""
+    """The events of a run, bounded.  Pieces of text whose whole never came are joined."""
 
     def __init__(self) -> None:
         self.events: list[AgentEvent] = []
@@ -63,11 +63,11 @@ class Transcript:
         self.final = False
         self.session = ""
         self.usage = Usage()
-        self._service = KEPT_TEXT
+        self._space_left = KEPT_TEXT
         self._pending: dict[type[Text | Thinking], io.StringIO] = {}
 
     def add(self, event: AgentEvent) -> None:
-        """Take the next event."""
+        """Add the next event."""
         if isinstance(event, Text | Thinking):
             if event.partial:
                 self._add_piece(event)
@@ -77,7 +77,7 @@ class Transcript:
         self._keep(event)
 
     def finish(self) -> list[AgentEvent]:
-        """Return texts whose end never came, as whole ones."""
+        """Add texts of which only pieces came, and return them."""
         left: list[AgentEvent] = [kind(pieces.getvalue()) for kind, pieces in self._pending.items()]
         for event in left:
             self.add(event)
@@ -94,15 +94,15 @@ class Transcript:
         elif isinstance(event, Usage):
             self.usage = event
         elif isinstance(event, Failure) and not event.retrying:
-            self.failure = event.message or "it failed without a word"
+            self.failure = event.message or "it failed without a message"
         elif isinstance(event, Final) or (isinstance(event, Text) and event.text.strip() and not event.parent):
             self.answer = event.text or self.answer
             self.final = isinstance(event, Final)
 
     def _keep(self, event: AgentEvent) -> None:
         size = _OVERHEAD + len(dumped(event.as_dict()))
-        if size > self._service or len(self.events) >= KEPT_EVENTS:
+        if size > self._space_left or len(self.events) >= KEPT_EVENTS:
             self.dropped += 1
             return
-        self._service -= size
+        self._space_left -= size
         self.events.append(event)

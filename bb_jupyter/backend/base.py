@@ -11,8 +11,9 @@ from typing import Generic, Literal, TypeVar
 
 from bb_jupyter import manifest
 from bb_jupyter.agent import provisioning
+from bb_jupyter.agent.credentials import check_token, resolve_token
+from bb_jupyter.agent.planner import plan_agent
 from bb_jupyter.agent.provision_plan import AgentProvisionPlan
-from bb_jupyter.agent.provision_planning import check_token, plan_agent, resolve_token
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.bottle import ActiveAgent, Bottle
 from bb_jupyter.backend.plan import GUEST_HOME, BottleCleanupPlan, BottlePlan, PlanBasis

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from bb_jupyter import manifest
-from bb_jupyter.agent.changes import changed, listing
+from bb_jupyter.agent.changed_files import changed, listing
 from bb_jupyter.agent.guest import Command, CommandRunner
 from bb_jupyter.agent.process_tree import interruptible
 from bb_jupyter.agent.prompt import prompt_text, session_name

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bb_jupyter import manifest
-from bb_jupyter.agent.provision_planning import load_agent
+from bb_jupyter.agent.planner import load_agent
 from bb_jupyter.backend.spec import BottleSpec, Copy
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import Limits

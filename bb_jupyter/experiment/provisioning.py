@@ -196,7 +196,7 @@ def digests(definition: Definition, project: Path) -> dict[str, str]:
         definition: the experiment.
         project: directory with the agents of a repository.
     """
-    from bb_jupyter.agent.provision_planning import load_agent
+    from bb_jupyter.agent.planner import load_agent
     from bb_jupyter.manifest import load_bottle
 
     agents = _found((variant.agent for variant in definition.agents.values()), lambda name: load_agent(name, project))

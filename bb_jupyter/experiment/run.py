@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bb_jupyter.agent.changes import changed, listing
+from bb_jupyter.agent.changed_files import changed, listing
 from bb_jupyter.agent.events import AgentEvent, Failure, Final, Text, Thinking, Usage
 from bb_jupyter.core.agent_run import AgentResult
 from bb_jupyter.core.bottle_handle import BottleHandle

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bb_jupyter.agent.provision_planning import resolve_token
+from bb_jupyter.agent.credentials import resolve_token
 from bb_jupyter.backend import state
 from bb_jupyter.backend.shared.owner_actions import put_in_force, stage
 from bb_jupyter.errors import BottleError

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from bb_jupyter.agent import provisioning
-from bb_jupyter.agent.provision_planning import resolve_token
+from bb_jupyter.agent.credentials import resolve_token
 from bb_jupyter.backend import state
 from bb_jupyter.gateway import PORTS
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bb_jupyter.agent.provision_planning import resolve_token
+from bb_jupyter.agent.credentials import resolve_token
 from bb_jupyter.backend import state
 from bb_jupyter.backend.base import OnProgress, Progress
 from bb_jupyter.backend.shared.labels import of_plan

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bb_jupyter.agent.credentials import host_of, token_ref
+from bb_jupyter.agent.credentials import host_of, resolve_token, token_ref
 from bb_jupyter.agent.events import (
     AgentEvent,
     Failure,
@@ -28,8 +28,7 @@ from bb_jupyter.agent.guest import Guest, GuestPlan, write_files
 from bb_jupyter.agent.host_programs import host_program
 from bb_jupyter.agent.provider import AgentProvider
 from bb_jupyter.agent.provision_plan import PLACEHOLDER, AgentCommand, AgentProvisionPlan, AgentRequest, GuestFile
-from bb_jupyter.agent.provision_planning import resolve_token
-from bb_jupyter.agent.untrusted import at, count, dumped, json_object, number, objects, text
+from bb_jupyter.agent.untrusted_json import at, count, dumped, json_object, number, objects, text
 from bb_jupyter.errors import UsageError
 
 if TYPE_CHECKING:

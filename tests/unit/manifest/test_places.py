@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bb_jupyter.agent.provision_planning import check_token
+from bb_jupyter.agent.credentials import check_token
 from bb_jupyter.errors import ManifestError
 from bb_jupyter.manifest import AgentManifest, BottleManifest, define_bottle, load_agent, load_bottle, located
 from tests.unit.manifest.conftest import Write

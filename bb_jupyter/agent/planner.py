@@ -1,4 +1,4 @@
-"""From an agent's manifest and a bottle's to the plan of what is put into the bottle, and for whose credential."""
+"""Planning an agent: from the manifests of agent and bottle to the plan of what the provider puts into the bottle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bb_jupyter.agent import registry
+from bb_jupyter.agent.credentials import check_token
 from bb_jupyter.agent.provision_plan import AgentProvisionPlan, AgentRequest, Skill
 from bb_jupyter.agent.registry import ProviderEntry
 from bb_jupyter.errors import BottleError, ManifestError
@@ -16,9 +17,6 @@ from bb_jupyter.home import bot_bottle_home
 if TYPE_CHECKING:
     from bb_jupyter.agent.provider import AgentProvider
     from bb_jupyter.manifest import AgentManifest, BottleManifest
-
-#: Begins the `token_ref` of a route whose credential is the host's login of a built-in provider.
-HOST_LOGIN = "host-login."
 
 
 def plan_agent(
@@ -33,20 +31,20 @@ def plan_agent(
     """Decide what an agent needs in its bottle.
 
     Args:
-        agent: the agent as declared.
-        bottle: the bottle as declared, `extends` merged.
+        agent: the agent's manifest.
+        bottle: the bottle's manifest, with `extends` merged.
         env: variables of the bottle.
         project: directory of the repository whose agents and skills may be used.
         guest_home: the agent's home in the bottle.
         host_programs: the bottle runs this host's programs instead of an image.
 
     Returns:
-        The plan; it holds no secret.
+        The plan.  It contains no secret.
 
     Raises:
         UsageError: there is no such provider.
         ManifestError: a manifest, a skill or a credential is missing or wrong.
-        BackendUnavailable: this host lacks the agent's program.
+        BackendUnavailable: the agent's program is not installed on this host.
     """
     entry = registry.find(_provider_name(agent, bottle))
     provider = registry.get_provider(entry.name)
@@ -80,11 +78,11 @@ def plan_agent(
 
 
 def load_agent(name: str, project: Path) -> AgentManifest:
-    """Load an agent's manifest; the name of a provider stands for an agent of it that says nothing else.
+    """Load an agent's manifest.  The name of a provider stands for an agent with nothing but this provider.
 
     Raises:
         UsageError: the name is not allowed.
-        ManifestError: there is no such agent, or it is wrong.
+        ManifestError: there is no such agent, or its manifest is wrong.
     """
     from bb_jupyter import manifest
 
@@ -96,31 +94,6 @@ def load_agent(name: str, project: Path) -> AgentManifest:
     return manifest.load_agent(name, project=project, also=providers)
 
 
-def resolve_token(ref: str) -> str:
-    """Find the credential that a route's `token_ref` names: also the login of this host that is forwarded.
-
-    Raises:
-        BottleError: there is none.
-    """
-    if ref.startswith(HOST_LOGIN):
-        return registry.get_provider(ref.removeprefix(HOST_LOGIN)).host_credential()
-    from bb_jupyter import manifest
-
-    return manifest.resolve_token(ref)
-
-
-def check_token(ref: str, *, path: str, key: str) -> None:
-    """Make sure that a credential is there which *key* of the manifest *path* names.
-
-    Raises:
-        ManifestError: it is not; with path and key.
-    """
-    try:
-        resolve_token(ref)
-    except ManifestError as error:
-        raise ManifestError(error.message, path=path or None, key=key, hint=error.hint) from None
-
-
 def _provider_name(agent: AgentManifest, bottle: BottleManifest) -> str:
     ref = bottle.agent_provider
     name = agent.provider or ref.template
@@ -129,7 +102,7 @@ def _provider_name(agent: AgentManifest, bottle: BottleManifest) -> str:
         raise ManifestError(f"agent '{agent.name}' has no provider", path=agent.path or None, hint=hint)
     given = [key for key in ("auth_token", "forward_host_credentials", "dockerfile") if getattr(ref, key)]
     if given and ref.template != name:
-        # Else whoever names the provider, a repository perhaps, decides who gets the credential.
+        # Otherwise the agent's manifest, perhaps a repository's, would decide which provider gets the credential.
         what = f"is for '{ref.template}', agent '{agent.name}' runs '{name}'" if ref.template else "needs template"
         hint = f"Write 'template: {name}' beside it if that is meant."
         raise ManifestError(what, path=bottle.path or None, key=f"agent_provider.{given[0]}", hint=hint)
@@ -141,13 +114,13 @@ def _check_trust(agent: AgentManifest, bottle: BottleManifest, entry: ProviderEn
     given = [key for key in ("auth_token", "forward_host_credentials") if getattr(ref, key)]
     if given and entry.origin == "home":
         raise ManifestError(
-            f"is for built-in providers; {entry.path} decides by itself where a credential goes",
+            f"is for built-in providers; the provider {entry.path} handles credentials itself",
             path=bottle.path or None,
             key=f"agent_provider.{given[0]}",
-            hint="Write a route with auth for the host that wants it.",
+            hint="Write a route with auth for the host that needs it.",
         )
     if len(given) > 1:
-        what = "auth_token and forward_host_credentials are two ways to the same"
+        what = "auth_token and forward_host_credentials exclude each other"
         raise ManifestError(what, path=bottle.path or None, key="agent_provider.forward_host_credentials")
     if ref.auth_token:
         check_token(ref.auth_token, path=bottle.path, key="agent_provider.auth_token")
@@ -156,7 +129,7 @@ def _check_trust(agent: AgentManifest, bottle: BottleManifest, entry: ProviderEn
 
 
 def _check_repository(agent: AgentManifest, bottle: BottleManifest, provider: str) -> None:
-    """Refuse a repository's agent that would bring itself a network or a credential."""
+    """Refuse a repository's agent that would give itself a network or a credential."""
     if agent.origin == "repository" and bottle.agent_provider.template != provider:
         raise ManifestError(
             f"a repository's agent gets no network and no credential by itself, and '{provider}' needs them",
@@ -178,7 +151,7 @@ def _ask(provider: AgentProvider, entry: ProviderEntry, request: AgentRequest) -
 
 
 def _dockerfile(bottle: BottleManifest, entry: ProviderEntry, provider: AgentProvider) -> tuple[Path | None, str]:
-    """Choose: this bottle's override, the manifest's provider's, the one beside a user's provider, the default."""
+    """Return the first of: the bottle's own, `agent_provider.dockerfile`, the provider's; and why it was chosen."""
     if bottle.dockerfile:
         return Path(bottle.dockerfile), "the bottle's own"
     if bottle.agent_provider.dockerfile:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.agent import plan_agent
+from bb_jupyter.agent.credentials import resolve_token
+from bb_jupyter.agent.planner import load_agent
 from bb_jupyter.agent.provision_plan import AgentProvisionPlan, GuestFile
-from bb_jupyter.agent.provision_planning import load_agent, resolve_token
 from bb_jupyter.errors import BackendUnavailable, BottleError, ManifestError, UsageError
 from bb_jupyter.manifest import AgentManifest, BottleManifest, parse_bottle
 from tests.unit.agent.test_registry import GOOD, write

@@ -1,4 +1,4 @@
-"""Reading JSON that a bottle wrote: anything may be missing, of another type, or hostile; nothing raises for that."""
+"""Reading JSON from a bottle.  Values may be missing, of another type, or hostile; none of these functions raises."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def json_object(line: str) -> dict[str, Any] | None:
-    """Return the JSON object that *line* is; `None` when it is something else."""
+    """Parse *line* as a JSON object; return `None` for anything else."""
     if not line.lstrip().startswith("{"):
         return None
     try:
-        found = json.loads(line, strict=False)  # raw control characters are data; whoever shows them names them
+        found = json.loads(line, strict=False)  # control characters are data; they are made visible when shown
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
 def at(value: object, *keys: str) -> object:
-    """Return what lies at a path of keys; `None` where that ends."""
+    """Return the value at a path of keys; `None` for none."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
 def text(value: object, *keys: str) -> str:
-    """Return the text at a path, half surrogate pairs replaced (no codec writes them); empty when there is none."""
+    """Return the text at a path, with lone surrogates replaced (no codec encodes them); empty for none."""
     found = at(value, *keys)
     return _SURROGATE.sub("\ufffd", found) if isinstance(found, str) else ""
 
@@ -52,7 +52,7 @@ def number(value: object, *keys: str) -> float | None:
 
 
 def count(value: object, *keys: str) -> int:
-    """Return the number at a path as a count; 0 when there is none."""
+    """Return the number at a path as an integer; 0 for none."""
     return int(number(value, *keys) or 0)
 
 

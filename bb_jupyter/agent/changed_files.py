@@ -1,4 +1,4 @@
-"""Which files an agent changed: the working directory listed before and after."""
+"""Which files an agent changed: the working directory is listed before and after the run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bb_jupyter.agent.guest import STEP_TIMEOUT, Guest
 from bb_jupyter.agent.provision_plan import BOTTLE_FOLDER
 from bb_jupyter.errors import BottleError
 
-#: A file's name → its size, inode and times to the nanosecond, as text.
+#: Name of a file → its size, inode and times in nanoseconds, as text.
 Listing = Mapping[str, str]
 
-#: What tools keep for themselves, wherever it is.
+#: Names of tools' own files, which are skipped in every folder.
 _TOOLS = (".git", "node_modules", "__pycache__", ".venv")
-#: What the bottle and common programs keep in the home.
+#: Paths in the home that belong to the bottle and to common programs.
 _HOME = (BOTTLE_FOLDER, ".cache", ".config", ".local", ".npm", ".gitconfig", ".bash_history", ".wget-hsts")
-# `stat -c` with these fields is the same in GNU's coreutils and in busybox.
+# `stat -c` prints these fields in the same way in GNU coreutils and in busybox.
 _LIST = r"""
 cd "$1" || exit 1; shift
 find . \( "$@" \) -prune -o \( -type f -o -type l \) -exec stat -c '%s %i %y %z	%n' {} +
@@ -27,13 +27,13 @@ def listing(bottle: Guest, home: str, folder: str, own: Sequence[str]) -> Listin
     """List the files below *folder*.
 
     Args:
-        bottle: where.
+        bottle: the bottle.
         home: the agent's home in the bottle.
-        folder: relative to it.
-        own: paths in the home that the agent keeps for itself.
+        folder: the folder, relative to *home*.
+        own: paths in the home that belong to the agent program; they are skipped.
 
     Returns:
-        The files; `None` when they cannot be listed, such as in a bottle that is gone, or are too many.
+        The files; `None` when they are too many or cannot be listed, such as in a bottle that is gone.
     """
     top = posixpath.normpath(posixpath.join(home, folder))
     skipped = [word for name in _TOOLS for word in ("-o", "-name", name)]
@@ -49,12 +49,12 @@ def listing(bottle: Guest, home: str, folder: str, own: Sequence[str]) -> Listin
 
 
 def changed(before: Listing | None, after: Listing | None) -> tuple[str, ...] | None:
-    """Return the files that are new, different or gone, sorted; `None` when a listing is missing."""
+    """Return the files that are new, different or deleted, sorted; `None` when a listing is missing."""
     if before is None or after is None:
         return None
     return tuple(sorted(name for name in {*before, *after} if before.get(name) != after.get(name)))
 
 
 def _below(top: str, home: str, path: str) -> str:
-    """Return a path of the home as `find` names it from *top* on; one that is not below it matches nothing."""
+    """Return a path of the home as `find` prints it below *top*; a path outside *top* matches nothing."""
     return "./" + posixpath.relpath(posixpath.join(home, path), top)
