@@ -1,4 +1,4 @@
-"""Experiments: many bottles, compared.  Which agent, model, prompt or policy does better, and how sure is that?
+"""Experiments compare agents, models, prompts or policies over many runs, each in a bottle of its own.
 
     from bb_jupyter.experiment import Experiment
     experiment = Experiment("parsers", agents=["claude", "codex"], prompts="Mend the parser.", workspace="parser",
@@ -6,23 +6,23 @@
     experiment.run()              # or run(executor), run(dask_client)
     print(experiment.compare())
 
-What limits 100,000 runs on a cluster, and what was measured to say so (2 processors that were busy otherwise, too):
+Limits for 100,000 runs on a cluster, measured on 2 processors with other load:
 
-* The index, on the one host that has the record.  A run is three transactions there: claimed, begun, finished.  With
-  100,000 rows they take 1.7 ms of processor time together, and 26 to 39 ms by the clock, most of it for the disk to
-  confirm.  So an experiment ends some 25 to 40 runs a second at most, however large the cluster is: 100,000 runs take
-  about an hour at least, and agents that work for minutes on 1,000 workers never come near it.
-* Looking at it.  Reading 100,000 states takes 0.09 s of processor time; the grid is refreshed so seldom that this
-  stays below a tenth of all time, and beyond 3,000 runs it shows counts.  `compare` of 100,000 results takes 7 s, and
-  so does `to_dataframe`.
-* Memory of that host: 62 MB with 100,000 runs waiting, 180 to 230 MB while all results are compared.  Over 2,000 runs
-  in threads of one process it went from 46.5 to 48.3 MB.
-* Its disk: 1.4 kB a run in the index (143 MB), and each run's files: at most 64 MiB of events and, of what the agent
-  printed, what a cell's log holds; from a cluster 32 MiB of each file.
-* The hosts that run bottles: a trivial run on bubblewrap takes 1.2 times as long as its bottle alone, 9 ms more (200
-  runs: 18 a second against 22; 119 of a bare `bwrap true`); on docker as long (50 runs: 1 a second).
-* The cluster's connections: inputs are sent once to each worker; news of a run go through dask's scheduler, so agents
-  that print megabytes a second load it.  A workspace of gigabytes belongs into an image.
+* The index, on the host with the store.  A run takes three transactions: claimed, begun, finished.  With 100,000 rows
+  these take 1.7 ms of processor time together, and 26 to 39 ms of wall time, most of it for the disk.  So at most 25 to
+  40 runs a second end, however large the cluster is, and 100,000 runs take an hour at least.  Agents that work for
+  minutes on 1,000 workers stay far below this rate.
+* Reading the states.  100,000 states take 0.09 s of processor time.  The grid is refreshed so rarely that reading stays
+  below a tenth of the time; beyond 3,000 runs it shows counts.  `compare` of 100,000 results takes 7 s, as does
+  `to_dataframe`.
+* Memory of that host.  62 MB with 100,000 waiting runs; 180 to 230 MB while all results are compared.  2,000 runs in
+  threads of one process raised it from 46.5 to 48.3 MB.
+* Disk of that host.  1.4 kB a run in the index (143 MB), and each run's files: at most 64 MiB of events, and the
+  agent's output up to the size of a cell's log; from a cluster at most 32 MiB of each file.
+* Hosts with bottles.  On bubblewrap, a trivial run takes 1.2 times as long as its bottle alone, 9 ms more (200 runs:
+  18 a second instead of 22; 119 of a bare `bwrap true`); on docker, no longer (50 runs: 1 a second).
+* Connections of the cluster.  Inputs are sent once to each worker.  Messages of runs pass dask's scheduler, so agents
+  that print megabytes a second load it.  A workspace of gigabytes should be part of an image.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which is better, and how sure is that?
+"""Comparison of groups of runs: pass rates, and how certain their differences are.
 
 Pass rates have Wilson's score interval (E. B. Wilson, 1927; recommended for small samples by Brown, Cai and DasGupta,
 "Interval Estimation for a Binomial Proportion", Statistical Science 16, 2001).  Runs of two groups that share all else
@@ -7,8 +7,8 @@ has the adjusted Wald interval of D. G. Bonett and R. M. Price ("Adjusted Wald C
 Binomial Proportions Based on Paired Data", Journal of Educational and Behavioral Statistics 37, 2012), and McNemar's
 exact test.
 
-All of it is about these tasks: repeats tell how much chance there is in each, not what would happen on other tasks.
-No p is corrected for how many pairs of groups are looked at: of many, some are uneven by chance.
+All results are about these tasks: repeats show the randomness of each task, not the outcome on other tasks.  No p is
+corrected for multiple comparisons: of many pairs of groups, some are uneven by chance.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ class Group:
     """The runs of one agent, or of one value of another axis.
 
     Attributes:
-        name: its label.
-        runs: how many results there are.
+        name: the group's label.
+        runs: number of results.
         passed: how many passed.
-        rate: share that passed.
+        rate: share of passed runs.
         low: lower end of the interval of *rate*.
         high: upper end.
         seconds: median duration of a run.
-        slowest: 90th percentile of that.
+        slowest: 90th percentile of the duration.
         tokens: median tokens of a run.
-        cost: mean US dollars of a run; `None` when no run says.
-        cost_of_pass: US dollars for each run that passed; `None` when that is unknown or none passed.
+        cost: mean US dollars of a run; `None` when unknown.
+        cost_of_pass: US dollars for each passed run; `None` when unknown or when none passed.
     """
 
     name: str
@@ -63,18 +63,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two groups on what they share.
+    """Two groups, compared by the runs that they share.
 
     Attributes:
         first: label of one group.
         second: label of the other.
-        pairs: how many pairs of runs there are.
-        only_first: pairs where only the first one's run passed.
-        only_second: pairs where only the second one's did.
-        difference: pass rate of the first less that of the second, on these pairs.
+        pairs: number of pairs of runs.
+        only_first: pairs in which only the first group's run passed.
+        only_second: pairs in which only the second group's run passed.
+        difference: pass rate of the first minus that of the second, on these pairs.
         low: lower end of its interval.
         high: upper end.
-        p: McNemar's exact two-sided test: how likely so uneven a split is when both are equally good.
+        p: McNemar's exact two-sided test: probability of so uneven a split if both were equally good.
     """
 
     first: str
@@ -90,13 +90,13 @@ class Pair:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Groups of runs, compared.
+    """A comparison of groups of runs.
 
     Attributes:
         by: the axis.
-        confidence: of every interval.
-        groups: in the order of the grid.
-        pairs: each two of them, where they share anything.
+        confidence: confidence of every interval.
+        groups: the groups, in the order of the grid.
+        pairs: every two groups that share runs.
     """
 
     by: str
@@ -115,10 +115,10 @@ class Comparison:
         return pandas.DataFrame(rows).rename(columns={"name": self.by}).set_index(self.by)
 
     def tables(self, *, times: bool = True) -> list[tuple[list[str], list[list[str]]]]:
-        """Return what to show: for each table its head and its rows, as text.
+        """Return the tables to show: for each its head and its rows, as text.
 
         Args:
-            times: with what differs from one execution to the next: durations.
+            times: include durations, which differ from one execution to the next.
         """
         interval = f"{self.confidence:.0%} interval"
         money = any(group.cost is not None for group in self.groups)
@@ -146,9 +146,9 @@ def compare(runs: Iterable[RunRecord], by: str = "agent", *, confidence: float =
     """Compare the groups of runs along one axis.
 
     Args:
-        runs: records; those that are no result do not count.
+        runs: the runs; those without a result are left out.
         by: `agent`, `prompt`, `bottle`, or the name of a parameter.
-        confidence: of the intervals, between 0 and 1.
+        confidence: confidence of the intervals, between 0 and 1.
 
     Raises:
         UsageError: there is no such axis.
@@ -171,7 +171,7 @@ def wilson(passed: int, runs: int, confidence: float = 0.95) -> tuple[float, flo
 
     Args:
         passed: successes.
-        runs: trials; with none, everything is possible.
+        runs: trials; with none, the interval is 0 to 1.
         confidence: between 0 and 1.
     """
     if not runs:
@@ -188,7 +188,7 @@ def paired(only_first: int, only_second: int, pairs: int, confidence: float = 0.
     Args:
         only_first: pairs where only the first succeeded.
         only_second: pairs where only the second did.
-        pairs: all of them, at least 1.
+        pairs: all pairs, at least 1.
         confidence: between 0 and 1.
     """
     one, two = (only_first + 1) / (pairs + 2), (only_second + 1) / (pairs + 2)
@@ -232,7 +232,7 @@ def _z(confidence: float) -> float:
 
 
 def value_of(run: RunRecord, axis: str) -> str:
-    """Return where a run stands on an axis: an agent's label, or the value of a parameter."""
+    """Return a run's value on an axis: its agent's label, say, or the value of a parameter."""
     return str(run.parameters[axis] if axis in run.parameters else getattr(run, axis))
 
 
@@ -267,7 +267,7 @@ def _pair(first: str, second: str, sides: Mapping[str, Mapping[tuple[object, ...
 
 
 def _rest(run: RunRecord, by: str) -> tuple[object, ...]:
-    """Return all that a run shares with its pair."""
+    """Return the values that a run shares with its counterpart in another group."""
     axes = tuple(getattr(run, axis) for axis in _AXES if axis != by)
     return (*axes, *(pair for pair in sorted(run.parameters.items()) if pair[0] != by))
 

@@ -1,4 +1,4 @@
-"""What an experiment is, as its author writes it: checked, plain data, without a secret."""
+"""The definition of an experiment as its author writes it, and the runs that follow from it.  It contains no secret."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bb_jupyter.manifest.limits import Duration
 from bb_jupyter.manifest.strict_model import Line, NoneIsEmpty, OptionalHostPath, StrictModel
 from bb_jupyter.text.visible import quoted
 
-#: Where the workspace lies in every bottle, below its home, and where hidden tests do in theirs.
+#: Folder of the workspace in a bottle's home, and folder of hidden tests in theirs.
 WORK, TESTS = "work", "tests"
-#: Label of no agent at all.
+#: Label of runs without an agent.
 SCRIPT = "script"
-#: How long a check may take, in seconds.
+#: Seconds that a check may take.
 CHECK_TIME = 600.0
 _T = TypeVar("_T")
 _LABEL_MAX = 60
@@ -33,12 +33,12 @@ _CREDENTIAL = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDE
 
 def _label(text: str) -> str:
     if len(text) > _LABEL_MAX:
-        raise ValueError(f"{quoted(text)} is too long for a name: {_LABEL_MAX} characters are possible")
+        raise ValueError(f"{quoted(text)} is too long for a name; the limit is {_LABEL_MAX} characters")
     return text
 
 
 def _variable(name: str) -> str:
-    """Let no credential into an experiment: its records are kept and shown."""
+    """Check a variable's name; refuse credentials, because records are kept and shown."""
     if not _VARIABLE.fullmatch(name):
         raise ValueError(f"{quoted(name)} cannot name a variable")
     if _CREDENTIAL.search(name):
@@ -54,7 +54,7 @@ def _bytes(value: object) -> object:
 
 
 def _plain(value: object) -> object:
-    """Take a number for its text, as YAML would have it."""
+    """Turn a number into text, because YAML reads unquoted digits as a number."""
     return str(value) if isinstance(value, int | float) else value
 
 
@@ -63,7 +63,7 @@ def _listed(value: object) -> object:
 
 
 def _agents(value: object) -> object:
-    """Make `{label: {agent: name}}` of a name, of a list of names, or where a label stands for its name."""
+    """Normalise a name, a list of names, or a mapping with labels alone to `{label: {agent: name}}`."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, Sequence):
@@ -74,7 +74,7 @@ def _agents(value: object) -> object:
 
 
 def _prompts(value: object) -> object:
-    """Make `{label: {prompt: text}}` of a text or of a list of texts, and of texts in place of parts."""
+    """Normalise a text, a list of texts, or a mapping of texts to `{label: {prompt: text}}`."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, Sequence):
@@ -103,10 +103,10 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class Variant(StrictModel):
-    """One of the agents that are compared.
+    """One of the compared agents.
 
     Attributes:
-        agent: name of an agent manifest or of a provider; empty for none, then prompts are shell scripts.
+        agent: name of an agent manifest or of a provider; without one, prompts are shell scripts.
         env: variables of its runs, such as one that names a model; never a credential.
     """
 
@@ -115,12 +115,12 @@ class Variant(StrictModel):
 
 
 class Workspace(StrictModel):
-    """What a run starts with: a directory as it is, or the files of a commit.
+    """The files that a run starts with: those of a directory, or of a commit.
 
     Attributes:
-        directory: on this host; ignore rules hold, and what looks like a credential stays out.
+        directory: a directory on this host; ignored files and those that look like credentials are left out.
         git: a repository on this host.
-        commit: of that repository: anything that `git rev-parse` takes.
+        commit: a commit of that repository, as `git rev-parse` accepts it.
     """
 
     directory: OptionalHostPath = ""
@@ -135,19 +135,19 @@ class Workspace(StrictModel):
 
 
 class RunCheck(StrictModel):
-    """What decides whether a run did its task: exit status 0 of a shell command.
+    """A shell command that decides whether a run did its task: a run passes when the command exits with 0.
 
-    Without `hidden` it runs in the agent's bottle, in the workspace, where the agent may have seen or changed what it
-    runs.  With it, a second bottle is launched when the agent is done and its bottle gone: the agent never sees these
-    tests.  The command then starts in their folder, and `$WORK` is a copy of what the agent left.  Code of the agent's
-    that a test imports can still fake an exit status: compare what it prints when that matters.  `$BB_PROMPT` is the
-    label of the prompt, so that one check can serve many tasks.
+    Without `hidden`, the command runs in the agent's bottle, in the workspace; the agent may have seen or changed its
+    files.  With `hidden`, it runs in a second bottle after the agent's bottle is gone, so the agent never sees these
+    tests.  The command then starts in the folder of the tests, and `$WORK` is a copy of the agent's workspace.  A test
+    that imports the agent's code can still be deceived by a faked exit status: compare its output where that matters.
+    `$BB_PROMPT` is the label of the prompt, so that one check can serve many tasks.
 
     Attributes:
         command: for `sh -c`.
         hidden: file or directory of this host with the tests; empty for none.
-        bottle: manifest of the second bottle; empty for one without a network.
-        image: image of the second bottle (docker).
+        bottle: manifest of the second bottle; empty for a bottle without a network.
+        image: image of the second bottle, on backends that run images.
     """
 
     command: Annotated[str, Field(min_length=1)]
@@ -170,7 +170,7 @@ class Task(StrictModel):
     """One of the prompts.
 
     Attributes:
-        prompt: for the agent, or a shell script where there is none; `{name}` stands for the parameter of that name.
+        prompt: the agent's prompt, or a shell script without an agent; `{name}` stands for the parameter of that name.
         workspace: instead of the experiment's.
         check: instead of the experiment's.
     """
@@ -181,15 +181,15 @@ class Task(StrictModel):
 
 
 class RunLimits(StrictModel):
-    """What a run, or the whole experiment, may use.
+    """Limits of a run, or of the whole experiment.
 
-    The wall clock and the bytes are measured outside the bottle; tokens and money are what the agent says.
+    Time and bytes are measured outside the bottle; tokens and money are as the agent reports them.
 
     Attributes:
-        time: seconds.
-        tokens: read and written ones together, cached ones included.
+        time: wall time in seconds.
+        tokens: input and output tokens together, cached ones included.
         money: US dollars.
-        egress: bytes through the gateway, both directions together; of a second bottle for hidden tests, too.
+        egress: bytes through the gateways of the run's bottles, both directions together.
     """
 
     time: Duration | None = None
@@ -206,22 +206,22 @@ class Definition(StrictModel):
     """An experiment: agents × prompts × bottles × parameters, each `repeats` times.
 
     Attributes:
-        name: its folder's name.
-        agents: what is compared, by label, which is the agent's name where none is given.
+        name: the experiment's name, which is its folder's.
+        agents: the compared agents, by label; the default label is the agent's name.
         prompts: the tasks, by label.
-        bottles: names of bottle manifests; empty text for a bottle that has none.
-        parameters: variables and the values that they take; in the bottle's environment, and in prompts as `{name}`.
+        bottles: names of bottle manifests; an empty name for a bottle without one.
+        parameters: variables with their values; in the bottle's environment, and in prompts as `{name}`.
         repeats: runs of each combination.
-        seed: of the order and of the runs' own seeds (`$BB_SEED` in the bottle).
-        order: `shuffled` spreads what changes with time over all combinations; `given` keeps that of the grid.
-        workspace: what every run starts with.
-        prepare: shell script that is run once in the workspace, before any agent, where the backend can branch bottles.
-        check: what decides about a run; none: it passes when its agent ends well.
-        limits: of each run.
-        budget: of the whole.
-        resources: limits of each bottle, over those of its manifest.
-        backend: where bottles run; empty to choose by what works.
-        image: to run (docker).
+        seed: seed of the order, and of the runs' own seeds (`$BB_SEED` in the bottle).
+        order: `shuffled` spreads effects of time over all combinations; `given` is the order of the grid.
+        workspace: the files that every run starts with.
+        prepare: shell script to run once in the workspace before any agent; the runs start as branches of its bottle.
+        check: how to check a run; without one, a run passes when its agent succeeds.
+        limits: limits of each run.
+        budget: limits of the whole experiment.
+        resources: limits of each bottle; they override its manifest's.
+        backend: name of the backend; empty to choose one that works on this host.
+        image: image to run, on backends that run images.
     """
 
     name: str
@@ -261,23 +261,23 @@ class Definition(StrictModel):
         return self.prompts[task].workspace or self.workspace
 
     def fingerprint(self, **more: object) -> str:
-        """Return a hash of all that decides what the runs are, and of *more*."""
+        """Return a hash of everything that determines the runs, and of *more*."""
         data: dict[str, Any] = {**self.model_dump(mode="json"), **more}
         return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """One run, before it runs.
+    """The specification of one run.
 
     Attributes:
-        id: its place in the grid, such as `0017`; the same definition gives the same ids.
-        position: its place in the order of execution, from 0 on.
+        id: number in the grid, such as `0017`; the same definition gives the same ids.
+        position: place in the order of execution, from 0 on.
         agent: label of the agent.
         prompt: label of the prompt.
         bottle: name of the bottle's manifest.
         repeat: from 1 on.
-        seed: the same for runs that differ in the agent alone, so that they meet the same luck.
+        seed: equal for runs that differ in the agent only, so that these have the same randomness.
         parameters: variable → value.
     """
 
@@ -292,7 +292,7 @@ class RunSpec:
 
 
 def expand(definition: Definition) -> Iterator[RunSpec]:
-    """Return the runs in the order of execution."""
+    """Yield the runs in the order of execution."""
     runs = [*itertools.product(_cells(definition), range(1, definition.repeats + 1))]
     width = max(4, len(str(len(runs))))
     numbered = [*enumerate(runs, 1)]
@@ -302,7 +302,7 @@ def expand(definition: Definition) -> Iterator[RunSpec]:
 
 
 def filled(prompt: str, parameters: Mapping[str, str]) -> str:
-    """Put parameters into a prompt: `{name}` of one becomes its value as it is, all else stays."""
+    """Replace each `{name}` of a parameter in a prompt by its value; other braces stay."""
     return _BRACED.sub(lambda match: parameters.get(match[1], match[0]), prompt)
 
 
@@ -320,5 +320,5 @@ def _order(definition: Definition, runs: list[_T]) -> list[_T]:
 
 
 def _seed(*parts: object) -> int:
-    """Return 31 bits, which every program's random generator takes."""
+    """Return a seed of 31 bits, which every random generator accepts."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4]) >> 1

@@ -1,4 +1,4 @@
-"""Runs as a picture: pass rates with their intervals, and how long runs took.  Needs matplotlib."""
+"""The figure of an experiment: pass rates with intervals, and durations.  Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH, _ROW, _FRAME = 9.0, 0.45, 1.3
 
 
 class Chart(Figure):
-    """A figure that belongs to no window and no global state, and that a notebook shows as the value of a cell."""
+    """A figure without a window and without global state, which a notebook shows as the value of a cell."""
 
     def _repr_png_(self) -> bytes:
         file = BytesIO()
@@ -38,7 +38,7 @@ def draw(runs: Sequence[RunRecord], by: str = "agent", *, confidence: float = 0.
         errors = [[max(0.0, group.rate - group.low)], [max(0.0, group.high - group.rate)]]
         rates.errorbar(group.rate, row, xerr=errors, fmt="o", color=STATE_COLOURS["passed"], capsize=4)
     rates.set(xlim=(-0.03, 1.03), xlabel=f"share that passed ({confidence:.0%} interval)")
-    # Labels are data: "$" must not begin a formula.
+    # A "$" in a label must not begin a formula.
     rates.set_yticks(range(len(found.groups)), [group.name.replace("$", r"\$") for group in found.groups])
     rates.invert_yaxis()
     results = [run for run in runs if run.counted and not run.rerun_of]
@@ -49,7 +49,7 @@ def draw(runs: Sequence[RunRecord], by: str = "agent", *, confidence: float = 0.
 def _durations(axes: Axes, groups: Sequence[Sequence[RunRecord]]) -> None:
     for row, runs in enumerate(groups):
         for number, run in enumerate(runs):
-            offset = ((number % 5) - 2) * 0.08  # beside each other, and the same each time
+            offset = ((number % 5) - 2) * 0.08  # beside each other, in the same way each time
             axes.plot(run.seconds or 0.0, row + offset, ".", color=STATE_COLOURS[run.state], alpha=0.6)
     axes.set(xlabel="seconds of a run (green: passed)")
     axes.set_xlim(left=0)

@@ -1,4 +1,4 @@
-"""The record of one run, read back: what it was, how it ended, and the files that tell all of it."""
+"""The record of one run: its outcome, its files, and how it differs from another run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ STATE_COLOURS = {
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         passed: whether the run did its task.
-        score: how well, in numbers of the check's own; `None` when it gives none.
-        detail: what the check printed, or why it failed; text from a bottle is hostile.
+        score: how well, on a scale of the check's own; `None` for no score.
+        detail: the check's output, or why it failed; text from a bottle is hostile.
     """
 
     passed: bool
@@ -44,15 +44,15 @@ class RunOutcome:
 
     Attributes:
         state: `passed`, `failed` or `stopped`.
-        counted: it is a result; a run that was interrupted, or that its host failed, is not, and `resume` repeats it.
+        counted: whether it is a result; `resume` repeats a run that was interrupted or that its host failed.
         reason: why it did not pass; empty when it did.
-        score: of the check.
-        answer: the agent's last word; hostile text.
-        changed: how many files of the workspace are new, changed or gone; `None` when unknown.
+        score: the check's score.
+        answer: the agent's answer; hostile text.
+        changed: how many files of the workspace are new, changed or deleted; `None` when unknown.
         seconds: by part: `launch`, `agent`, `check`, `record`, `total`.
         usage: `input_tokens`, `output_tokens`, `cached_tokens`, `turns`, and `cost` in US dollars (or `None`).
-        egress: `requests`, `denied`, `up` and `down` in bytes, and `approvals`: how often its human was asked.
-        facts: where it ran and on what: `worker`, `bottle` (its slug), `backend`, `root`, `image`, `manifest` (a hash),
+        egress: `requests`, `denied`, `up` and `down` in bytes, and `approvals`: number of questions to the human.
+        facts: where it ran: `worker`, `bottle` (its slug), `backend`, `root`, `image`, `manifest` (a hash),
             `versions`.
     """
 
@@ -69,36 +69,36 @@ class RunOutcome:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunOutcome:
-        """Read one of this or an older version; what is unknown is left out."""
+        """Read an outcome of this or another version; unknown fields are left out."""
         known = {each.name for each in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})
 
     @classmethod
     def lost(cls, reason: str) -> RunOutcome:
-        """Return the outcome of a run that is no result: it will be repeated."""
+        """Return the outcome of a run without a result; the run will be repeated."""
         return cls("stopped", counted=False, reason=reason)
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run.  What came from its bottle (`answer`, `events`, `diff`, `check_output`) is hostile text.
+    """One run.  Text from its bottle (`answer`, `events`, `diff`, `check_output`) is hostile.
 
     Attributes:
-        id: names it in the experiment.
-        position: its place in the order of execution, from 0 on.
+        id: the run's name in the experiment.
+        position: place in the order of execution, from 0 on.
         agent: label of the agent.
         prompt: label of the prompt.
         bottle: name of the bottle's manifest.
         parameters: variable → value.
         repeat: from 1 on.
-        seed: what it had as `$BB_SEED`.
+        seed: value of `$BB_SEED` in the run.
         state: `waiting`, `running`, `passed`, `failed` or `stopped`.
-        counted: it is a result.
+        counted: whether it is a result.
         attempts: how often it was begun; more than 1 when a worker was lost.
-        rerun_of: id of the run that it repeats; empty for the grid's own.
+        rerun_of: id of the run that it repeats; empty for a run of the grid.
         started: when, in UTC; `None` before.
         finished: when, in UTC; `None` before.
-        folder: where its files lie.
+        folder: folder with the run's files.
         outcome: how it ended; `None` before.
     """
 
@@ -121,11 +121,11 @@ class RunRecord:
 
     @classmethod
     def of(cls, row: Mapping[str, Any], folder: Path) -> RunRecord:
-        """Read a row of the index.
+        """Make a record from a row of the index.
 
         Args:
-            row: as `Store.rows` returns it.
-            folder: of the run's files.
+            row: a row of `Store.rows`.
+            folder: folder with the run's files.
         """
         given = {key: row[key] for key in ("id", "position", "agent", "prompt", "bottle", "repeat", "seed", "state")}
         return cls(
@@ -152,42 +152,42 @@ class RunRecord:
 
     @property
     def answer(self) -> str:
-        """The agent's last word."""
+        """The agent's answer."""
         return self.outcome.answer if self.outcome else ""
 
     @property
     def seconds(self) -> float | None:
-        """How long it took in all."""
+        """Duration of the run; `None` when unknown."""
         return self.outcome.seconds.get("total") if self.outcome else None
 
     @property
     def cost(self) -> float | None:
-        """US dollars; `None` when its agent does not say."""
+        """US dollars; `None` when its agent does not report them."""
         return self.outcome.usage.get("cost") if self.outcome else None
 
     @property
     def tokens(self) -> int:
-        """Tokens read and written."""
+        """Input and output tokens."""
         used = self.outcome.usage if self.outcome else {}
         return int((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0))
 
     @property
     def diff(self) -> str:
-        """What the agent made of the workspace, as a unified diff."""
+        """The agent's changes to the workspace, as a unified diff."""
         return self._text("workspace.diff")
 
     @property
     def check_output(self) -> str:
-        """What the check printed."""
+        """The check's output."""
         return self._text("check.txt")
 
     @property
     def events(self) -> tuple[AgentEvent, ...]:
-        """What the agent did; while it runs, what it did so far."""
+        """The agent's events; while the run goes on, those so far."""
         return tuple(self._events())
 
     def latest(self, most: int = 64 << 10) -> tuple[AgentEvent, ...]:
-        """Return the last of `events`, however many there are: those in the last *most* bytes of their file."""
+        """Return the last events: those in the last *most* bytes of their file."""
         try:
             with (self.folder / "events.jsonl").open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -199,7 +199,7 @@ class RunRecord:
 
     @property
     def egress(self) -> tuple[Mapping[str, Any], ...]:
-        """What its bottle asked of its gateway, and the human's decisions: rows as `bb_jupyter.audit` has them."""
+        """Requests of the run's bottles to their gateways, and the human's decisions: rows as in `bb_jupyter.audit`."""
         return tuple(json.loads(line) for line in self._text("egress.jsonl").splitlines())
 
     def row(self) -> dict[str, Any]:
@@ -249,8 +249,8 @@ class RunDiff:
     """How two runs differ.
 
     Attributes:
-        facts: what differs of inputs and results: name → (of the first, of the second).
-        workspace: how what they left differs: a diff of their diffs.
+        facts: inputs and results that differ: name → (of the first, of the second).
+        workspace: how their changes to the workspace differ: a diff of their diffs.
     """
 
     facts: Mapping[str, tuple[Any, Any]]
@@ -262,14 +262,14 @@ class RunDiff:
         return "\n".join([*lines, *(["", self.workspace] if self.workspace else [])]) or "no difference"
 
 
-#: Most lines of a diff that are compared: `difflib` takes quadratic time.
+#: Most lines of a diff that are compared, because `difflib` takes quadratic time.
 _MOST_LINES = 4000
-#: Of every run its own, so no difference.
+#: Fields that differ between any two runs, and so are not compared.
 _OWN = {"run", "position", "started", "finished", "attempts", "rerun_of", "worker"}
 
 
 def diff(one: RunRecord, two: RunRecord) -> RunDiff:
-    """Compare two runs: their inputs, results, and what they left."""
+    """Compare two runs: their inputs, results, and changes to the workspace."""
     rows = one.row(), two.row()
     names = [name for name in {**rows[0], **rows[1]} if name not in _OWN]
     facts = {name: (rows[0].get(name), rows[1].get(name)) for name in names if rows[0].get(name) != rows[1].get(name)}

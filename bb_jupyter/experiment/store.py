@@ -1,13 +1,13 @@
-"""Where an experiment's records lie: an index in SQLite, and a folder of files for each run.
+"""The store of an experiment: an index in SQLite, and a folder of files for each run.
 
     experiments/NAME/
       index.sqlite      the definition, and a row for each run
-      inputs/           what runs start with: workspaces and hidden tests, packed, named by their SHA-256
+      inputs/           packed workspaces and hidden tests, named by their SHA-256
       runs/0017/        events.jsonl  workspace.diff  check.txt  egress.jsonl  output.log
 
-Threads, processes and kernels on one host write to it at the same time: SQLite in WAL mode
-(https://sqlite.org/wal.html) with a connection for each step, so nothing is shared.  A step is one transaction; what
-it has written survives a crash.
+Threads, processes and kernels on one host may write at the same time: SQLite is in WAL mode
+(https://sqlite.org/wal.html), and each step opens a connection, so that no connection is shared.  A step is one
+transaction, and survives a crash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SCHEMA = (
   attempt TEXT DEFAULT '', attempts INTEGER DEFAULT 0, started REAL, finished REAL, outcome TEXT,
   wasted TEXT DEFAULT '[]')""",
     "CREATE INDEX by_state ON runs (state, position)",
-    # Holds all that `states` reads: the rows themselves are long.
+    # A covering index for `states`, because the rows themselves are long.
     "CREATE INDEX grid ON runs (rerun_of, id, state)",
 )
 _CLAIM = """
@@ -47,10 +47,10 @@ UPDATE runs SET owner=:owner WHERE id = (
 
 
 class Store:
-    """The records of one experiment.  Thread-safe, and safe among processes of one host.
+    """The records of one experiment.  Safe for threads and processes of one host.
 
     Args:
-        folder: where it lies.
+        folder: the experiment's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,18 +58,18 @@ class Store:
 
     @property
     def exists(self) -> bool:
-        """Whether an experiment was begun there."""
+        """Whether an experiment was begun in the folder."""
         if not (self.folder / _INDEX).is_file():
             return False
         with self._connected() as db:
             return bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name='grid'").fetchone()[0])
 
     def create(self, facts: Mapping[str, object], runs: Iterable[RunSpec]) -> None:
-        """Begin an experiment; nothing happens when another process was quicker.
+        """Begin an experiment; do nothing if another process has begun it already.
 
         Args:
-            facts: what is said about it as a whole: plain JSON values.
-            runs: what there is to do.
+            facts: facts about the whole experiment: plain JSON values.
+            runs: the runs.
         """
         private_dir(self.folder)
         with (self.folder / ".lock").open("w") as lock:
@@ -87,24 +87,24 @@ class Store:
                 db.execute("COMMIT")
 
     def add(self, spec: RunSpec, *, rerun_of: str, owner: str) -> None:
-        """Add a run that is none of the grid's."""
+        """Add a run outside the grid, claimed by *owner*."""
         statement, rows = _insert([spec])
         with self._connected() as db, db:
             db.executemany(statement, rows)
             db.execute("UPDATE runs SET rerun_of=?, owner=? WHERE id=?", (rerun_of, owner, spec.id))
 
     def facts(self) -> dict[str, Any]:
-        """Return what is said about the experiment as a whole.
+        """Return the facts about the whole experiment.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no experiment.
         """
         if not self.exists:
             raise UsageError(f"no experiment is called '{self.folder.name}'", hint=f"They lie in {self.folder.parent}.")
         return {key: json.loads(value) for key, value in self._all("SELECT key, value FROM experiment")}
 
     def rows(self, *ids: str, results: bool = False) -> list[dict[str, Any]]:
-        """Return the rows of the wanted runs, or of all (or of all results), by id; in the index nothing is large."""
+        """Return the rows of the runs *ids*, of all results, or of all runs, sorted by id; every row is small."""
         wanted = f"WHERE id IN ({','.join('?' * len(ids))})" if ids else "WHERE counted=1" if results else ""
         with self._connected() as db:
             db.row_factory = sqlite3.Row
@@ -115,10 +115,10 @@ class Store:
         return dict(self._all("SELECT id, state FROM runs WHERE rerun_of='' ORDER BY id"))
 
     def reset(self) -> bool:
-        """Let every run wait that has no result, and that nobody works on who lives.
+        """Set every run without a result to waiting, unless a live process works on it.
 
         Returns:
-            Whether somebody had runs who is dead.
+            Whether a dead process had claimed runs.
         """
         with self._connected() as db, db:
             db.execute("BEGIN IMMEDIATE")
@@ -130,12 +130,12 @@ class Store:
 
     @property
     def complete(self) -> bool:
-        """Whether an experiment was begun there of which every run has a result."""
+        """Whether the experiment was begun, and every run of it has a result."""
         return self.exists and not self._all("SELECT 1 FROM runs WHERE counted=0 AND rerun_of='' LIMIT 1")
 
     @property
     def fruitless(self) -> bool:
-        """Whether no run has a result, and nobody who lives works on one."""
+        """Whether no run has a result, and no live process works on one."""
         owners = self._all("SELECT DISTINCT owner FROM runs WHERE owner IS NOT NULL OR counted=1")
         return all(owner and not _lives(owner) for (owner,) in owners)
 
@@ -189,10 +189,10 @@ class Store:
         return folder
 
     def finish(self, run: str, attempt: str, outcome: RunOutcome) -> bool:
-        """Note how a run ended.
+        """Record the outcome of a run.
 
         Returns:
-            Whether it was noted; a run that was counted already, or a lost attempt, is not.
+            Whether it was recorded; not for a lost attempt, nor for a run that has a result already.
         """
         with self._connected() as db, db:
             db.execute("PRAGMA synchronous=FULL")
@@ -204,25 +204,25 @@ class Store:
             return done.rowcount == 1
 
     def lose(self, run: str, reason: str) -> None:
-        """Note that a run was lost, such as with its worker; it is no result."""
+        """Record that a run was lost, such as by the death of its worker; this is no result."""
         outcome = _json(RunOutcome.lost(reason))
         with self._connected() as db, db:
             change = "UPDATE runs SET state='stopped', finished=?, owner=NULL, outcome=? WHERE id=? AND counted=0"
             db.execute(change, (time.time(), outcome, run))
 
     def outcomes(self) -> Iterator[RunOutcome]:
-        """Return how every attempt ended, those without a result too."""
+        """Yield the outcomes of all attempts, also of those without a result."""
         for outcome, wasted in self._all("SELECT outcome, wasted FROM runs"):
             for data in [*json.loads(wasted), *([json.loads(outcome)] if outcome else [])]:
                 yield RunOutcome.from_dict(data)
 
     def run_folder(self, run: str) -> Path:
-        """Return where a run's files lie."""
+        """Return the folder of a run's files."""
         return self.folder / "runs" / run
 
     @property
     def inputs(self) -> Path:
-        """Where workspaces and hidden tests lie, packed."""
+        """Folder of the packed workspaces and hidden tests."""
         return private_dir(self.folder / "inputs")
 
     def _all(self, query: str, *values: object) -> list[Any]:
@@ -231,7 +231,7 @@ class Store:
 
     @contextlib.contextmanager
     def kept_open(self) -> Iterator[None]:
-        """Hold the index open meanwhile: SQLite tidies up when its last connection is closed, and that takes time."""
+        """Keep one connection open: SQLite checkpoints whenever the last connection closes, which takes time."""
         with self._connected() as db:
             db.execute("SELECT count(*) FROM experiment").fetchone()
             yield
@@ -247,12 +247,12 @@ class Store:
 
 
 def new_owner(nonce: str) -> str:
-    """Return how this process claims runs, so that others see when it is dead."""
+    """Return an owner for claims of this process; other processes can see from it when this one is dead."""
     return json.dumps({**ProcessIdentity.current().to_dict(), "nonce": nonce})
 
 
 def _json(outcome: RunOutcome) -> str:
-    return json.dumps(vars(outcome))  # its values are plain; `dataclasses.asdict` would copy them all
+    return json.dumps(vars(outcome))  # the values are plain; `dataclasses.asdict` would copy them
 
 
 def _lives(owner: str) -> bool:

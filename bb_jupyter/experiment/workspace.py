@@ -1,4 +1,4 @@
-"""What runs start with, packed once and named by its content; and what they made of it, as a diff."""
+"""Workspaces: packed once and named by their content; and the agent's changes to one, as a diff."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment.definition import WORK, Workspace
 from bb_jupyter.text.visible import one_line
 
-#: Most files and bytes of one file that a diff shows, and lines beyond which it says only that a file changed:
-#: `difflib` takes quadratic time, and what it compares is hostile.
+#: Most files in a diff, most bytes of one file, and most lines that are compared; beyond these, a diff only states that
+#: the file changed.  `difflib` takes quadratic time, and its input is hostile.
 MAX_FILES, MAX_BYTES, MAX_LINES = 200, 256 << 10, 4000
-#: A partial clone would fetch what it lacks, with the programs that its settings name: it may not.
+#: Keep git from fetching the missing objects of a partial clone, which could run programs named in its settings.
 _GIT_ENV = {
     **{"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
     **{"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1"},
 }
-# One file, marked: `l` and where a link leads, `f` and the content, or `-` for what is gone or no file.
+# Prints one file with a mark: `l` and a link's target, `f` and the content, or `-` for anything else.
 _SHOW = """
 cd "$1" || exit 1
 if [ -L "$2" ]; then printf l; readlink -- "$2"
@@ -40,13 +40,13 @@ fi
 
 @dataclass(frozen=True)
 class Packed:
-    """A tree, packed.
+    """A packed tree.
 
     Attributes:
-        digest: SHA-256 of the archive, which is the same for the same content.
+        digest: SHA-256 of names, modes and contents.
         size: bytes of all files.
-        entries: how many files, directories and links.
-        left_out: what stays out because it looks like a credential or is no plain file.
+        entries: number of files, directories and links.
+        left_out: paths left out because they look like credentials or are special files.
     """
 
     digest: str
@@ -56,7 +56,7 @@ class Packed:
 
 
 def pack_workspace(workspace: Workspace, inputs: Path) -> Packed:
-    """Pack a workspace into *inputs*; nothing happens when it lies there already.
+    """Pack a workspace into the folder *inputs*.
 
     Raises:
         UsageError: there is no such directory, repository or commit.
@@ -69,7 +69,13 @@ def pack_workspace(workspace: Workspace, inputs: Path) -> Packed:
 
 
 def pack_tree(source: Path, inputs: Path, *, honour_rules: bool = True) -> Packed:
-    """Pack a file or directory of this host as `pack_workspace` does."""
+    """Pack a file or directory of this host into the folder *inputs*.
+
+    Args:
+        source: the file or directory.
+        inputs: the folder.
+        honour_rules: leave out ignored files and those that look like credentials.
+    """
     plan = plan_copy(Copy(source, PurePosixPath(WORK)), honour_rules=honour_rules)
     with tempfile.NamedTemporaryFile(dir=inputs, delete=False) as file:
         pack(plan, file, name=source.name if source.is_file() else WORK, uid=0, gid=0)
@@ -79,10 +85,10 @@ def pack_tree(source: Path, inputs: Path, *, honour_rules: bool = True) -> Packe
 
 
 def unpacked(inputs: Path, digest: str, target: Path) -> Path:
-    """Unpack what `pack_tree` packed into *target*, a new directory.
+    """Unpack an archive of `pack_tree` into *target*, a new directory, and return it.
 
     Raises:
-        UsageError: it is not there, or not what it was.
+        UsageError: the archive is missing or was changed.
     """
     archive = inputs / f"{digest}.tar"
     if not archive.is_file() or _digest(archive) != digest:
@@ -91,14 +97,14 @@ def unpacked(inputs: Path, digest: str, target: Path) -> Path:
     with tarfile.open(archive) as members:
         first = members.next()
     if first is None or not first.isdir():
-        target.mkdir()  # a single file lies in a folder, under its own name
+        target.mkdir()  # a single file is put into a folder under its own name
     with archive.open("rb") as stream:
         unpack(stream, target)
     return target
 
 
 def _digest(archive: Path) -> str:
-    """Return a hash of names, modes and contents: neither times nor owners decide."""
+    """Return a hash of names, modes and contents, without times and owners."""
     total = hashlib.sha256()
     with tarfile.open(archive) as members:
         for member in members:
@@ -110,9 +116,10 @@ def _digest(archive: Path) -> str:
 
 
 def _check_out(repository: Path, commit: str, target: Path) -> None:
-    """Put the files of a commit into *target*.
+    """Write the files of a commit to *target*.
 
-    A repository of our own reads the objects of the other one, of which no hook, filter, remote or setting is obeyed.
+    A new repository reads the objects of the other one, so that the other one's hooks, filters and settings have no
+    effect.
     """
     if commit.startswith("-"):
         raise UsageError(f"not a commit: {commit!r}")
@@ -148,13 +155,13 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def diff(bottle: Guest, home: str, before: Path | None, names: Sequence[str]) -> str:
-    """Return what an agent made of the workspace, as a unified diff.
+    """Return the agent's changes to the workspace as a unified diff.
 
     Args:
-        bottle: where it worked.
+        bottle: the agent's bottle.
         home: the bottle's home.
-        before: the workspace as it was, on this host; `None` for an empty one.
-        names: files that are new, changed or gone, as the bottle names them.
+        before: folder of this host with the workspace before the run; `None` for an empty one.
+        names: files that are new, changed or deleted, as the bottle names them; hostile.
     """
     parts = [
         _diff_of(name, _before(before, name), _after(bottle, f"{home}/{WORK}", name)) for name in names[:MAX_FILES]
@@ -165,7 +172,7 @@ def diff(bottle: Guest, home: str, before: Path | None, names: Sequence[str]) ->
 
 
 def _before(folder: Path | None, name: str) -> bytes:
-    """Return a file's old content as `_SHOW` prints it; a name of the bottle's never leads out of *folder*."""
+    """Return a file's old content as `_SHOW` prints it; a name from the bottle never leads out of *folder*."""
     parts = PurePosixPath(name).parts
     if folder is None or ".." in parts or name.startswith("/") or "\0" in name:
         return b"-"
