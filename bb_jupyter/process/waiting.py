@@ -11,14 +11,16 @@ exists only while somebody waits, and an event loop has one for all its waits.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import time
 import weakref
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio  # 25 ms: imported by those who wait in an event loop
 
 T = TypeVar("T")
 Paths = Iterable[str | os.PathLike[str]]
@@ -53,6 +55,8 @@ def wait_until(condition: Callable[[], T], *, timeout: float | None = None, path
         while not (found := condition()) and (left := _left(end, poll)) > 0:
             time.sleep(left)
         return found
+    if found := condition():
+        return found  # nothing to wait for, nothing to watch
     with FileChanges(wanted) as changes:
         while not (found := condition()) and (left := _left(end, TICK if changes.covers(wanted) else poll)) > 0:
             changes.wait(left)
@@ -63,13 +67,17 @@ async def wait_until_async(
     condition: Callable[[], T], *, timeout: float | None = None, paths: Paths = (), poll: float = POLL
 ) -> T:
     """Wait in an event loop until a condition is true; see `wait_until`."""
+    import asyncio
+
     end = None if timeout is None else time.monotonic() + timeout
     wanted = [os.fspath(path) for path in paths]
     if not wanted:
         while not (found := condition()) and (left := _left(end, poll)) > 0:
             await asyncio.sleep(left)
         return found
-    shared = _shared()
+    if found := condition():
+        return found
+    shared = _shared(asyncio.get_running_loop())
     changed = shared.join(wanted)
     try:
         while not (found := condition()) and (left := _left(end, TICK if shared.covers(wanted) else poll)) > 0:
@@ -85,6 +93,8 @@ def _left(end: float | None, tick: float) -> float:
 
 async def _first(changed: asyncio.Event, timeout: float) -> None:
     """Wait for an event, at most *timeout* seconds, and clear it."""
+    import asyncio
+
     try:
         async with asyncio.timeout(timeout):
             await changed.wait()
@@ -162,7 +172,7 @@ class FileChanges:
 
 
 class _Shared:
-    """The waits of one event loop: each is woken by every change, and checks its own condition."""
+    """The waits of one event loop: each is woken by every change, and checks its own condition.  Made in the loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Event, list[str]] = {}
@@ -170,6 +180,8 @@ class _Shared:
 
     def join(self, paths: list[str]) -> asyncio.Event:
         """Watch *paths*, too; return what is set after each change."""
+        import asyncio
+
         changed = asyncio.Event()
         self._waiting[changed] = paths
         if self._changes is None:
@@ -186,6 +198,8 @@ class _Shared:
             return
         if self._waiting:
             return self._watch(self._changes)
+        import asyncio
+
         if self._changes.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._changes)
         self._changes.close()
@@ -208,9 +222,9 @@ class _Shared:
 _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = weakref.WeakKeyDictionary()
 
 
-def _shared() -> _Shared:
-    """Return the waits of the running event loop."""
-    return _loops.setdefault(asyncio.get_running_loop(), _Shared())
+def _shared(loop: asyncio.AbstractEventLoop) -> _Shared:
+    """Return the waits of an event loop."""
+    return _loops.setdefault(loop, _Shared())
 
 
 def _inotify(name: str, *arguments: int | bytes) -> int:

@@ -34,13 +34,14 @@ def watch(server: ServerApp) -> None:
 
 
 async def _watch(server: ServerApp, events: EventLogger) -> None:
-    watcher = await asyncio.to_thread(Watcher)
-    while True:
-        await asyncio.sleep(INTERVAL)
-        try:
-            changed = await asyncio.to_thread(watcher.changes)
-        except OSError as error:  # the home is gone, or full, for a while
-            server.log.debug("bb_jupyter: cannot look: %s", error)
-            continue
-        if changed:
-            events.emit(schema_id=SCHEMA_ID, data=changed)
+    with await asyncio.to_thread(Watcher) as watcher:
+        while True:
+            try:
+                await asyncio.to_thread(watcher.wait)
+                changed = await asyncio.to_thread(watcher.changes)
+            except OSError as error:  # the home is gone, or full, for a while
+                server.log.debug("bb_jupyter: cannot look: %s", error)
+                await asyncio.sleep(INTERVAL)
+                continue
+            if changed:
+                events.emit(schema_id=SCHEMA_ID, data=changed)

@@ -1,22 +1,21 @@
-"""Whether a bottle's broker lives: it holds a lock for as long as it does, and the kernel lets it go when it dies."""
+"""A lock that a bottle's broker holds while it lives; the operating system releases it when the broker dies."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import time
 from typing import Final
 
 from bb_jupyter.approvals.store.storage import Folder
+from bb_jupyter.process.waiting import wait_until
 
 _LOCK: Final = "broker.lock"
-#: How often, and after how many seconds, the lock is tried again.
-_TRIES: Final = 20
-_PAUSE: Final = 0.05
+#: Seconds to try for the lock: a process that only checks for a broker holds it for a moment.
+_PATIENCE: Final = 1.0
 
 
 class LivenessLock:
-    """Held by the broker of a bottle.
+    """The lock, held by the broker of a bottle until it is closed.
 
     Args:
         slug: the bottle's.
@@ -32,26 +31,26 @@ class LivenessLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self._descriptor = os.open(folder.path / _LOCK, flags, 0o600)
         try:
-            _lock(self._descriptor)
-        except OSError:
+            if not wait_until(lambda: _lock(self._descriptor), timeout=_PATIENCE):
+                raise BlockingIOError("another process holds the lock")
+        except BaseException:
             os.close(self._descriptor)
             raise
 
     def close(self) -> None:
-        """Let it go; idempotent."""
+        """Release it.  Idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
-def _lock(descriptor: int) -> None:
-    """Take the lock, past those who only look whether somebody has it."""
-    for _ in range(_TRIES):
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_PAUSE)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _lock(descriptor: int) -> bool:
+    """Take the lock; return whether it was free."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_alive(slug: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import hashlib
 import os
@@ -29,6 +28,7 @@ from bb_jupyter.approvals.store.queries import (
 from bb_jupyter.approvals.store.storage import Folder, approvals_dir, slugs
 from bb_jupyter.errors import Flood, UnknownProposal, UsageError
 from bb_jupyter.home import private_dir
+from bb_jupyter.process.waiting import wait_until_async
 
 #: Most bytes of a proposal's content, as JSON.
 LARGEST_CONTENT: Final = 1 << 20
@@ -36,9 +36,7 @@ LARGEST_CONTENT: Final = 1 << 20
 MOST_PENDING, MOST_NEW, WINDOW = 16, 60, 600.0
 #: How many decided ones are kept of one bottle.
 _KEPT: Final = 200
-#: Seconds between two looks for a decision.
-_POLL: Final = 0.1
-#: Seconds for which an outcome can be read, at least: many times `_POLL`, for a busy machine.
+#: Seconds for which an outcome can be read, at least: on a busy machine its reader is woken late.
 _NEWS: Final = 1.0
 _COUNTER: Final = ".counter"
 
@@ -151,12 +149,19 @@ class Queue:
         """
         proposal = self._own(id_)
         round_ = status_of(proposal).round
-        while not self._folder.exists(decision_file(id_, round_)):
-            if not self._folder.exists(proposal_file(id_)):
-                return Decision(id_, proposal.token, "withdrawn", why="the bottle is gone")
-            if proposal.overdue:
+
+        def decided() -> bool:
+            return self._folder.exists(decision_file(id_, round_))
+
+        await wait_until_async(
+            lambda: decided() or not self._folder.exists(proposal_file(id_)) or proposal.overdue,
+            timeout=None if proposal.expires is None else max(0.0, proposal.expires - time.time()),
+            paths=[self._folder.path],
+        )
+        if not decided():
+            if self._folder.exists(proposal_file(id_)):
                 return expire(proposal)
-            await asyncio.sleep(_POLL)
+            return Decision(id_, proposal.token, "withdrawn", why="the bottle is gone")
         return status_of(proposal).decision or Decision(id_, proposal.token, "denied", why="it cannot be read")
 
     def withdraw(self, id_: int, why: str) -> Decision:

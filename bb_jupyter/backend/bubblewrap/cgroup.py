@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from bb_jupyter.manifest import Limits
+from bb_jupyter.process.waiting import wait_until
 
 _PERIOD = 100_000  # microseconds, the kernel's default for cpu.max and cpu.cfs_period_us
 #: Seconds that dying processes get to leave a group.
@@ -47,15 +47,18 @@ class Cgroup:
     def remove(self) -> None:
         """Remove the groups once their processes are gone (they are dying when this is called).  Idempotent."""
         for folder in self.folders:
-            deadline = time.monotonic() + _REMOVE
-            while time.monotonic() < deadline:
-                try:
-                    folder.rmdir()
-                    break
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    time.sleep(0.001)
+            wait_until(partial(_removed, folder), timeout=_REMOVE, poll=0.001)
+
+
+def _removed(folder: Path) -> bool:
+    """Remove a group; return whether it is gone: while a process is in it, it cannot be removed."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def create(slug: str, limits: Limits, parents: Parents) -> Cgroup | None:

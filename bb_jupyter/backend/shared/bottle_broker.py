@@ -22,6 +22,7 @@ from bb_jupyter.backend import state
 from bb_jupyter.backend.shared.owner_actions import put_in_force, stage
 from bb_jupyter.errors import BottleError
 from bb_jupyter.process import deferred_interrupts, procfs
+from bb_jupyter.process.waiting import wait_until
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.bottle import Bottle
@@ -302,10 +303,14 @@ def _kill(record: state.BottleRecord, *, at_once: bool = True) -> None:
         at_once: it cannot take leave, so that what waits for the human waits on.
     """
     deadline = time.monotonic() + (0.0 if at_once else _END)
-    while pid := left(record):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL) if time.monotonic() >= deadline else os.kill(pid, signal.SIGTERM)
-        time.sleep(0.05)
+
+    def ended() -> bool:
+        if pid := left(record):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL) if time.monotonic() >= deadline else os.kill(pid, signal.SIGTERM)
+        return not pid
+
+    wait_until(ended)
 
 
 def end_left(record: state.BottleRecord) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from bb_jupyter.broker.git_gate.git_errors import explain
 from bb_jupyter.broker.git_gate.transport import reaching
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.home import bot_bottle_home, private_dir
+from bb_jupyter.process.waiting import wait_until
 
 HELD: Final = "refs/held/"
 DENIED: Final = "refs/tags/denied/"
@@ -116,14 +116,12 @@ class Mirror:
         Raises:
             BottleError: it is busy for too long.
         """
-        deadline = time.monotonic() + _LOCK
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self.path.with_suffix(".lock"), flags, 0o600)
+        path = self.path.with_suffix(".lock")
+        descriptor = os.open(path, flags, 0o600)
         try:
-            while not _locked(descriptor):
-                if time.monotonic() > deadline:
-                    raise BottleError(f"the mirror of '{self.repo.alias}' is busy", hint="Try again in a minute.")
-                time.sleep(0.05)
+            if not wait_until(lambda: _locked(descriptor), timeout=_LOCK, paths=[path]):
+                raise BottleError(f"the mirror of '{self.repo.alias}' is busy", hint="Try again in a minute.")
             yield
         finally:
             os.close(descriptor)

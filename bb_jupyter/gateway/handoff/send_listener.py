@@ -13,6 +13,7 @@ import sys
 import time
 
 from bb_jupyter.gateway import PORTS
+from bb_jupyter.process.waiting import wait_until
 
 #: Seconds that it stays when its work is done: taking a container apart takes the engine as long as starting a command,
 #: and just now the bottle starts its first.
@@ -29,19 +30,21 @@ def _listening(port: int) -> socket.socket:
 
 def _connected(path: str, patience: float) -> socket.socket:
     """Connect to the gateway, which may still be starting."""
-    deadline = time.monotonic() + patience
-    while True:
+
+    def attempt() -> socket.socket | None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sock.settimeout(patience)
         try:
             sock.connect(path)
         except OSError:
             sock.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-        else:
-            return sock
+            return None
+        return sock
+
+    found = wait_until(attempt, timeout=patience, poll=0.005)
+    if found is None:
+        raise TimeoutError(f"no gateway listens at {path}")
+    return found
 
 
 #: What the gateway serves; the other services are the broker's.

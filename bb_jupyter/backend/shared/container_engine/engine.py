@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from bb_jupyter.backend.shared.container_engine import endpoint
 from bb_jupyter.backend.shared.container_engine.endpoint import Endpoint
 from bb_jupyter.errors import BackendUnavailable, BottleError
+from bb_jupyter.process.waiting import wait_until
 
 #: Seconds that the engine may take to answer one request.
 _TIMEOUT = 120
@@ -179,14 +179,17 @@ def once_unpaused(call: Callable[[], _T]) -> _T:
     Raises:
         APIError: the engine refuses; it still is paused after a while, too.
     """
-    deadline = time.monotonic() + _PAUSED
-    while True:
+
+    def attempt() -> list[_T]:
         try:
-            return call()
+            return [call()]
         except APIError as error:
-            if error.status_code != 409 or "is paused" not in str(error) or time.monotonic() > deadline:
+            if error.status_code != 409 or "is paused" not in str(error):
                 raise
-        time.sleep(_LOOK)
+        return []
+
+    done = wait_until(attempt, timeout=_PAUSED, poll=_LOOK)
+    return done[0] if done else call()
 
 
 def is_running(asked: docker.APIClient, container: str) -> bool:

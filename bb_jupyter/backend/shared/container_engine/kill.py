@@ -11,6 +11,7 @@ from docker.errors import APIError, DockerException
 
 from bb_jupyter.agent import process_tree
 from bb_jupyter.backend.shared.container_engine.stream import RawStream
+from bb_jupyter.process.waiting import wait_until
 
 #: Seconds between two looks for an exit status.
 _INTERVAL = 0.01
@@ -76,11 +77,10 @@ def exit_status(client: docker.APIClient, exec_id: str, *, patience: float) -> i
     Raises:
         APIError: the engine knows no such exec.
     """
-    deadline = time.monotonic() + patience
-    while True:
+
+    def ended() -> list[int]:
         state = client.exec_inspect(exec_id)
-        if not state["Running"] and state["ExitCode"] is not None:
-            return int(state["ExitCode"])
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(_INTERVAL)
+        return [] if state["Running"] or state["ExitCode"] is None else [int(state["ExitCode"])]
+
+    found = wait_until(ended, timeout=patience, poll=_INTERVAL)
+    return found[0] if found else None
