@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from bb_jupyter.process.trusted_imports import protect_imports
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from bb_jupyter.experiment import Experiment
     from bb_jupyter.notebook.experiment_magic import run_experiment
     from bb_jupyter.notebook.views.dashboard import Dashboard
+
+protect_imports()
 
 __version__ = "0.1.0"
 

@@ -11,7 +11,11 @@ from tests.kernel.conftest import NewNotebook
 pytestmark = pytest.mark.bubblewrap
 
 #: What other programs load from the folder they are started in, or that a process of ours would import from there.
-_PLANTED = ("sitecustomize.py", "usercustomize.py", "ipython_config.py", "conftest.py", "aiohttp.py", "bb_jupyter.py")
+_PLANTED = (
+    *("sitecustomize.py", "usercustomize.py", "ipython_config.py", "conftest.py", "bb_jupyter.py"),
+    *(f"{name}.py" for name in ("aiohttp", "pathspec", "yaml", "pydantic", "docker", "idna", "mcp", "uvicorn")),
+    *(f"{name}.py" for name in ("markdown_it", "cryptography", "detect_secrets", "anywidget", "watchfiles", "smol")),
+)
 
 
 def test_what_lies_in_a_workspace_is_never_loaded_by_us(
