@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
 
     from bb_jupyter.approvals import Status
-    from bb_jupyter.gateway.audit.history import Record
+    from bb_jupyter.gateway.audit.history import AuditRecord
 
 
 def launch(
@@ -184,7 +184,7 @@ def audit(name: str) -> pandas.DataFrame | list[dict[str, object]]:
     return pandas.DataFrame(rows, columns=COLUMNS).astype(kinds)
 
 
-def _row(record: Record) -> dict[str, object]:
+def _row(record: AuditRecord) -> dict[str, object]:
     row = asdict(record)
     row["time"] = datetime.fromtimestamp(record.time, UTC)
     row["port"], row["status"] = record.port or None, record.status or None

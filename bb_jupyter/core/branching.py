@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
-from bb_jupyter.manifest.names import NAME_MAX
+from bb_jupyter.manifest.manifest_files import NAME_MAX
 from bb_jupyter.process import deferred_interrupts
 
 _Wanted = TypeVar("_Wanted")

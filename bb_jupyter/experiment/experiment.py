@@ -27,7 +27,7 @@ from bb_jupyter.experiment.store import Store, new_owner
 from bb_jupyter.experiment.workspace import pack_tree, pack_workspace
 from bb_jupyter.home import bot_bottle_home
 from bb_jupyter.manifest import validate_name
-from bb_jupyter.manifest.bottles import definitions
+from bb_jupyter.manifest.bottle_loading import definitions
 
 if TYPE_CHECKING:
     import pandas

@@ -16,7 +16,7 @@ from bb_jupyter.errors import UsageError
 from bb_jupyter.experiment.budget import Spent
 from bb_jupyter.experiment.definition import CHECK_TIME, WORK, Definition, RunCheck, RunSpec, Variant, filled
 from bb_jupyter.experiment.record import CheckResult
-from bb_jupyter.manifest.bottles import Definitions
+from bb_jupyter.manifest.bottle_loading import Definitions
 
 
 @dataclass(frozen=True)

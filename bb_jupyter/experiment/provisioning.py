@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 # Imported before threads start: threads that import pydantic models at the same time may see unfinished ones.
-import bb_jupyter.manifest.agents
-import bb_jupyter.manifest.bottles  # noqa: F401
+import bb_jupyter.manifest.agent_loading
+import bb_jupyter.manifest.bottle_loading  # noqa: F401
 from bb_jupyter.backend.plan import BottlePlan
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions

@@ -29,9 +29,9 @@ from bb_jupyter.experiment.definition import WORK
 from bb_jupyter.experiment.job import Finished, Job, RunWatcher
 from bb_jupyter.experiment.provisioning import digest
 from bb_jupyter.experiment.record import CheckResult, RunOutcome
-from bb_jupyter.gateway.audit.history import Record, history
+from bb_jupyter.gateway.audit.history import AuditRecord, history
 from bb_jupyter.manifest import format_size
-from bb_jupyter.manifest.bottles import lent
+from bb_jupyter.manifest.bottle_loading import lent
 
 #: Seconds between two looks at the limits, and most bytes of events that a record holds.
 _TICK = 0.2
@@ -236,7 +236,7 @@ class _Run:
             self._seconds[part] = round(self._seconds.get(part, 0.0) + _since(began), 3)
 
 
-def _summary(records: Sequence[Record]) -> dict[str, int]:
+def _summary(records: Sequence[AuditRecord]) -> dict[str, int]:
     requests = [record for record in records if record.is_request]
     return {
         "requests": len(requests),

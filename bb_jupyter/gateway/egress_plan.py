@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.gateway.control.gateway_config import DEFAULT_LIMITS, GatewayConfig, Limits
+from bb_jupyter.gateway.control.gateway_config import DEFAULT_LIMITS, GatewayConfig, GatewayLimits
 from bb_jupyter.policy.hosts import specificity
 from bb_jupyter.policy.routes import AuthConfig, RouteConfig, RouteRule, routes_from_json, routes_to_json
 
@@ -190,7 +190,7 @@ def gateway_config(
     name: str,
     resolve_token: Callable[[str], str],
     keep: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: GatewayLimits = DEFAULT_LIMITS,
 ) -> GatewayConfig:
     """Turn a plan into what is sent to the gateway, **with the secrets**.
 

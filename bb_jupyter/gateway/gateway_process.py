@@ -1,12 +1,17 @@
-"""The gateway process: configuration and control in, events out, listeners in between.
+"""The gateway process: it reads configuration and control messages, serves the bottle's sockets, and reports events.
 
-Protocol: JSON objects, one a line, both ways.  In comes first the configuration (`config.GatewayConfig`), then
-``{"op": "policy", "generation": N, "routes": [...]}``, ``{"op": "sync", "number": N}``, which is answered after
-everything that happened before it, with the bytes that have passed, ``{"op": "budget", "bytes": N}``,
-``{"op": "shut", "reason": "..."}`` and ``{"op": "stop"}``; out go events, the first of which are ``ca``, while the
-gateway still gets ready, and ``ready``.  The end of standard input stops the gateway, for its owner is dead; with
-``keep`` it lives on and takes the same messages on the control socket, whose every connection is greeted with ``ready``
-and gets all later events.
+The protocol is JSON objects, one a line.  The first line on standard input is the configuration (`GatewayConfig`).
+Control messages follow:
+
+* ``{"op": "policy", "generation": N, "routes": [...]}`` replaces the policy;
+* ``{"op": "sync", "number": N}`` is answered, with the bytes passed so far, after all earlier events;
+* ``{"op": "budget", "bytes": N}`` limits the bytes that may pass in all;
+* ``{"op": "shut", "reason": "..."}`` lets nothing pass any more;
+* ``{"op": "stop"}`` ends the gateway.
+
+Standard output carries events.  The first are ``ca``, before the gateway can serve, and ``ready``.  The end of standard
+input means that the owner has died, so it stops the gateway; with ``keep`` the gateway lives on and takes the same
+messages on its control socket.  Each connection there gets ``ready`` first and every later event.
 """
 
 from __future__ import annotations
@@ -35,15 +40,15 @@ from bb_jupyter.gateway.proxy.ca import LeafAuthority
 from bb_jupyter.policy.routes import routes_from_json
 from bb_jupyter.process.jsonl import decode
 
-#: Bytes of data that it may hold, as many as its container may where it has one: what a bottle makes it keep (heads of
+#: Most bytes of data in this process, the same as for a container of it.  What a bottle makes it keep (heads of
 #: requests, messages) counts into none of the bottle's own limits.
 _MEMORY = 512 << 20
-#: Seconds after which what serves is loaded, if nobody has wanted anything before.
+#: Seconds after which the proxy is loaded if no connection or message came before.
 _PATIENCE = 1.5
 
 
-class Gateway:
-    """One bottle's gateway at work.
+class GatewayServer:
+    """The gateway of one bottle, serving.
 
     Args:
         config: what the host sent.
@@ -55,15 +60,14 @@ class Gateway:
     """
 
     def __init__(self, config: GatewayConfig, events: Events, ca: LeafAuthority) -> None:
-        from bb_jupyter.gateway.proxy.egress import Egress
+        from bb_jupyter.gateway.proxy.egress_proxy import EgressProxy
         from bb_jupyter.gateway.proxy.proxy_state import ProxyState
 
         self.config, self._events = config, events
         self.state = ProxyState(config, events, ca)
         self.stopped = asyncio.Event()
-        egress = Egress(self.state).server
+        egress = EgressProxy(self.state).server
         most = config.limits.connections
-        # The other services, git-gate and supervise, join here, each with its own protocol factory.
         self._listeners = {
             "egress": Listener("egress", egress, lambda: len(egress.connections), most, events),
         }
@@ -72,7 +76,7 @@ class Gateway:
         """Serve a service on a listening socket."""
         listener = self._listeners.get(name)
         if listener is None:
-            sock.close()  # a service that is not served: connections to its port are refused
+            sock.close()  # the gateway has no such service: connections to its port are refused
         else:
             listener.use(sock)
 
@@ -118,25 +122,25 @@ class Gateway:
 
 
 class _Messages:
-    """The owner's lines; the next one can be waited for without taking it."""
+    """The owner's lines; one can wait for the next line without taking it."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
         self._next: asyncio.Task[bytes] | None = None
 
     def begin(self) -> asyncio.Task[bytes]:
-        """Begin to read the next line, which is the next to be taken."""
+        """Start reading the next line, unless that is under way; return the task."""
         self._next = self._next or asyncio.create_task(self._reader.readline())
         return self._next
 
     async def readline(self) -> bytes:
-        """Take the next line; none at the end."""
+        """Take the next line; ``b""`` at the end."""
         line, self._next = self.begin(), None
         return await line
 
 
-async def _owner(messages: _Messages, gateway: Gateway, events: Events) -> None:
-    """Obey the owner; its death ends the gateway, unless that is meant to be kept."""
+async def _owner(messages: _Messages, gateway: GatewayServer, events: Events) -> None:
+    """Obey the owner; its death ends a gateway that is not to be kept."""
     await obey(messages, gateway.command, events)
     if gateway.config.keep:
         events.set_main(None)
@@ -144,19 +148,19 @@ async def _owner(messages: _Messages, gateway: Gateway, events: Events) -> None:
         gateway.stopped.set()
 
 
-async def _configured(messages: _Messages, events: Events, wanted: asyncio.Event | None) -> Gateway:
+async def _configured(messages: _Messages, events: Events, wanted: asyncio.Event | None) -> GatewayServer:
     """Read the configuration and build the gateway.
 
     Args:
         messages: the owner's.
         events: where everything is reported.
-        wanted: set when somebody connects, before which there is no hurry to load what serves; `None` loads it at once.
+        wanted: set when a client connects; until then there is no hurry to load the proxy.  `None` loads it at once.
 
     Raises:
         ManifestError: the configuration is wrong.
     """
     usual = sys.getswitchinterval()
-    sys.setswitchinterval(usual / 10)  # the CA goes before
+    sys.setswitchinterval(usual / 10)  # the CA comes first: a launch waits for it
     loading = None if wanted else asyncio.create_task(asyncio.to_thread(_load))
     try:
         data = json.loads(await messages.readline())
@@ -164,30 +168,30 @@ async def _configured(messages: _Messages, events: Events, wanted: asyncio.Event
         raise ManifestError("the first line is not one JSON object", key="gateway") from None
     config = GatewayConfig.from_json(data)
     ca = LeafAuthority(config.slug)
-    events.emit("ca", ca_pem=ca.cert_pem)  # the bottle can be told whom to trust meanwhile
+    events.emit("ca", ca_pem=ca.cert_pem)  # the bottle learns meanwhile which CA to trust
     events.flush()
     if wanted is not None:
         await _first_of(messages.begin(), asyncio.create_task(wanted.wait()))
     await (loading or asyncio.to_thread(_load))
     sys.setswitchinterval(usual)
-    return Gateway(config, events, ca)
+    return GatewayServer(config, events, ca)
 
 
 async def _first_of(message: asyncio.Task[bytes], connection: asyncio.Task[Any]) -> None:
-    """Wait for one of them, not for long: a bottle's first request is to find everything ready."""
+    """Wait for a message or a connection, `_PATIENCE` at most, so that a bottle's first request need not wait."""
     await asyncio.wait({message, connection}, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
     connection.cancel()
 
 
 def _load() -> None:
-    """Import what serves: most of the time that a gateway takes to start."""
+    """Import the proxy, which takes most of the time that a gateway needs to start."""
     with _no_system_cas():
-        import bb_jupyter.gateway.proxy.egress  # noqa: F401
+        import bb_jupyter.gateway.proxy.egress_proxy  # noqa: F401
 
 
 @contextmanager
 def _no_system_cas() -> Iterator[None]:
-    """Spare aiohttp, while it is imported, the reading of system CAs for contexts never used here: 50 ms."""
+    """Keep aiohttp's import from reading the system's CAs, 50 ms, for contexts that are never used here."""
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, os.devnull))
@@ -202,7 +206,7 @@ def _no_system_cas() -> Iterator[None]:
 
 
 def _handoffs(options: argparse.Namespace, take: Callable[[str, int], None]) -> Iterator[Coroutine[Any, Any, None]]:
-    """Yield what receives sockets: from the start, so that the bottle's programs need not wait for the rest."""
+    """Yield what receives the listening sockets, so that clients can connect before the gateway is ready."""
     if options.handoff_fd is not None:
         yield receive(socket.socket(fileno=options.handoff_fd), take)
     if options.handoff_socket:
@@ -225,24 +229,37 @@ async def run(options: argparse.Namespace) -> int:
     sockets, messages = Sockets(events), _Messages(reader)
     tasks = [asyncio.create_task(job) for job in _handoffs(options, sockets.take)]
     try:
-        # Where containers bring the sockets, they start on the same few cores, and a launch waits for them.
+        # Where containers hand the sockets off, they start on the same few cores, and a launch waits for them.
         gateway = await _configured(messages, events, sockets.wanted if options.handoff_socket else None)
     except BottleError as error:
         events.emit("error", error=str(error))
-        events.flush()
-        await events.ready()
-        writer.close()
+        await _flush_and_close(events, writer)
         return 2
     events.flush()
     gc.freeze()  # what is loaded stays, so no collection need look through it again
     gc.set_threshold(20_000, 20, 20)
     writer.write(gateway.greeting())
     sockets.serve(gateway.serve)
-    jobs = [_owner(messages, gateway, events), gateway.state.flows.watch()]
-    if options.control:
-        jobs.append(control_server(options.control, gateway.greeting, gateway.command, events))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gateway.stopped.set)
-    tasks += [asyncio.create_task(job) for job in jobs]
+    tasks += [asyncio.create_task(job) for job in _jobs(options, messages, gateway, events)]
+    await _until_stopped(gateway, tasks, events)
+    events.emit("stopped")
+    await _flush_and_close(events, writer)
+    return 0
+
+
+def _jobs(
+    options: argparse.Namespace, messages: _Messages, gateway: GatewayServer, events: Events
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yield what runs as long as the gateway: its control and the watch over its flows."""
+    yield _owner(messages, gateway, events)
+    yield gateway.state.flows.watch()
+    if options.control:
+        yield control_server(options.control, gateway.greeting, gateway.command, events)
+
+
+async def _until_stopped(gateway: GatewayServer, tasks: list[asyncio.Task[None]], events: Events) -> None:
+    """Wait until the gateway is stopped, which a task that fails does too; then close everything."""
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -255,29 +272,35 @@ async def run(options: argparse.Namespace) -> int:
     for task in tasks:
         task.cancel()
     await gateway.close()
-    events.emit("stopped")
+
+
+async def _flush_and_close(events: Events, writer: asyncio.StreamWriter) -> None:
+    """Write every event that waits, and close standard output."""
     events.flush()
     await events.ready()
     writer.close()
-    return 0
 
 
 def _quietly(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    """Report our own end by its type alone: a message or a traceback might quote what must not be seen."""
+    """Report an uncaught exception by its type alone: its message or traceback might quote a secret."""
     sys.stderr.write(f"the gateway ended: {kind.__name__}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the gateway as the command line says; no secret is ever on it."""
     parser = argparse.ArgumentParser("python -m bb_jupyter.gateway", allow_abbrev=False)
-    parser.add_argument("--handoff-fd", metavar="FD", type=int, help="who sends the listening sockets, by SCM_RIGHTS")
-    parser.add_argument("--handoff-socket", metavar="PATH", type=Path, help="where such come, one after another")
+    parser.add_argument(
+        "--handoff-fd", metavar="FD", type=int, help="socket that brings the listening sockets, by SCM_RIGHTS"
+    )
+    parser.add_argument(
+        "--handoff-socket", metavar="PATH", type=Path, help="Unix socket where handoffs connect, one after another"
+    )
     parser.add_argument("--control", metavar="PATH", type=Path)
     options = parser.parse_args(arguments)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secrets
     for kind, most in ((resource.RLIMIT_NOFILE, 65536), (resource.RLIMIT_DATA, _MEMORY)):
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (min(hard, most) if hard > 0 else most, hard))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the notebook's interrupt is not for the gateway
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt of the notebook must not end the gateway
     sys.excepthook = _quietly
     return asyncio.run(run(options))

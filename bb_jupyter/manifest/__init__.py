@@ -9,17 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bb_jupyter.manifest.agent import AgentManifest
-    from bb_jupyter.manifest.agents import list_agents, load_agent
-    from bb_jupyter.manifest.bottle import AgentProviderRef, BottleManifest
-    from bb_jupyter.manifest.bottles import define_bottle, list_bottles, load_bottle, parse_bottle
-    from bb_jupyter.manifest.egress import Auth, Egress, Route, allowed_route
-    from bb_jupyter.manifest.git_gate import GitGate, GitRepo, GitUser
+    from bb_jupyter.manifest.agent_loading import list_agents, load_agent
+    from bb_jupyter.manifest.agent_model import AgentManifest
+    from bb_jupyter.manifest.bottle_loading import define_bottle, list_bottles, load_bottle, parse_bottle
+    from bb_jupyter.manifest.bottle_model import AgentProviderRef, BottleManifest
+    from bb_jupyter.manifest.egress_model import Auth, Egress, Route, allowed_route
+    from bb_jupyter.manifest.git_gate_model import GitGate, GitRepo, GitUser
     from bb_jupyter.manifest.limits import Limits
     from bb_jupyter.manifest.locations import located
-    from bb_jupyter.manifest.names import validate_name
-    from bb_jupyter.manifest.secrets import resolve_token
-    from bb_jupyter.manifest.sources import Entry, Origin, check_repository
+    from bb_jupyter.manifest.manifest_files import Entry, Origin, check_repository, validate_name
+    from bb_jupyter.manifest.token_refs import resolve_token
     from bb_jupyter.manifest.units import about_size, format_duration, format_size, parse_duration, parse_size
 
 __all__ = [
@@ -53,24 +52,23 @@ __all__ = [
     "validate_name",
 ]
 
-_HOME_OF = {
-    "agent": ("AgentManifest",),
-    "agents": ("list_agents", "load_agent"),
-    "bottle": ("AgentProviderRef", "BottleManifest"),
-    "bottles": ("define_bottle", "list_bottles", "load_bottle", "parse_bottle"),
-    "egress": ("Auth", "Egress", "Route", "allowed_route"),
-    "git_gate": ("GitGate", "GitRepo", "GitUser"),
+_MODULE_OF = {
+    "agent_model": ("AgentManifest",),
+    "agent_loading": ("list_agents", "load_agent"),
+    "bottle_model": ("AgentProviderRef", "BottleManifest"),
+    "bottle_loading": ("define_bottle", "list_bottles", "load_bottle", "parse_bottle"),
+    "egress_model": ("Auth", "Egress", "Route", "allowed_route"),
+    "git_gate_model": ("GitGate", "GitRepo", "GitUser"),
     "limits": ("Limits",),
-    "names": ("validate_name",),
     "locations": ("located",),
-    "secrets": ("resolve_token",),
-    "sources": ("Entry", "Origin", "check_repository"),
+    "manifest_files": ("Entry", "Origin", "check_repository", "validate_name"),
+    "token_refs": ("resolve_token",),
     "units": ("about_size", "format_duration", "format_size", "parse_duration", "parse_size"),
 }
 
 
 def __getattr__(name: str) -> object:
-    for module, names in _HOME_OF.items():
+    for module, names in _MODULE_OF.items():
         if name in names:
             return getattr(import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bb_jupyter.errors import BottleError, ManifestError
-from bb_jupyter.manifest.agent import AgentManifest
-from bb_jupyter.manifest.agents import document_of
-from bb_jupyter.manifest.bottle import BottleManifest
-from bb_jupyter.manifest.bottles import documents
+from bb_jupyter.manifest.agent_loading import document_of
+from bb_jupyter.manifest.agent_model import AgentManifest
+from bb_jupyter.manifest.bottle_loading import documents
+from bb_jupyter.manifest.bottle_model import BottleManifest
 from bb_jupyter.manifest.parse import Document, Loc
 
 _PART = re.compile(r"\[(?P<item>[^\]]*)\]|(?P<key>[^.\[\]]+)")

@@ -7,17 +7,18 @@ numbers and booleans where they want those.  Anchors, aliases and tags are refus
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from bb_jupyter.errors import ManifestError
-from bb_jupyter.manifest.formatting import dotted, kind_of
+from bb_jupyter.manifest.manifest_files import MAX_BYTES
 from bb_jupyter.text.visible import quoted
 
-MAX_BYTES = 256 * 1024
 _DEEPEST = 16
+_KEY_MAX = 60
 _FENCE = re.compile(r"---[ \t]*")
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", "int", "float", "timestamp", "merge", "value")}
 
@@ -182,3 +183,26 @@ class _Reader:
 
     def _line(self, node: Node) -> int:
         return int(node.start_mark.line) + 1 + self.offset
+
+
+def kind_of(value: object) -> str:
+    """Name the type of a manifest's value in words, without showing the value (it may be a secret)."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+
+
+def dotted(loc: tuple[str | int, ...]) -> str:
+    """Write a location as a dotted key: ``("egress", "routes", 0)`` is ``egress.routes[0]``."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if part and part.isprintable() and part.isascii() and len(part) <= _KEY_MAX else quoted(part)
+            text += f".{name}" if text else name
+    return text

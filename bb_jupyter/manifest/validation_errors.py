@@ -9,8 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from bb_jupyter.errors import ManifestError, did_you_mean
-from bb_jupyter.manifest.formatting import kind_of
-from bb_jupyter.manifest.parse import Document, Loc
+from bb_jupyter.manifest.parse import Document, Loc, kind_of
 from bb_jupyter.text.visible import quoted
 
 M = TypeVar("M", bound=BaseModel)

@@ -20,7 +20,7 @@ _BY_HOST = ("no-route", "port")
 _BY_ROUTE = ("scheme", "method", "path")
 
 
-class Notices:
+class EgressNotices:
     """Refusals, failures and the gateway's end, each host and rule once; listens until `finish`.
 
     Args:

@@ -15,7 +15,7 @@ from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.logs import MAX_LOG
 from bb_jupyter.errors import CommandFailed
 from bb_jupyter.manifest import about_size
-from bb_jupyter.notebook.egress_notices import Notices
+from bb_jupyter.notebook.egress_notices import EgressNotices
 from bb_jupyter.notebook.streaming import Screen, pump
 from bb_jupyter.notebook.views.display import say
 from bb_jupyter.process import deferred_interrupts
@@ -101,7 +101,7 @@ class Running:
 
     def __init__(self, handle: BottleHandle, script: Script) -> None:
         self.name = handle.name
-        self._notices = Notices(handle)
+        self._notices = EgressNotices(handle)
         try:
             self._execution, self._log = handle.run(
                 script.body, env=script.env, cwd=script.cwd or None, user=script.user or None, timeout=script.timeout

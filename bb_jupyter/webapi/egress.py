@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bb_jupyter.gateway.audit.history import Record, history, last_policy
+from bb_jupyter.gateway.audit.history import AuditRecord, history, last_policy
 
 #: Most requests to tell: the latest.
 MOST = 200
@@ -28,7 +28,7 @@ def requests(slug: str) -> Mapping[str, Any]:
     }
 
 
-def _row(record: Record) -> Mapping[str, Any]:
+def _row(record: AuditRecord) -> Mapping[str, Any]:
     return {
         "time": record.time,
         "method": record.method,
@@ -44,7 +44,7 @@ def _row(record: Record) -> Mapping[str, Any]:
     }
 
 
-def _allow(record: Record) -> str:
+def _allow(record: AuditRecord) -> str:
     if record.verdict != "denied" or record.rule not in _BY_HOST or not record.host or not record.port:
         return ""
     if record.scheme == "http" or record.port == 80:

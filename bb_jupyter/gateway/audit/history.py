@@ -14,7 +14,7 @@ _REQUESTS: Final = frozenset({"egress", "egress-failed"})
 
 
 @dataclass(slots=True)
-class Record:
+class AuditRecord:
     """One row of a bottle's history.
 
     Attributes:
@@ -64,19 +64,19 @@ class Record:
         return self.event == "egress"
 
 
-COLUMNS: Final = tuple(field.name for field in fields(Record))
+COLUMNS: Final = tuple(field.name for field in fields(AuditRecord))
 """Names of a record's fields, in order."""
 _TAKEN: Final = frozenset(COLUMNS) - {"time", "bottle", "event"}
 
 
-def history(slug: str) -> list[Record]:
+def history(slug: str) -> list[AuditRecord]:
     """Return everything that one bottle did, oldest first; nothing when there is no log of it."""
     return [*_joined(audit_log.read_slug(slug), slug)]
 
 
-def _joined(events: Iterable[Mapping[str, Any]], slug: str) -> Iterator[Record]:
+def _joined(events: Iterable[Mapping[str, Any]], slug: str) -> Iterator[AuditRecord]:
     """Make one record of the beginning, the refusal or failure, and the end of a flow."""
-    flows: dict[int, Record] = {}
+    flows: dict[int, AuditRecord] = {}
     for event in events:
         kind, flow = str(event.get("event")), flows.get(event.get("flow", 0))
         if kind == "ready":
@@ -90,10 +90,10 @@ def _joined(events: Iterable[Mapping[str, Any]], slug: str) -> Iterator[Record]:
             yield record
 
 
-def _record(event: Mapping[str, Any], slug: str) -> Record:
+def _record(event: Mapping[str, Any], slug: str) -> AuditRecord:
     kind = str(event.get("event"))
     is_request = kind in _REQUESTS
-    record = Record(float(event.get("time") or 0), slug, "egress" if is_request else kind)
+    record = AuditRecord(float(event.get("time") or 0), slug, "egress" if is_request else kind)
     for name in _TAKEN & event.keys():
         setattr(record, name, event[name])
     if kind == "egress-failed":
@@ -105,7 +105,7 @@ def _record(event: Mapping[str, Any], slug: str) -> Record:
     return record
 
 
-def _add(flow: Record, event: Mapping[str, Any]) -> None:
+def _add(flow: AuditRecord, event: Mapping[str, Any]) -> None:
     """Take over what a later event knows of a flow."""
     if event.get("event") == _END:
         flow.up, flow.down, flow.seconds = event.get("up", 0), event.get("down", 0), event.get("seconds")

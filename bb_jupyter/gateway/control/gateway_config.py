@@ -15,7 +15,7 @@ from bb_jupyter.policy.routes import RouteConfig, checked_object, require, route
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GatewayLimits:
     """Bounds of one gateway; times in seconds, sizes in bytes.
 
     Attributes:
@@ -35,7 +35,7 @@ class Limits:
     websocket: int = 8 * 1024 * 1024
 
     @classmethod
-    def from_json(cls, data: object, where: str) -> Limits:
+    def from_json(cls, data: object, where: str) -> GatewayLimits:
         """Check and build one; raises ManifestError naming the key."""
         values = checked_object(cls, data, where)
         for key, value in values.items():
@@ -44,7 +44,7 @@ class Limits:
         return cls(**values)
 
 
-DEFAULT_LIMITS: Final = Limits()
+DEFAULT_LIMITS: Final = GatewayLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class GatewayConfig:
     routes: tuple[RouteConfig, ...] = ()
     generation: int = 1
     trust_pem: str = ""
-    limits: Limits = DEFAULT_LIMITS
+    limits: GatewayLimits = DEFAULT_LIMITS
     keep: bool = False
     own: tuple[str, ...] = ()
 
@@ -81,7 +81,7 @@ class GatewayConfig:
         values = checked_object(cls, data, "gateway")
         require(isinstance(values["slug"], str) and bool(values["slug"]), "gateway.slug", "must be the bottle's slug")
         values["routes"] = routes_from_json(values.get("routes", ()))
-        values["limits"] = Limits.from_json(values.get("limits") or {}, "gateway.limits")
+        values["limits"] = GatewayLimits.from_json(values.get("limits") or {}, "gateway.limits")
         values["name"] = str(values.get("name") or values["slug"])
         values["own"] = _addresses(values.get("own", ()))
         config = cls(**values)

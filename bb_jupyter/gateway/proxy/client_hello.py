@@ -17,7 +17,7 @@ class NotTls(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class ClientHello:
     """What a client asks for.
 
     Attributes:
@@ -56,7 +56,7 @@ class _Reader:
         return self.take(len(self._data) - self._at)
 
 
-def read_client_hello(data: bytes) -> Hello | None:
+def read_client_hello(data: bytes) -> ClientHello | None:
     """Read the ClientHello at the start of a connection.
 
     Args:
@@ -99,13 +99,13 @@ def _handshake(data: bytes) -> bytes | None:
     raise NotTls("the ClientHello is in too many records")
 
 
-def _client_hello(hello: _Reader) -> Hello:
+def _client_hello(hello: _Reader) -> ClientHello:
     hello.take(2 + 32)
     hello.vector(1)
     hello.vector(2)
     hello.vector(1)
     if not hello:
-        return Hello("", encrypted=False)
+        return ClientHello("", encrypted=False)
     extensions, found = hello.vector(2), {}
     if hello:
         raise NotTls("something follows the extensions")
@@ -115,7 +115,7 @@ def _client_hello(hello: _Reader) -> Hello:
             raise NotTls("an extension occurs twice")
         found[kind] = body
     name = _server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else ""
-    return Hello(name, encrypted=_ECH in found)
+    return ClientHello(name, encrypted=_ECH in found)
 
 
 def _server_name(body: _Reader) -> str:

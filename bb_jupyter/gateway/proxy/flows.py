@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
-from bb_jupyter.gateway.control.gateway_config import Limits
+from bb_jupyter.gateway.control.gateway_config import GatewayLimits
 from bb_jupyter.gateway.control.gateway_events import Events
 from bb_jupyter.policy.matcher import Policy
 
@@ -79,7 +79,7 @@ class Flows:
         passed: bytes of all flows so far, of those under way too, both directions together.
     """
 
-    def __init__(self, events: Events, limits: Limits) -> None:
+    def __init__(self, events: Events, limits: GatewayLimits) -> None:
         self._events, self._limits = events, limits
         self._active: dict[int, Flow] = {}
         self._numbers = itertools.count(1)

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from bb_jupyter.gateway.proxy.client_hello import Hello, NotTls, read_client_hello
+from bb_jupyter.gateway.proxy.client_hello import ClientHello, NotTls, read_client_hello
 
 _MOST: Final = 65536
 
@@ -41,7 +41,7 @@ class ClientHelloReader:
         """Return all bytes so far."""
         return bytes(self._data)
 
-    async def hello(self, limit: float) -> Hello:
+    async def hello(self, limit: float) -> ClientHello:
         """Wait for a whole TLS ClientHello.
 
         Args:

@@ -53,7 +53,7 @@ class _Side(asyncio.Protocol):
             self._lost.set_result(None)
 
 
-class Relay:
+class Tunnel:
     """Copies bytes between a client's transport and a server's socket until both ends are closed.
 
     Args:

@@ -13,7 +13,7 @@ import aiohttp
 from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bb_jupyter.gateway.control.gateway_config import Limits
+from bb_jupyter.gateway.control.gateway_config import GatewayLimits
 from bb_jupyter.policy import Denied
 from bb_jupyter.policy.addresses import is_own, is_public, parse_resolve
 from bb_jupyter.policy.routes import RouteConfig
@@ -105,7 +105,7 @@ class Upstreams:
         own: addresses that nobody may dial without a route's `resolve`.
     """
 
-    def __init__(self, trust_pem: str, limits: Limits, own: Collection[str] = ()) -> None:
+    def __init__(self, trust_pem: str, limits: GatewayLimits, own: Collection[str] = ()) -> None:
         self._trust_pem, self._limits, self._own = trust_pem, limits, frozenset(own)
         self._sessions: dict[tuple[str, str | None, bool], aiohttp.ClientSession] = {}
         # aiohttp's ws_connect always follows redirects, which would leave the judged host.

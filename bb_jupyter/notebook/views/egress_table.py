@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bb_jupyter.gateway.audit.history import Record
+from bb_jupyter.gateway.audit.history import AuditRecord
 from bb_jupyter.gateway.egress_plan import RoutePlan
 from bb_jupyter.manifest import about_size
 
@@ -24,12 +24,12 @@ class Folded:
         down: bytes sent to the bottle.
     """
 
-    record: Record
+    record: AuditRecord
     times: int = 0
     up: int = 0
     down: int = 0
 
-    def add(self, record: Record) -> None:
+    def add(self, record: AuditRecord) -> None:
         """Count one more."""
         self.record = record
         self.times += 1
@@ -54,7 +54,7 @@ class Folded:
         ]
 
 
-def folded(records: Iterable[Record]) -> list[Folded]:
+def folded(records: Iterable[AuditRecord]) -> list[Folded]:
     """Fold requests that differ only in time and size, in the order of the latest of each kind."""
     rows: dict[tuple[object, ...], Folded] = {}
     for record in records:

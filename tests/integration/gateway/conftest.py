@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bb_jupyter.gateway.control.gateway_client import GatewayClient
-from bb_jupyter.gateway.control.gateway_config import GatewayConfig, Limits
+from bb_jupyter.gateway.control.gateway_config import GatewayConfig, GatewayLimits
 from bb_jupyter.policy.routes import AuthConfig, RouteConfig
 from tests.integration.gateway.upstream import Upstream
 
@@ -127,7 +127,7 @@ def routes(upstream: Upstream) -> list[RouteConfig]:
 
 @pytest.fixture(scope="module")
 def proxy(routes: list[RouteConfig]) -> Iterator[Proxy]:
-    gateway = Proxy(GatewayConfig("demo-0a1b2c3d", "demo", tuple(routes), limits=Limits(connect=10)))
+    gateway = Proxy(GatewayConfig("demo-0a1b2c3d", "demo", tuple(routes), limits=GatewayLimits(connect=10)))
     yield gateway
     gateway.client.stop()
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bb_jupyter.gateway.control.gateway_config import Limits
+from bb_jupyter.gateway.control.gateway_config import GatewayLimits
 from bb_jupyter.policy.routes import RouteConfig
 from tests.integration.gateway.conftest import Proxy
 from tests.integration.gateway.upstream import Upstream
@@ -230,7 +230,7 @@ def test_no_routes_reach_nothing(start: Callable[..., Proxy]) -> None:
 
 
 def test_too_many_connections(start: Callable[..., Proxy], routes: list[RouteConfig]) -> None:
-    gateway = start(*routes, limits=Limits(connections=2))
+    gateway = start(*routes, limits=GatewayLimits(connections=2))
     held = [gateway.connect("any.test:443")[0] for _ in range(2)]
     with gateway.raw() as third:
         assert third.recv(4096).startswith(b"HTTP/1.1 503")
@@ -247,7 +247,7 @@ def test_a_gateway_takes_no_more_memory_than_a_container_would_give_it(proxy: Pr
 def test_idle_tunnel_is_closed(
     start: Callable[..., Proxy], routes: list[RouteConfig], end_to_end: ssl.SSLContext
 ) -> None:
-    gateway = start(*routes, limits=Limits(idle=0.5))
+    gateway = start(*routes, limits=GatewayLimits(idle=0.5))
     with closing(gateway.https("tunnel.test", trust=end_to_end)) as connection:
         assert connection.sock.recv(1) == b""
     assert gateway.event(event="egress-end", error="idle-timeout")
@@ -259,7 +259,7 @@ def test_idle_tunnel_is_closed(
 def test_who_does_not_finish_a_request_is_not_waited_for(
     start: Callable[..., Proxy], routes: list[RouteConfig], said: bytes
 ) -> None:
-    gateway = start(*routes, limits=Limits(idle=1, connect=1))
+    gateway = start(*routes, limits=GatewayLimits(idle=1, connect=1))
     with gateway.raw() as sock:
         sock.sendall(said)
         assert sock.recv(100) == b""
@@ -269,7 +269,7 @@ def test_who_does_not_finish_a_request_is_not_waited_for(
 def test_who_says_nothing_after_connect_is_not_waited_for(
     start: Callable[..., Proxy], routes: list[RouteConfig], host: str
 ) -> None:
-    gateway = start(*routes, limits=Limits(idle=1, connect=1))
+    gateway = start(*routes, limits=GatewayLimits(idle=1, connect=1))
     sock, head = gateway.connect(f"{host}:443")
     with sock:
         assert b"200" in head

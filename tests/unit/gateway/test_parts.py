@@ -23,7 +23,7 @@ from bb_jupyter.gateway.audit.audit_log import AuditLog, audit_dir, read
 from bb_jupyter.gateway.audit.suggest import suggest
 from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan, egress_plan, gateway_config
 from bb_jupyter.gateway.proxy.ca import LeafAuthority
-from bb_jupyter.gateway.proxy.client_hello import Hello, NotTls, read_client_hello
+from bb_jupyter.gateway.proxy.client_hello import ClientHello, NotTls, read_client_hello
 from bb_jupyter.gateway.proxy.redact import MaskedStream, Masker
 from bb_jupyter.manifest import Auth, Route
 from bb_jupyter.policy.routes import RouteConfig
@@ -55,18 +55,18 @@ def with_extension(record: bytes, extension: bytes) -> bytes:
 
 def test_hello_is_read() -> None:
     data = hello_bytes("a.test")
-    assert read_client_hello(data) == Hello("a.test", encrypted=False)
-    assert read_client_hello(hello_bytes(None)) == Hello("", encrypted=False)
+    assert read_client_hello(data) == ClientHello("a.test", encrypted=False)
+    assert read_client_hello(hello_bytes(None)) == ClientHello("", encrypted=False)
     assert all(read_client_hello(data[:size]) is None for size in range(len(data)))
     body = data[5:]
     half = len(body) // 2
     split = b"".join(b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part for part in (body[:half], body[half:]))
-    assert read_client_hello(split) == Hello("a.test", encrypted=False)
+    assert read_client_hello(split) == ClientHello("a.test", encrypted=False)
 
 
 def test_encrypted_hello_is_recognised_and_a_second_name_refused() -> None:
     data = hello_bytes("a.test")
-    assert read_client_hello(with_extension(data, b"\xfe\x0d\0\x01\0")) == Hello("a.test", encrypted=True)
+    assert read_client_hello(with_extension(data, b"\xfe\x0d\0\x01\0")) == ClientHello("a.test", encrypted=True)
     with pytest.raises(NotTls):
         read_client_hello(with_extension(data, b"\0\0\0\x09\0\x07\0\0\x04evil"))
 

@@ -13,7 +13,7 @@ Write = Callable[[str, str], Path]
 @pytest.fixture(autouse=True)
 def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what other tests of this process defined in "their kernel"."""
-    monkeypatch.setattr("bb_jupyter.manifest.bottles._defined", {})
+    monkeypatch.setattr("bb_jupyter.manifest.bottle_loading._defined", {})
 
 
 @pytest.fixture(autouse=True)

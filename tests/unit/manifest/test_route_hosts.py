@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bb_jupyter.manifest.egress import route_host
+from bb_jupyter.manifest.egress_model import route_host
 from bb_jupyter.policy.addresses import parse_resolve
 
 

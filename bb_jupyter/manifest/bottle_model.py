@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from bb_jupyter.manifest.egress import Egress
-from bb_jupyter.manifest.git_gate import GitGate
+from bb_jupyter.manifest.egress_model import Egress
+from bb_jupyter.manifest.git_gate_model import GitGate
 from bb_jupyter.manifest.limits import Duration, Limits
-from bb_jupyter.manifest.sources import Origin
+from bb_jupyter.manifest.manifest_files import Origin
 from bb_jupyter.manifest.strict_model import (
     Line,
     NoneIsEmpty,

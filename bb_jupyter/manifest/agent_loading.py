@@ -8,12 +8,19 @@ from pathlib import Path
 
 from bb_jupyter.errors import BottleError, ManifestError, did_you_mean
 from bb_jupyter.home import bot_bottle_home
-from bb_jupyter.manifest.agent import AgentManifest
-from bb_jupyter.manifest.bottle import BottleManifest
-from bb_jupyter.manifest.names import validate_name
+from bb_jupyter.manifest.agent_model import AgentManifest
+from bb_jupyter.manifest.bottle_model import BottleManifest
+from bb_jupyter.manifest.manifest_files import (
+    Entry,
+    Origin,
+    check_repository,
+    home_folder,
+    manifest_names,
+    read_text,
+    repository_folder,
+    validate_name,
+)
 from bb_jupyter.manifest.parse import Document, parse
-from bb_jupyter.manifest.read import read_text
-from bb_jupyter.manifest.sources import Entry, Origin, check_repository, home_folder, manifest_names, repository_folder
 from bb_jupyter.manifest.validation_errors import build, known_keys
 
 # Keys that give power: those of a bottle, of its parts, and those under which other tools know them.

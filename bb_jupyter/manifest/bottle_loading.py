@@ -9,16 +9,27 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import TypeVar
 
 from bb_jupyter.errors import BottleError, ManifestError, did_you_mean
-from bb_jupyter.manifest.bottle import BottleManifest
-from bb_jupyter.manifest.extends import merged
-from bb_jupyter.manifest.names import is_name, validate_name
+from bb_jupyter.manifest.bottle_model import BottleManifest
+from bb_jupyter.manifest.egress_model import Egress
+from bb_jupyter.manifest.manifest_files import (
+    Entry,
+    Origin,
+    check_repository,
+    home_folder,
+    is_name,
+    manifest_names,
+    read_text,
+    validate_name,
+)
 from bb_jupyter.manifest.parse import Document, parse
-from bb_jupyter.manifest.read import read_text
-from bb_jupyter.manifest.sources import Entry, Origin, check_repository, home_folder, manifest_names
+from bb_jupyter.manifest.strict_model import StrictModel
 from bb_jupyter.manifest.validation_errors import build
 from bb_jupyter.text.visible import quoted
+
+F = TypeVar("F", bound=StrictModel)
 
 _defined: dict[str, _Layer] = {}
 _lent: ContextVar[Definitions] = ContextVar("lent", default={})  # noqa: B039 - never written to
@@ -164,7 +175,7 @@ def _find(name: str) -> _Layer | None:
 
 def _resolved(layer: _Layer, chain: tuple[str, ...]) -> BottleManifest:
     parents = [_parent(layer, name, chain) for name in layer.manifest.extends]
-    return reduce(merged, [*parents, layer.manifest])
+    return reduce(_merged, [*parents, layer.manifest])
 
 
 def _parent(layer: _Layer, name: str, chain: tuple[str, ...]) -> BottleManifest:
@@ -176,3 +187,22 @@ def _parent(layer: _Layer, name: str, chain: tuple[str, ...]) -> BottleManifest:
         hint = did_you_mean(name, _known() - {chain[-1]})
         raise layer.document.error(f"no bottle is named {quoted(name)}", ("extends",), hint)
     return _resolved(found, (*chain, name))
+
+
+def _merged(parent: F, child: F) -> F:
+    """Lay *child* over *parent*, which it extends.
+
+    Keys that the child does not have are the parent's. Mappings are merged key by key; a repository of the git gate is
+    one value, taken whole. Routes replace those of the same host, and an empty list or ``egress:`` with nothing closes
+    the network. Other lists are replaced.
+    """
+    over = {name: _merged_value(getattr(parent, name), getattr(child, name)) for name in child.model_fields_set}
+    return parent.model_copy(update=over)
+
+
+def _merged_value(old: object, new: object) -> object:
+    if isinstance(old, Egress) and isinstance(new, Egress):
+        return old.merged(new)
+    if isinstance(old, StrictModel) and isinstance(new, StrictModel):
+        return _merged(old, new)
+    return {**old, **new} if isinstance(old, dict) and isinstance(new, dict) else new

@@ -6,7 +6,7 @@ import os
 
 from bb_jupyter.errors import ManifestError
 from bb_jupyter.home import bot_bottle_home
-from bb_jupyter.manifest.read import read_text
+from bb_jupyter.manifest.manifest_files import read_text
 
 _HINT = "Set the variable in the kernel's environment, or write the credential into the file."
 

@@ -20,12 +20,12 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 from yarl import URL
 
-from bb_jupyter.gateway.proxy.client_hello import ALERT_UNRECOGNIZED_NAME, Hello, NotTls
+from bb_jupyter.gateway.proxy.client_hello import ALERT_UNRECOGNIZED_NAME, ClientHello, NotTls
 from bb_jupyter.gateway.proxy.hijack import ClientHelloReader, HijackedResponse, release
 from bb_jupyter.gateway.proxy.intercept import serve
 from bb_jupyter.gateway.proxy.proxy_state import Origin, ProxyState
 from bb_jupyter.gateway.proxy.tls_termination import serve_http, terminate
-from bb_jupyter.gateway.proxy.tunnel import Relay
+from bb_jupyter.gateway.proxy.tunnel import Tunnel
 from bb_jupyter.gateway.proxy.upstream import UpstreamFailed
 from bb_jupyter.policy import Denied
 from bb_jupyter.policy.hosts import normalise_host, parse_authority
@@ -65,7 +65,7 @@ def _server_options(state: ProxyState) -> dict[str, Any]:
     }
 
 
-class Egress:
+class EgressProxy:
     """Handles the connections of the port ``egress``.
 
     Args:
@@ -151,7 +151,7 @@ class Egress:
         return release(request)
 
     @staticmethod
-    def _checked(hello: Hello, origin: Origin) -> Hello:
+    def _checked(hello: ClientHello, origin: Origin) -> ClientHello:
         """Return a hello that names the host of CONNECT."""
         if not hello.server_name:
             raise Denied("sni-missing", f"TLS must name its host, and this hello names none (CONNECT: {origin.host})")
@@ -181,10 +181,10 @@ class Egress:
         if not allowed(self._state.policy):
             self._hang_up(transport, Denied("policy-changed", "the policy changed before TLS began"), origin)
             return
-        relay = Relay(transport, server.dup())
+        tunnel = Tunnel(transport, server.dup())
         facts = origin.facts()
-        with self._state.flows.open(allowed, relay.abort, **facts, mode="tunnel", rule=route.label) as flow:
-            await relay.run(first, flow)
+        with self._state.flows.open(allowed, tunnel.abort, **facts, mode="tunnel", rule=route.label) as flow:
+            await tunnel.run(first, flow)
 
 
 def _closing(response: web.Response) -> web.Response:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from bb_jupyter.manifest.egress import route_host
+from bb_jupyter.manifest.egress_model import route_host
 from bb_jupyter.manifest.limits import Size
 from bb_jupyter.manifest.strict_model import HostPath, Line, StrictModel, TokenRef, absolute
 from bb_jupyter.policy.addresses import is_address, parse_resolve

@@ -8,10 +8,9 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from bb_jupyter.errors import UsageError
-from bb_jupyter.manifest.bottle import Template
+from bb_jupyter.manifest.bottle_model import Template
 from bb_jupyter.manifest.limits import Limits
-from bb_jupyter.manifest.names import validate_name
-from bb_jupyter.manifest.sources import Origin
+from bb_jupyter.manifest.manifest_files import Origin, validate_name
 from bb_jupyter.manifest.strict_model import Argument, NoneIsEmpty, StrictModel
 from bb_jupyter.text.visible import quoted
 
