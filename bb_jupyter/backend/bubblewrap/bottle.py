@@ -1,4 +1,4 @@
-"""A running bubblewrap bottle: requests to guest.py over its control socket, files as tar streams through exec."""
+"""A running bubblewrap bottle: requests go to guest.py over its control socket, files as tar streams through `exec`."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from bb_jupyter.gateway.handoff.spawn_gateway import GatewayProcess
 
 _COPY_BUFFER = 1 << 20
-#: Seconds that a sandbox whose host has hung up gets to end by itself.
+#: Seconds until a sandbox must have ended after the control socket was closed.
 _END = 5.0
-#: Seconds that guest.py gets to answer; it takes a millisecond.
+#: Seconds until guest.py must have answered; it takes a millisecond.
 _ANSWER = 30.0
 
-# What packs and unpacks inside the bottle; the interpreter that runs guest.py is always there.
+# These run inside the bottle: the interpreter that runs guest.py is always there.
 _UNPACK = """
 import os, sys, tarfile
 target, name = sys.argv[1:]
@@ -76,7 +76,7 @@ class BubblewrapBottle(Bottle):
         plan: what was launched.
         control: the host's end of the control socket.
         process: the bwrap process.
-        gateway: a gateway that was started beside it; `None` when it has no network at first.
+        gateway: a gateway that was started beside it; `None` if it has no network at first.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class BubblewrapBottle(Bottle):
             try:
                 pack(plan, archive, name=".", uid=GUEST_UID, gid=GUEST_UID)
             except BrokenPipeError:
-                raise  # the bottle's end failed, and says why
+                raise  # the other end failed and reports why
             except OSError as error:
                 failed.append(error)
 
@@ -148,18 +148,18 @@ class BubblewrapBottle(Bottle):
                 raise
 
     def run_python(self, program: str, *arguments: str, stdin: Feeder | None = None) -> BubblewrapExecution:
-        """Start a program of ours in the bottle's home, by the interpreter that runs guest.py; without a time limit."""
+        """Start a Python program of ours in the bottle's home, without a time limit."""
         argv = (str(bwrap.guest_python()), "-I", "-S", "-c", program, *arguments)
         return self._start(Command(argv, cwd=self.plan.guest_home), stdin)
 
     def snapshot(self) -> AbstractContextManager[BubblewrapBottlePlan]:
-        """Hold what its home has; see `Bottle.snapshot`."""
+        """Keep a copy of its home; see `Bottle.snapshot`."""
         return branch.snapshot(self)
 
     def close(self) -> None:
-        """Hang up: PID 1 ends, and the kernel ends every process of the bottle with it.  Idempotent."""
+        """Close the control socket: PID 1 ends, and with it every process of the bottle.  Idempotent."""
         with self._lock:
-            # shutdown, too: a child that the kernel forked meanwhile may hold a copy of the descriptor
+            # `shutdown` too, since a forked child may hold a copy of the descriptor
             with contextlib.suppress(OSError):
                 self._control.shutdown(socket.SHUT_RDWR)
             self._control.close()
@@ -174,11 +174,11 @@ class BubblewrapBottle(Bottle):
 
         Args:
             ports: to bind.
-            whose: what they are for, such as `gateway`.
+            whose: the process that will serve them, for the error: `gateway`.
 
         Returns:
             A descriptor for each listening socket, in the order of *ports*; the caller closes them.  They come from
-            inside: whoever uses them checks what they are.
+            inside the bottle and are untrusted: the process that serves them checks that they are listening sockets.
 
         Raises:
             BackendUnavailable: a program in the bottle holds one of the ports.
@@ -231,7 +231,7 @@ class BubblewrapBottle(Bottle):
                 os.close(fd)
 
     def _start(self, command: Command, feeder: Feeder | None = None) -> BubblewrapExecution:
-        """Start *command*; *feeder* writes its input if the command has none of its own.  No timeout is no limit."""
+        """Start *command*, whose missing timeout means no limit; *feeder* writes its input if it has none."""
         stdin = command.stdin
         file = None if stdin is None or isinstance(stdin, bytes) else stdin
         if file is not None:
@@ -245,7 +245,7 @@ class BubblewrapBottle(Bottle):
                 fds.append(memory_file(theirs, stdin))
             elif feeder is not None:
                 fds.append(fed_pipe(theirs, feeder))
-            if self.plan.host_uid:  # /dev/stdin and the like open them again, which only their owner may
+            if self.plan.host_uid:  # only the owner of a pipe may reopen it, as by /dev/stdin
                 for fd in fds:
                     os.fchown(fd, self.plan.host_uid, self.plan.host_uid)
             self._send({"op": "exec", "id": ident}, fds)
@@ -278,7 +278,7 @@ class BubblewrapBottle(Bottle):
             raise self.gone() from None
 
     def gone(self) -> BottleGone:
-        """Return what tells that this bottle does not run any more."""
+        """Return the error for a bottle that has ended."""
         return BottleGone(f"bottle '{self.name}' is gone", hint=f"Run `%%bottle {self.name}` again for a new one.")
 
 

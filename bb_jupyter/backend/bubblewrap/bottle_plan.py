@@ -1,4 +1,4 @@
-"""What the bubblewrap backend decided before a launch."""
+"""The plan of a launch with bubblewrap."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class BubblewrapBottlePlan(BottlePlan):
 
     Attributes:
         rlimits: limits that guest.py sets for itself and all commands: number, as `resource.RLIMIT_CORE` → value.
-        home_archive: tar file with what the home starts with; `None` for an empty one.
-        host_uid: whom this host takes the agent for; 0 for the user that this process is.
+        home_archive: tar file with the first content of the home; `None` for an empty home.
+        host_uid: uid of the agent on this host; 0 for the user of this process.
     """
 
     rlimits: dict[int, int] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""A bubblewrap bottle's home, held as a tar file beside its state, and put into bottles that start with it.
+"""A snapshot of a bubblewrap bottle's home: a tar file beside its state, which other bottles start with.
 
-What the file holds comes from inside: this host stores it and never reads it.  Each bottle unpacks it inside itself.
+The content of the file is hostile: this host stores it and never reads it.  Each bottle unpacks it inside itself.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
 
 _BUFFER = 1 << 20
-#: How many names the warning tells.
+#: How many names the warning shows.
 _SHOWN = 5
 
-# Prints the name of each entry that cannot be read: the rest is worth having.
+# Skips the entries that cannot be read, and prints their names.
 _PACK = """
 import os, sys, tarfile
 def add(archive, path):
@@ -54,7 +54,7 @@ with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
 
 @contextmanager
 def snapshot(bottle: BubblewrapBottle) -> Iterator[BubblewrapBottlePlan]:
-    """Hold the home of *bottle*; see `Bottle.snapshot`."""
+    """Keep a copy of the home of *bottle*; see `Bottle.snapshot`."""
     with ExitStack() as stack:
         try:
             folder = state.state_dir() / bottle.slug
@@ -68,7 +68,7 @@ def snapshot(bottle: BubblewrapBottle) -> Iterator[BubblewrapBottlePlan]:
 
 
 def _pack(bottle: BubblewrapBottle, file: IO[bytes]) -> bytes:
-    """Write the home to *file* and return the names of what cannot be read, a line each."""
+    """Write the home to *file*; return the names of unreadable entries, a line each."""
     with bottle.run_python(_PACK) as packing:
         shutil.copyfileobj(StdoutFile(packing), file, _BUFFER)
         done = packing.wait()
@@ -99,7 +99,7 @@ def _left_out(name: str, complaints: bytes) -> tuple[str, ...]:
     if not lines:
         return ()
     more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-    return (f"not taken over from '{name}', for it cannot be read there: {', '.join(lines[:_SHOWN])}{more}",)
+    return (f"not copied from '{name}', because unreadable there: {', '.join(lines[:_SHOWN])}{more}",)
 
 
 def _cannot(name: str, why: str) -> BackendUnavailable:

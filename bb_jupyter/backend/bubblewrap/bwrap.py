@@ -42,13 +42,13 @@ def find() -> tuple[Path, str]:
 
 
 def closed() -> Closed | None:
-    """Say why this process may not make user namespaces; `None` when nothing speaks against it."""
+    """Return why this process may not make user namespaces; `None` if no known switch forbids it."""
     if platform.system() != "Linux":
         return Closed("bubblewrap needs Linux", "Use Docker: --backend docker.")
     if _read(_NAMESPACES) == "0":
         return Closed("user namespaces are switched off", "sudo sysctl -w user.max_user_namespaces=15000")
     if os.geteuid() != 0 and _read(_DEBIAN_SWITCH) == "0":
-        return Closed("user namespaces are for root alone", "sudo sysctl -w kernel.unprivileged_userns_clone=1")
+        return Closed("only root may make user namespaces", "sudo sysctl -w kernel.unprivileged_userns_clone=1")
     if os.geteuid() != 0 and _read(_APPARMOR_SWITCH) == "1":
         return Closed(
             "AppArmor restricts user namespaces",
@@ -65,10 +65,10 @@ def own_python() -> Path:
 
 @cache
 def guest_python() -> Path:
-    """Return the interpreter that runs guest.py: this process's own where the sandbox can see it.
+    """Return the interpreter that runs guest.py: that of this process if the sandbox can see it.
 
     Raises:
-        BackendUnavailable: it lies where the sandbox cannot see it and there is no other.
+        BackendUnavailable: the sandbox cannot see it, and the system has no other.
     """
     own = own_python()
     if own.is_relative_to("/usr") or own.parent.name == "bin":

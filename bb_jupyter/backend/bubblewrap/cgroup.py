@@ -1,4 +1,4 @@
-"""Limits on memory, processes and processor time of a whole bottle, by cgroup v1 or v2 where one can be made."""
+"""Limits on memory, processes and processor time of a whole bottle, by a control group (v1 or v2) if possible."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bb_jupyter.manifest import Limits
 from bb_jupyter.process.waiting import wait_until
 
 _PERIOD = 100_000  # microseconds, the kernel's default for cpu.max and cpu.cfs_period_us
-#: Seconds that dying processes get to leave a group.
+#: Seconds to wait until dying processes have left a group.
 _REMOVE = 5.0
 _V1_CONTROLLERS = ("memory", "pids", "cpu")
 
 
 @dataclass(frozen=True)
 class Parents:
-    """Where a bottle's group can be made.
+    """The place where a bottle's group can be made.
 
     Attributes:
         version: 1 or 2.
@@ -45,7 +45,7 @@ class Cgroup:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def remove(self) -> None:
-        """Remove the groups once their processes are gone (they are dying when this is called).  Idempotent."""
+        """Wait until the dying processes are gone, up to 5 seconds, and remove the groups.  Idempotent."""
         for folder in self.folders:
             wait_until(partial(_removed, folder), timeout=_REMOVE, poll=0.001)
 
@@ -87,12 +87,12 @@ def create(slug: str, limits: Limits, parents: Parents) -> Cgroup | None:
 
 @cache
 def parents() -> Parents | None:
-    """Find where this process may make groups; `None` when nowhere."""
+    """Return where this process may make groups; `None` if nowhere."""
     return find_parents(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
 
 
 def find_parents(own: str, root: Path) -> Parents | None:
-    """Find where a process may make groups.
+    """Return where a process may make groups; `None` if nowhere.
 
     Args:
         own: its `/proc/PID/cgroup`.
@@ -111,7 +111,7 @@ def find_parents(own: str, root: Path) -> Parents | None:
 
 
 def _v2_parents(root: Path, own: str) -> Parents | None:
-    """Find the nearest writable group above our own, which holds processes and so can have no limited children."""
+    """Return the nearest writable group above our own: a group with processes cannot have limited children."""
     folder = root / own.lstrip("/")
     while folder != root and folder.is_relative_to(root):
         folder = folder.parent
@@ -148,7 +148,7 @@ def _v1_files(limits: Limits) -> dict[str, dict[str, str]]:
 
 
 def _write(file: Path, value: str) -> None:
-    # Kernels without swap accounting have no file for it: then there is no swap to limit by it either.
+    # Kernels without swap accounting lack these files.
     optional = "swap" in file.name or "memsw" in file.name
     try:
         with file.open("r+") as handle:

@@ -1,4 +1,4 @@
-"""Remove what bubblewrap bottles of dead owners left: a process (hardly ever), control groups, the state directory."""
+"""Remove what is left of bottles whose owner is dead: control groups, the state directory, rarely a process."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def _remains(record: state.BottleRecord) -> Iterator[Orphan]:
 
 
 def _groups(record: state.BottleRecord) -> list[Path]:
-    """The control groups of a record: only paths that are called after its slug, whatever the file says."""
+    """Return the control groups of a record; paths that are not named after its slug are ignored."""
     folders = [Path(text) for text in record.details.get("cgroups", ())]
     return [folder for folder in folders if folder.name == f"bb-{record.slug}"]

@@ -1,4 +1,4 @@
-"""What `%bottle doctor` says of the embedded backend."""
+"""The checks of `%bottle doctor` for the embedded backend."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def _checks() -> Iterator[Check]:
         yield Check("limits", "ok", f"cgroup v{parents.version}: {names}")
     else:
         fix = "start Jupyter by `systemd-run --user --scope jupyter lab` for limits on the whole bottle"
-        yield Check("limits", "warning", "no control group can be made: limits hold for each process", fix)
+        yield Check("limits", "warning", "no control group can be made: limits apply to each process alone", fix)
     if seccomp.supported():
         yield Check("seccomp", "ok", "system calls are filtered")
     else:
-        yield Check("seccomp", "warning", "there is no filter for this processor")
+        yield Check("seccomp", "warning", "there is no system call filter for this processor")
 
 
 def _sandbox() -> Check:
@@ -43,6 +43,6 @@ def _sandbox() -> Check:
     done = subprocess.run(sandbox.trial(), capture_output=True, text=True, errors="replace", timeout=30, check=False)
     if done.returncode:
         complaint = done.stderr.strip() or f"bwrap ended with {done.returncode}"
-        fix = "containers need `--security-opt seccomp=unconfined` or more; virtual machines and hosts see the message"
+        fix = "in a container, start that with `--security-opt seccomp=unconfined`; elsewhere see the message"
         return Check("user namespaces", "failed", complaint.splitlines()[-1], fix)
     return Check("user namespaces", "ok", "a trial sandbox started")

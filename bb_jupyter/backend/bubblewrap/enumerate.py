@@ -1,4 +1,4 @@
-"""Live bubblewrap bottles: those whose PID 1 runs, by the records of this user."""
+"""Live bubblewrap bottles: the records of this user whose PID 1 runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def records() -> list[state.BottleRecord]:
 
 
 def sandbox_runs(record: state.BottleRecord) -> bool:
-    """Whether the PID 1 that the record names runs on this machine."""
+    """Whether the PID 1 of the record runs on this machine."""
     pid, start_time = record.details.get("pid"), record.details.get("start_time")
     here = type(record.owner).current()
     same_kernel = (record.owner.boot_id, record.owner.pid_namespace) == (here.boot_id, here.pid_namespace)

@@ -1,4 +1,4 @@
-"""A command in a bubblewrap bottle: three pipes that nothing stands between, and a kill by message."""
+"""A command in a bubblewrap bottle: its output comes by pipes straight from it; a kill is a message to guest.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bb_jupyter.backend.execution import Chunk, Execution, Stream
 from bb_jupyter.errors import BottleGone
 
 _READ = 1 << 18
-#: How long output is awaited once the command itself has ended: what it started may hold the pipes open for ever.
+#: Seconds that output is awaited once the command has ended: its background processes may hold the pipes open.
 _LINGER = 0.05
 
 
@@ -53,7 +53,7 @@ class BubblewrapExecution(Execution):
         if self._linger_until is not None:
             left = max(0.0, self._linger_until - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
-        # The pipes before the status: what the command wrote before it ended is read first.
+        # Output before status: all that the command wrote before it ended is read first.
         ready = [fd for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000)]
         chunks = [chunk for fd in ready if fd in self._streams for chunk in self._read_stream(fd)]
         if chunks:

@@ -20,7 +20,7 @@ from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.gateway.handoff.spawn_gateway import GatewayProcess
 from bb_jupyter.process import deferred_interrupts, procfs
 
-#: Seconds until guest.py must have said that it is ready; it takes some 20 ms.
+#: Seconds until guest.py must be ready; it takes some 20 ms.
 _READY = 60.0
 
 
@@ -54,14 +54,14 @@ def _limited(stack: ExitStack, plan: BubblewrapBottlePlan) -> cgroup.Cgroup | No
         try:
             group = cgroup.create(plan.slug, plan.spec.limits, parents)
         except OSError as error:
-            raise BackendUnavailable(f"cannot limit the bottle: {error}", hint="`%bottle doctor` tells more.") from None
+            raise BackendUnavailable(f"cannot limit the bottle: {error}", hint="Run `%bottle doctor`.") from None
         if group:
             stack.callback(group.remove)
     return group
 
 
 def _gateway(stack: ExitStack, plan: BubblewrapBottlePlan) -> GatewayProcess | None:
-    """Start the gateway first, if there shall be one: it takes longest."""
+    """Start the gateway, if the plan has one, before all else: it takes longest."""
     if plan.egress_plan is None:
         return None
     with deferred_interrupts.defer_sigint():
@@ -73,7 +73,7 @@ def _gateway(stack: ExitStack, plan: BubblewrapBottlePlan) -> GatewayProcess | N
 def _sandbox(
     stack: ExitStack, plan: BubblewrapBottlePlan, group: cgroup.Cgroup | None, gateway: GatewayProcess | None
 ) -> BubblewrapBottle:
-    """Start bwrap with guest.py, note it, put it into its control group, and wait until it answers."""
+    """Start bwrap with guest.py, record its pid, put it into its control group, and wait until it is ready."""
     host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stack.enter_context(host)
     complaints = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -81,9 +81,9 @@ def _sandbox(
         begun = spawn.begin(plan, guest, complaints)
         stack.callback(_end, plan, host, begun)
     started = begun.result()
-    # All this takes its time, and guest.py starts meanwhile; it runs nothing before it is asked to.
+    # guest.py starts meanwhile; it runs no command before it gets a request.
     if started.pid:
-        _remember(plan, started.pid, group)
+        _record(plan, started.pid, group)
         if group:
             group.add(started.pid)
     _wait_until_ready(host, started.process, complaints)
@@ -93,7 +93,7 @@ def _sandbox(
 
 
 def _end(plan: BubblewrapBottlePlan, host: socket.socket, begun: Future[spawn.Started]) -> None:
-    """End the sandbox, which may still be starting."""
+    """End the sandbox; it may still be starting."""
     with contextlib.suppress(BackendUnavailable):
         BubblewrapBottle(plan, host, begun.result().process).close()
 
@@ -111,11 +111,11 @@ def _wait_until_ready(host: socket.socket, process: subprocess.Popen[bytes], com
     complaints.seek(0)
     why = complaints.read(2000).decode("utf-8", "replace").strip() or f"bwrap ended with {process.returncode}"
     closed = bwrap.closed()
-    hint = closed.fix if closed else "`%bottle doctor` tells more."
+    hint = closed.fix if closed else "Run `%bottle doctor`."
     raise BackendUnavailable(f"the sandbox did not start: {why.splitlines()[-1]}", hint=hint)
 
 
-def _remember(plan: BubblewrapBottlePlan, pid: int, group: cgroup.Cgroup | None) -> None:
-    """Write down what cleanup needs if this process is killed."""
+def _record(plan: BubblewrapBottlePlan, pid: int, group: cgroup.Cgroup | None) -> None:
+    """Record what cleanup needs if this process is killed."""
     folders = [str(folder) for folder in group.folders] if group else []
     state.add_details(plan.slug, pid=pid, start_time=procfs.start_time(pid), cgroups=folders)

@@ -1,4 +1,7 @@
-"""Descriptors that a command in a bottle gets; never one of a host file, which it could open again for writing."""
+"""Descriptors for a command in a bottle.
+
+They are pipes and memory files, never files of the host: the command could reopen such a file for writing.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def fed_pipe(stack: ExitStack, feeder: Feeder) -> int:
 
 
 def from_file(source: IO[bytes]) -> Feeder:
-    """Return a feeder that copies what *source* gives."""
+    """Return a feeder that copies *source*."""
     return lambda target: shutil.copyfileobj(source, target, _BUFFER)
 
 

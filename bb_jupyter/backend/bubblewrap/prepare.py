@@ -17,11 +17,11 @@ def resolve_plan(basis: PlanBasis) -> BubblewrapBottlePlan:
     """Make the plan.
 
     Raises:
-        UsageError: the spec asks for what this backend has not.
-        BackendUnavailable: this host does not let it work.
+        UsageError: the spec asks for something that this backend lacks.
+        BackendUnavailable: this host does not permit user namespaces.
     """
     spec = basis.spec
-    _refuse_what_is_not_there(spec)
+    _refuse_unsupported(spec)
     version = bwrap.find()[1]
     if reason := bwrap.closed():
         raise BackendUnavailable(f"bubblewrap cannot work here: {reason.reason}", hint=reason.fix)
@@ -49,7 +49,7 @@ def resolve_plan(basis: PlanBasis) -> BubblewrapBottlePlan:
 
 
 def plan_limits(limits: Limits) -> tuple[tuple[LimitPlan, ...], dict[int, int]]:
-    """Say what enforces each limit here, and which rlimits stand in where no control group can be made."""
+    """Return what enforces each limit here, and the rlimits that stand in where no control group can be made."""
     parents = cgroup.parents()
     by_group = dict.fromkeys(parents.folders, f"cgroup v{parents.version}") if parents else {}
     means = {"memory": by_group.get("memory", ""), "pids": by_group.get("pids", ""), "cpus": by_group.get("cpu", "")}
@@ -71,7 +71,7 @@ def plan_limits(limits: Limits) -> tuple[tuple[LimitPlan, ...], dict[int, int]]:
     return plans, rlimits
 
 
-def _refuse_what_is_not_there(spec: BottleSpec) -> None:
+def _refuse_unsupported(spec: BottleSpec) -> None:
     if spec.image or spec.dockerfile:
         what = f"image '{spec.image}'" if spec.image else f"Dockerfile {spec.dockerfile}"
         raise UsageError(
@@ -83,10 +83,10 @@ def _refuse_what_is_not_there(spec: BottleSpec) -> None:
 
 
 def check_user(user: str | None) -> None:
-    """Refuse any user but the one that a bubblewrap bottle has.
+    """Refuse every user but `agent`, the only one in a bubblewrap bottle.
 
     Raises:
-        UsageError: it is another one.
+        UsageError: it is another user.
     """
     if user not in (None, "", GUEST_USER, str(GUEST_UID)):
         raise UsageError(
@@ -96,7 +96,9 @@ def check_user(user: str | None) -> None:
 
 def _warnings(host_uid: int) -> tuple[str, ...]:
     if os.geteuid() == 0 and not host_uid:
-        return ("this kernel runs as root, and so does the bottle for the host's files: an ordinary user is safer",)
+        return (
+            "this kernel runs as root, so the bottle has root's access to the host's files: run Jupyter as an ordinary user",
+        )
     return ()
 
 

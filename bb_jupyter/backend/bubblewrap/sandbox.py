@@ -1,7 +1,7 @@
-"""The sandbox that bwrap is told to make: its command line, and the files that it copies in.
+"""The command line of bwrap, and the files that bwrap copies into the sandbox.
 
-For each thing that is bound bwrap reads the whole table of mounts again: single files are copied into the sandbox's
-own root instead, which is read-only in the end.
+bwrap reads the whole mount table again for each bind mount.  So single files are not bound but copied into the root
+of the sandbox, which becomes read-only in the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bb_jupyter.backend.bubblewrap import bwrap
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
 
 _HERE = Path(__file__).parent
-#: Parts of the host's /etc that programs need and that hold nothing of the host's own.
+#: Parts of the host's /etc that programs need and that reveal nothing about the host.
 _ETC = tuple(
     Path("/etc", name)
     for name in (
@@ -29,7 +29,7 @@ _ETC = tuple(
         "protocols", "services", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
     )
 )  # fmt: skip
-#: Settings for the whole machine below /usr, where administrators write tokens of package registries: npm's, pip's.
+#: Machine-wide settings below /usr; administrators keep tokens of package registries there (npm, pip).
 _SETTINGS = tuple(
     Path("/usr", name)
     for name in (
@@ -37,27 +37,27 @@ _SETTINGS = tuple(
         "local/lib/node_modules/npm/npmrc",
     )
 )  # fmt: skip
-#: Parts of an interpreter's prefix outside /usr that it needs; never etc, var or share, where secrets may lie.
+#: Parts that an interpreter needs of its prefix outside /usr; never etc, var or share, which may hold secrets.
 _PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "ssl")
-#: Parts of /proc that speak of the whole machine, read-only or hidden as Docker has them.  To an agent that is not root
-#: to the host only those matter that stand open to everybody, and the settings of its own network, which it may own.
+#: Parts of /proc that describe the whole machine: read-only or hidden, as in Docker.  For an agent that is not root on
+#: the host, only the files that everybody may read need hiding, and `sys` and `pressure` need to be read-only.
 _PROC_READ_ONLY, _PROC_OF_ROOT = ("sys", "pressure"), ("bus", "fs", "irq", "sysrq-trigger", "driver", "tty")
 _PROC_HIDDEN = (
     "acpi", "asound", "interrupts", "kallsyms", "kcore", "keys", "kmsg", "latency_stats", "mtrr", "sched_debug", "scsi",
     "slabinfo", "timer_list", "timer_stats", "vmallocinfo",
 )  # fmt: skip
-#: A folder with so many files is not worth a mount.
+#: A folder with at most so many files is copied, not mounted.
 _FEW = 8
 #: Size of /dev/shm in bytes: what Docker gives by default.
 _SHM_SIZE = 64 << 20
 
-#: One thing that bwrap shall do: an option and what it takes.
+#: One step of bwrap: an option and its arguments.
 _Step = tuple[str, ...]
 
 _NAMESPACES: tuple[_Step, ...] = (("--unshare-all",), ("--unshare-user",))
-#: How the sandbox's first process is the agent: by bwrap, as the user that we are.
+#: The first process of the sandbox runs as the agent, which bwrap maps to the user of this process.
 _OWN_USER: tuple[_Step, ...] = (("--disable-userns",), ("--uid", str(GUEST_UID)), ("--gid", str(GUEST_UID)))
-#: What guest.py needs to become the agent, whom we map; it gives them up then.
+#: Capabilities that guest.py needs to become the agent if this process maps the users; guest.py then drops them.
 _BECOMING = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_CHOWN")
 
 
@@ -84,37 +84,37 @@ def command(
 
     Args:
         hostname: of the bottle.
-        disk: size in bytes of the home and of /tmp, each; `None` for the kernel's default (half of the memory).
-        files: path in the bottle → descriptor of what is copied there, read-only: `host_files` and `guest_program`.
+        disk: size in bytes of the home, and of /tmp; `None` for the kernel's default (half of the memory).
+        files: path in the bottle → descriptor of the file that is copied there: `host_files` and `guest_program`.
         control: descriptor of the guest's end of the control socket.
         owner: descriptor of the process with which the bottle ends (a pidfd); `None` where the kernel has none.
         info: descriptor to which bwrap writes the pid of the sandbox's PID 1, as JSON.
         seccomp: descriptor of the compiled filter; `None` for none.
-        rlimits: what guest.py sets for itself and all commands: number → value.
-        binds: what else of this host the bottle sees, read-only.
-        mapped: descriptor at whose end bwrap goes on: by then users have been mapped, and guest.py becomes the agent;
-            `None`: bwrap maps the agent to this process's user.
+        rlimits: limits that guest.py sets for itself and all commands: number → value.
+        binds: further paths of this host that the bottle sees, read-only.
+        mapped: descriptor; bwrap waits for its end-of-file.  By then this process has mapped the users, and guest.py
+            becomes the agent.  `None`: bwrap maps the agent to the user of this process.
     """
-    seen = [*_programs(), *_etc(), *(_bound(bind) for bind in binds)]
+    mounts = [*_programs(), *_etc(), *(_bound(bind) for bind in binds)]
     limits = ",".join(f"{number}={value}" for number, value in rlimits.items())
-    told = (str(control), "" if owner is None else str(owner), limits, "" if mapped is None else str(GUEST_UID))
+    arguments = (str(control), "" if owner is None else str(owner), limits, "" if mapped is None else str(GUEST_UID))
     return _command(
         *_NAMESPACES,
         *_user(mapped),
         ("--new-session", "--as-pid-1", "--clearenv", "--hostname", hostname),
-        *_ways((*(step[-1] for step in seen), *files)),
-        *seen,
+        *_parent_folders((*(step[-1] for step in mounts), *files)),
+        *mounts,
         *(("--perms", "0644", "--file", str(fd), target) for target, fd in files.items()),
         *_proc(as_root=mapped is None and os.geteuid() == 0),
         *_writable(disk),
         ("--chdir", GUEST_HOME, "--info-fd", str(info)),
         *([] if seccomp is None else [("--seccomp", str(seccomp))]),
-        ("--", str(bwrap.guest_python()), "-I", "-S", guest_program()[0], *told),
+        ("--", str(bwrap.guest_python()), "-I", "-S", guest_program()[0], *arguments),
     )
 
 
 def host_files() -> Iterator[tuple[str, str]]:
-    """Yield each file of this host that the bottle gets a copy of: its path there, its path here."""
+    """Yield (path in the bottle, path on this host) of each file that is copied."""
     for path in _ETC:
         if path.is_file():
             yield str(path), str(path)
@@ -126,7 +126,7 @@ def host_files() -> Iterator[tuple[str, str]]:
 
 @cache
 def guest_program() -> tuple[str, bytes]:
-    """Return guest.py as the sandbox's interpreter starts it soonest: its path there, and the content."""
+    """Return the path of guest.py in the sandbox and its content, compiled if the interpreter is the same as here."""
     source = (_HERE / "guest.py").read_bytes()
     if bwrap.guest_python() != bwrap.own_python():
         return "/opt/bb_jupyter/guest.py", source
@@ -146,8 +146,8 @@ def _user(mapped: int | None) -> list[_Step]:
 
 
 @cache
-def _ways(targets: tuple[str, ...]) -> list[_Step]:
-    """Make the folders above what is put in passable for all: bwrap itself makes them its own user's alone."""
+def _parent_folders(targets: tuple[str, ...]) -> list[_Step]:
+    """Create the parent directories of mounts with mode 0755; bwrap would use 0700."""
     folders = {str(folder) for target in targets for folder in PurePosixPath(target).parents}
     return [("--dir", folder) for folder in sorted(folders - {"/"})]
 
@@ -165,7 +165,7 @@ def _programs() -> Iterator[_Step]:
 
 @cache
 def _merged_usr() -> tuple[_Step, ...]:
-    """/bin, /lib and the like as this host has them: links into /usr, or directories of their own."""
+    """Return /bin, /lib and the like as they are on this host: links into /usr, or directories."""
     folders = map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"))
     return tuple(
         ("--symlink", str(folder.readlink()), str(folder)) if folder.is_symlink() else _read_only(folder)
@@ -179,7 +179,7 @@ def _etc() -> list[_Step]:
 
 
 def _few_files(folder: Path) -> list[Path]:
-    """Return what is in a folder of files alone, and few; empty for any other."""
+    """Return the entries of a folder that has only files and at most `_FEW`; empty for any other folder."""
     found = list(itertools.islice(folder.iterdir(), _FEW + 1))
     return found if len(found) <= _FEW and all(path.is_file() for path in found) else []
 
@@ -204,7 +204,7 @@ def _read_only(path: Path) -> _Step:
 
 
 def _without(paths: Iterable[Path]) -> Iterator[_Step]:
-    """Let files and folders be empty."""
+    """Cover files and folders with empty ones."""
     for path in paths:
         if path.is_dir():
             yield from (("--tmpfs", str(path)), ("--remount-ro", str(path)))
@@ -213,7 +213,7 @@ def _without(paths: Iterable[Path]) -> Iterator[_Step]:
 
 
 def _writable(disk: int | None) -> Iterator[_Step]:
-    """What the agent can write to: devices, shared memory, /tmp and its home; and nothing else from then on."""
+    """Mount what the agent can write to (devices, shared memory, /tmp, its home); then make the root read-only."""
     size = ("--size", str(disk)) if disk else ()
     yield "--dev", "/dev"
     yield "--perms", "1777", "--size", str(_SHM_SIZE), "--tmpfs", "/dev/shm"  # noqa: S108

@@ -1,8 +1,13 @@
-"""Start bwrap and learn whom it started: to its end, whatever interrupts who waits for it.
+"""Start bwrap and read the pid of the sandbox's first process, on a thread that no interrupt cuts off.
 
-The owner may be killed at any moment, too.  Then nothing stays: bwrap gets no SIGKILL of its own with it, for what it
-has cloned by then would wait for it for ever.  It goes on with what it holds itself (both ends of the pipe that it
-tells its child's pid to) or finds at an end, and guest.py ends as soon as it runs.
+The owner (this process) may be killed while bwrap starts; still no process may stay behind:
+
+1. bwrap clones the sandbox's first process, which waits until bwrap has written its user map.
+2. If bwrap were killed together with the owner just then, the clone would wait for ever.  So bwrap does not die with
+   its parent (no `PR_SET_PDEATHSIG`).
+3. bwrap goes on instead: it holds both ends of the pipe that it writes the pid to, so that the write cannot fail, and
+   it reads end-of-file from the pipes that the owner held.
+4. guest.py starts, sees that its owner is dead, and ends the sandbox.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ class Started:
 
     Attributes:
         process: bwrap.
-        pid: what the sandbox's PID 1 is here; 0 when bwrap failed before it had one.
+        pid: pid of the sandbox's PID 1 in this process's namespace; 0 if bwrap failed before it had one.
     """
 
     process: subprocess.Popen[bytes]
@@ -43,11 +48,12 @@ def begin(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[byt
 
     Args:
         plan: what to start.
-        control: the guest's end of the control socket; closed here, for the host's end tells when the guest is gone.
-        complaints: file that gets what bwrap and guest.py complain of.
+        control: the guest's end of the control socket; closed here, so that the host's end reads end-of-file once the
+            guest is gone.
+        complaints: file for the standard output and error of bwrap and guest.py.
 
     Returns:
-        What was started.  It raises `BackendUnavailable` when the agent cannot have a user of its own.
+        The sandbox.  `result` raises `BackendUnavailable` if the agent cannot have a user of its own.
     """
     return _starters().submit(_start, plan, control, complaints)
 
@@ -61,7 +67,7 @@ def _start(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[by
     with ExitStack() as ours:
         with control, ExitStack() as theirs:
             info, write_info = pipe(ours, theirs)
-            # bwrap waits until our end of it is closed.
+            # bwrap waits until this process closes its end.
             mapped = pipe(theirs, ours)[0] if plan.host_uid else None
             filter_fd = memory_file(theirs, seccomp.program()) if seccomp.supported() else None
             owner = _this_process(theirs)
@@ -87,14 +93,14 @@ def _start(plan: BubblewrapBottlePlan, control: socket.socket, complaints: IO[by
             users.map_users(pid, plan.host_uid)
         except OSError as error:
             ours.close()
-            process.wait()  # without its users it fails by itself
+            process.wait()  # bwrap fails without its user map
             why = f"cannot give the agent a user of its own: {error.strerror}"
             raise BackendUnavailable(why, hint="Run Jupyter as an ordinary user.") from None
         return Started(process, pid)
 
 
 def open_files(theirs: ExitStack) -> dict[str, int]:
-    """Open what the sandbox gets copies of."""
+    """Open the files that the sandbox gets copies of: path in the sandbox → descriptor."""
     program, content = sandbox.guest_program()
     files = {program: memory_file(theirs, content)}
     for target, source in sandbox.host_files():
@@ -105,7 +111,7 @@ def open_files(theirs: ExitStack) -> dict[str, int]:
 
 
 def _this_process(theirs: ExitStack) -> int | None:
-    """Return a descriptor that tells when this process is dead, even where a child that it forked lives on."""
+    """Return a pidfd of this process: readable once it is dead, even if a forked child lives on."""
     try:
         fd = os.pidfd_open(os.getpid())
     except (OSError, AttributeError):  # Linux before 5.3, or a Python that was built on one
@@ -115,8 +121,8 @@ def _this_process(theirs: ExitStack) -> int | None:
 
 
 def _spawn(argv: list[str], fds: list[int | None], complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-    # A session of its own: Jupyter interrupts and kills the whole process group of a kernel.  And bwrap gets none of
-    # this process's environment, where secrets may be: only what tells whose sandbox it is.
+    # A session of its own: Jupyter interrupts and kills the whole process group of a kernel.  The environment of this
+    # process may hold secrets, so bwrap gets only the variable that shows whose sandbox it is.
     return subprocess.Popen(
         argv,
         pass_fds=[fd for fd in fds if fd is not None],
