@@ -1,7 +1,7 @@
-"""Where bottles run: the contract that every backend keeps, and nothing of any one backend.
+"""The contract of all backends, which run bottles.
 
-`spec` is what the user asked for, `plan` what a backend makes of it, `bottle` and `execution` what runs, `base` the
-`BottleBackend` itself; `registry` knows which backends there are.
+`spec` has the user's request, `plan` a backend's plan for it, `bottle` and `execution` the running bottle and its
+commands, `base` the `BottleBackend` class; `registry` finds the backends.
 """
 
 from bb_jupyter.agent.guest import Command

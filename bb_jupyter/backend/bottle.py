@@ -43,7 +43,7 @@ class Bottle(CommandRunner[Execution], ABC):
     broker: BottleBroker
 
     def allow(self, routes: EgressPlan) -> int:
-        """Replace the policy by *routes*; a bottle without a gateway, or whose gateway died, gets one now.
+        """Replace the policy by *routes*; start a gateway if there is none, or if it died.
 
         Returns:
             The policy's generation.
@@ -53,16 +53,15 @@ class Bottle(CommandRunner[Execution], ABC):
             BackendUnavailable: the gateway does not start.
             BottleGone: the bottle died.
         """
-        with (
-            deferred_interrupts.defer_sigint()
-        ):  # else a gateway may run that nobody knows of, or a policy that is not the one told
+        # Without deferring, an interrupt could leave a gateway running that nothing would stop.
+        with deferred_interrupts.defer_sigint():
             if self.network.state == "open":
                 return self.network.replace(routes)
             self.network.open(routes)
             try:
                 self.trust_gateway()
             except BaseException:
-                self.network.close()  # no network is better than one whose certificates nothing trusts
+                self.network.close()  # no network is better than one whose certificates no program trusts
                 raise
             return self.network.generation
 
@@ -72,7 +71,7 @@ class Bottle(CommandRunner[Execution], ABC):
         return self.allow((self.network.routes or egress_plan(git_hosts=gate.hosts if gate else ())).allowing(*routes))
 
     def trust_gateway(self) -> None:
-        """Let programs in the bottle trust the certificates of its gateway, as the agent's provider does it."""
+        """Install the gateway's CA in the bottle; the agent's provider does it."""
         declared = self.plan.agent_provision
         if declared is None:
             provisioning.provision_ca(self.plan, self, self.network.ca_pem)
@@ -81,12 +80,12 @@ class Bottle(CommandRunner[Execution], ABC):
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """Its name, which the user chose."""
         return self.plan.spec.name
 
     @property
     def slug(self) -> str:
-        """Its identity for ever."""
+        """Its identity, never used for another bottle."""
         return self.plan.slug
 
     @abstractmethod
@@ -94,11 +93,11 @@ class Bottle(CommandRunner[Execution], ABC):
         """Copy a file or directory of the host into the bottle, as `docker cp` does.
 
         Args:
-            source: on the host; ignore rules and the list of sensitive files do not apply to what is named itself.
-            target: in the bottle, relative to its home; an existing directory takes the source under its own name.
+            source: path on the host; ignore rules and the list of sensitive files do not apply.
+            target: path in the bottle, relative to its home; an existing directory takes the source under its own name.
 
         Returns:
-            What was copied and what was left out.
+            The number of entries copied, and the names of those left out.
 
         Raises:
             UsageError: the source does not exist.
@@ -109,14 +108,14 @@ class Bottle(CommandRunner[Execution], ABC):
     def cp_out(self, source: str, target: Path) -> CopyReport:
         """Copy a file or directory out of the bottle.
 
-        What comes is hostile: only plain files, directories and links that stay inside *target* are made.
+        The content is hostile: only plain files, directories and links that stay inside the copy are made.
 
         Args:
-            source: in the bottle, relative to its home.
-            target: on the host; an existing directory takes the source under its own name.
+            source: path in the bottle, relative to its home.
+            target: path on the host; an existing directory takes the source under its own name.
 
         Returns:
-            What was copied and what was refused.
+            The number of entries copied, and the names of those refused.
 
         Raises:
             UsageError: the source does not exist in the bottle.
@@ -125,18 +124,18 @@ class Bottle(CommandRunner[Execution], ABC):
 
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[BottlePlan]:
-        """Hold this bottle's files as they are now; other bottles can start with them until the context is left.
+        """Keep a copy of this bottle's files, with which other bottles can start until the context is left.
 
-        What a file system holds is taken over, the home on every backend; a program that writes meanwhile may be seen
-        half done.  The policy that `allow` widened and what the gateway knows are not; programs that run go along only
-        where the backend clones a machine's memory.
+        Every backend copies the home, some the whole file system; a file that is being written may be incomplete.
+        Routes that `allow` added and the state of the gateway are not copied.  Running programs are copied only by a
+        backend that clones the memory of a machine.
 
         Yields:
-            The plan of such a bottle, to be `renamed` before it is launched: limits, environment and routes are those
-            that this one was launched with; it is not kept.
+            The plan of such a bottle, to be `renamed` before its launch.  It has the limits, environment and routes
+            that this bottle was launched with, without `keep`.
 
         Raises:
-            BackendUnavailable: the files cannot be held.
+            BackendUnavailable: the files cannot be copied.
             BottleGone: the bottle died or was stopped.
         """
 
@@ -150,23 +149,23 @@ _PlanT = TypeVar("_PlanT", bound=BottlePlan)
 
 
 def branch_plan(plan: _PlanT) -> _PlanT:
-    """Return what `Bottle.snapshot` yields of *plan*, but for what the backend adds to find the files."""
+    """Return the plan that `Bottle.snapshot` yields, to which the backend adds where the files are."""
     return replace(plan, spec=replace(plan.spec, keep=False), copies=(), branch_of=plan.spec.name)
 
 
 @dataclass(frozen=True)
 class ActiveAgent:
-    """A live bottle of this user, whichever kernel holds it.
+    """A live bottle of this user, of any kernel.
 
     Attributes:
         slug: its identity.
-        name: what the user calls it.
+        name: its name, which the user chose.
         backend: name of its backend.
         agent: name of its agent; empty for a plain shell.
         bottle: name of its manifest; empty for none.
-        state: `running`, or what is wrong, such as `no gateway`.
+        state: `running`, or the problem, such as `no gateway`.
         created: seconds since the epoch.
-        owner: the process that holds it.
+        owner: the process that launched it or attached to it last.
         keep: it may outlive its owner.
     """
 

@@ -1,4 +1,4 @@
-"""One command running in a bottle: its output as it arrives, its end, and how to end it sooner."""
+"""A command that runs in a bottle: read its output as it arrives, wait for its end, kill it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Stream = Literal["stdout", "stderr"]
 TIMED_OUT = 124
 #: Exit status of a command that SIGKILL ended, as a shell gives it (128 + 9).
 KILLED = 137
-#: How much of each stream `Execution.wait` returns at most, in bytes: half of it head, half tail.
+#: Most bytes of each stream that `Execution.wait` returns: one half from the beginning, one from the end.
 KEPT_OUTPUT = 8 << 20
-#: How long a killed command's pipes are read for what it still wrote, in seconds.
+#: Seconds that the output of a killed command is still read.
 _DRAIN = 2.0
 
 
@@ -39,10 +39,10 @@ class Completed:
 
     Attributes:
         returncode: its exit status; 128 + N when signal N ended it, 124 when its time limit did.
-        stdout: what it wrote; head and tail when that was more than `KEPT_OUTPUT`.
-        stderr: the same for its standard error.
+        stdout: its standard output; only head and tail if that is more than `KEPT_OUTPUT`.
+        stderr: its standard error, likewise.
         duration: seconds from start to end.
-        truncated: bytes that are missing between the heads and the tails of both streams.
+        truncated: bytes missing between head and tail, of both streams together.
         timed_out: its time limit ended it.
         killed: `Execution.kill` ended it.
     """
@@ -59,9 +59,9 @@ class Completed:
 class Execution(ABC):
     """A command running in a bottle.
 
-    Iterate it for `Chunk`s as they arrive, `poll` for them with a time limit, or `wait` for the end.  Leaving the
-    iteration or the `with` block early, by an exception or an interrupt too, kills the command.  One thread reads; any
-    may `kill`.
+    Iterate over it for `Chunk`s as they arrive, `poll` for them with a time limit, or `wait` for the end.  Leaving the
+    iteration or the `with` block early kills the command, also if an exception or an interrupt does so.  One thread
+    reads; any thread may `kill`.
 
     Args:
         timeout: seconds after which the command is killed; `None` for no limit.
@@ -81,7 +81,7 @@ class Execution(ABC):
         """Wait up to *timeout* seconds (`None`: without limit) for output.
 
         Returns:
-            What arrived, nothing when the time passed, or the exit status once the command ended and all was read.
+            The chunks that arrived (none if the time passed), or the exit status once all output has been read.
 
         Raises:
             BottleGone: the bottle died.
@@ -93,7 +93,7 @@ class Execution(ABC):
 
     @abstractmethod
     def _close(self) -> None:
-        """Free what the host holds for this command.  Idempotent."""
+        """Free the resources of the host.  Idempotent."""
 
     @property
     def running(self) -> bool:
@@ -101,7 +101,7 @@ class Execution(ABC):
         return self._completed is None
 
     def tee(self, sink: Callable[[Chunk], object]) -> Self:
-        """Hand every chunk to *sink* too, as it is read.
+        """Also call *sink* with every chunk as it is read.
 
         Returns:
             This execution.
@@ -110,10 +110,10 @@ class Execution(ABC):
         return self
 
     def poll(self, timeout: float | None = None) -> Sequence[Chunk]:
-        """Wait up to *timeout* seconds (`None`: until there is something) for output.
+        """Wait up to *timeout* seconds (`None`: without limit) for output.
 
         Returns:
-            The chunks that arrived; empty when the time passed or the command ended (see `running`).
+            The chunks that arrived; empty if the time passed or the command ended (see `running`).
 
         Raises:
             BottleGone: the bottle died or was stopped while the command ran.
@@ -146,7 +146,7 @@ class Execution(ABC):
         """Read to the end of the command.
 
         Returns:
-            How it ended.  A command that fails is returned, not raised.
+            Exit status and output; a command that fails does not raise.
 
         Raises:
             BottleGone: the bottle died or was stopped while the command ran.
@@ -159,13 +159,13 @@ class Execution(ABC):
         return self._completed
 
     def kill(self) -> None:
-        """End every process of the command at once.  Its remaining output can still be read.  Idempotent."""
+        """Kill every process of the command.  Its remaining output can still be read.  Idempotent."""
         if self._completed is None:
             self._killed = True
-            self._end_it()
+            self._kill_now()
 
     def close(self) -> None:
-        """Kill the command when it still runs, and free what it holds.  Idempotent."""
+        """Kill the command if it still runs, and free its resources.  Idempotent."""
         if self._completed is None:
             self.kill()
             self._complete(KILLED)
@@ -176,12 +176,12 @@ class Execution(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _end_it(self) -> None:
+    def _kill_now(self) -> None:
         self._drained_by = self._drained_by or time.monotonic() + _DRAIN
         self._send_kill()
 
     def _patience(self, timeout: float | None) -> float | None:
-        """How long to wait for output now: not past the caller's time, the time limit or the drain's end."""
+        """Return the seconds to wait for output: until the first of *timeout*, time limit and end of draining."""
         now = time.monotonic()
         limits = [timeout] + [at - now for at in (self._deadline, self._drained_by) if at is not None]
         known = [max(0.0, limit) for limit in limits if limit is not None]
@@ -190,11 +190,11 @@ class Execution(ABC):
     def _check_deadlines(self) -> None:
         now = time.monotonic()
         if self._drained_by is not None and now >= self._drained_by:
-            self._complete(KILLED)  # a process that left the group may hold the pipes for ever
+            self._complete(KILLED)  # a process that left the group may keep the pipes open
         elif self._deadline is not None and now >= self._deadline:
             self._deadline = None
             self._timed_out = True
-            self._end_it()
+            self._kill_now()
 
     def _complete(self, returncode: int) -> None:
         self._close()
@@ -236,7 +236,7 @@ class StdoutFile(io.RawIOBase):
 
 
 class HeadTail:
-    """Keeps the first and the last half of *limit* bytes of what is written to it; memory stays bounded."""
+    """Keeps the first and the last *limit*/2 bytes that are written to it, in bounded memory."""
 
     _BLOCK = 1 << 16
 
@@ -250,10 +250,10 @@ class HeadTail:
     def write(self, data: bytes) -> None:
         """Add *data*."""
         self.written += len(data)
-        room = self._half - len(self._head)
-        if room > 0:
-            self._head += data[:room]
-            data = data[room:]
+        missing = self._half - len(self._head)
+        if missing > 0:
+            self._head += data[:missing]
+            data = data[missing:]
         if data:
             self._write_tail(data)
 

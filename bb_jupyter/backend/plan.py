@@ -1,4 +1,4 @@
-"""What a launch will do, decided and checked, nothing started yet: the preflight shows it."""
+"""The plan of a launch, decided and checked before anything starts; the preflight shows it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from bb_jupyter.broker.broker_plan import GitGatePlan, SupervisePlan
     from bb_jupyter.gateway.egress_plan import EgressPlan
 
-#: Where the agent lives in every bottle.
+#: Home of the agent in every bottle.
 GUEST_HOME = "/home/agent"
-#: Who it is there.
+#: User of the agent in every bottle.
 GUEST_USER = "agent"
 GUEST_UID = 1000
 
@@ -47,18 +47,18 @@ class LimitPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanBasis:
-    """What is the same on every backend, decided by `BottleBackend.prepare`.
+    """The part of a plan that is the same on every backend; `BottleBackend.prepare` makes it.
 
     Attributes:
         spec: what the user asked for.
-        slug: the bottle's identity for ever.
+        slug: the bottle's identity, never used for another bottle.
         stage_dir: directory on the host for files that the launch needs; the bottle's own.
-        copies: what is copied in, counted.
+        copies: the files that are copied in.
         guest_home: the agent's home in the bottle.
-        agent_provision: what the agent's provider will put into the bottle.
+        agent_provision: the provider's plan; `None` for a plain shell.
         egress_plan: routes of the gateway; `None` means no network at all.
-        git_gate_plan: repositories behind the git gate.
-        supervise_plan: whether and how the agent may ask the human.
+        git_gate_plan: repositories behind the git gate; `None` for none.
+        supervise_plan: how the agent may ask the human; `None` if it may not.
     """
 
     spec: BottleSpec

@@ -1,4 +1,4 @@
-"""What the user asked for: magic options or Python arguments and manifests, resolved into one value."""
+"""The user's request: magic options or Python arguments and manifests, resolved into one value."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Copy:
 
 @dataclass(frozen=True)
 class BottleSpec:
-    """What the user asked for.  Holds no secret and has no side effects.
+    """The user's request for a bottle.  Holds no secret and has no side effects.
 
     Attributes:
         name: the bottle's name, unique among the user's live bottles.
         backend: name of the backend, already chosen.
-        backend_reason: why that one: the first line of the preflight.
+        backend_reason: why that one was chosen: in the first line of the preflight.
         manifest: the bottle's manifest, `extends` merged; an empty one when the user named none.
         agent: the agent's manifest; `None` for a plain shell.
         image: base image (docker) to use instead of the default one.
         dockerfile: per-bottle override of the Dockerfile.
         env: variables for every command; the manifest's are merged in already.
-        copies: what to copy in.
-        routes: hosts that the user allows by hand, beside those of the manifest and the provider.
+        copies: files and directories to copy in.
+        routes: hosts that the user allows by option, besides those of the manifest and the provider.
         cwd: default working directory in the bottle; empty for its home.
         user: default user in the bottle; empty for the backend's own (`agent`, not root).
         limits: the merged limits; a field that is `None` is not limited.

@@ -1,7 +1,7 @@
-"""What this user's bottles leave on disk: `state/<slug>/bottle.json`, and the claim of a name.
+"""Records of this user's bottles on disk (`state/<slug>/bottle.json`), and claims of names.
 
-A record is written before anything else of a bottle exists and removed after everything else is gone, so a crash at any
-point leaves a record that cleanup can follow.
+A record is written before any other part of a bottle exists, and removed after all others are gone.  So a crash at any
+point leaves a record for cleanup.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from bb_jupyter.errors import NameTaken
 from bb_jupyter.home import bot_bottle_home, private_dir
 from bb_jupyter.process.identity import ProcessIdentity
 
-#: What `ls` says of a bottle that lacks nothing.
+#: State of a bottle without a problem.
 RUNNING = "running"
 _RECORD = "bottle.json"
-#: Nanoseconds after which a file's time tells it from the next.
+#: Nanoseconds after which the modification time distinguishes a file from a later one.
 _SETTLED = 1_000_000_000
-#: State directory → its record's file when that was read last, as `_stamp` knows it, and what it said.
-_known: dict[str, tuple[tuple[int, int, int], BottleRecord]] = {}
-#: What a directory is called while it is made or removed.
+#: State directory → `_stamp` of the record's file when it was read last, and the record.
+_cache: dict[str, tuple[tuple[int, int, int], BottleRecord]] = {}
+#: Prefixes of a directory while it is made or removed.
 _NEW, _GONE = ".new-", ".gone-"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True)
 class BottleRecord:
-    """One bottle of this user, as its state directory tells it.
+    """One bottle of this user, as recorded in its state directory.
 
     Attributes:
         slug: unique for ever: the name and eight random hex digits.
-        name: what the user calls it; unique among live bottles.
+        name: its name, which the user chose; unique among live bottles.
         backend: name of the backend that runs it.
         owner: the process that launched it (or attached to it last).
         created: seconds since the epoch.
         keep: it may outlive its owner.
         agent: name of its agent; empty for a plain shell.
         bottle: name of its bottle manifest; empty for none.
-        details: what its backend needs to find it again, plain JSON values.
+        details: values by which its backend finds it again, as plain JSON.
     """
 
     slug: str
@@ -69,9 +69,9 @@ class BottleRecord:
 
     @property
     def state(self) -> str:
-        """`running`, or what is wrong, as its owner wrote it down: such as `no gateway, no broker`."""
-        wrong = (str(self.details.get(key) or "") for key in ("state", "broker_state"))
-        return ", ".join(text for text in wrong if text not in ("", RUNNING)) or RUNNING
+        """`running`, or the problems that its owner recorded, such as `no gateway, no broker`."""
+        problems = (str(self.details.get(key) or "") for key in ("state", "broker_state"))
+        return ", ".join(text for text in problems if text not in ("", RUNNING)) or RUNNING
 
     def save(self) -> None:
         """Write the record, atomically.
@@ -89,20 +89,20 @@ class BottleRecord:
 
     def remove(self) -> None:
         """Remove the state directory; the last act of a bottle's end.  Idempotent."""
-        with _locked():  # who adds details meanwhile would bring the directory back
-            # Gone in one step: who is killed half-way leaves no directory without a record, which nobody could follow.
+        with _locked():  # otherwise `add_details` might bring the directory back
+            # Rename first, so that a crash never leaves a state directory without its record.
             with contextlib.suppress(OSError):
                 self.directory.rename(state_dir() / f"{_GONE}{secrets.token_hex(4)}")
             _sweep()
 
 
 def state_dir() -> Path:
-    """Return `state/` in the user's folder, created when missing."""
+    """Return `state/` in the user's folder; create it if it is missing."""
     return private_dir(bot_bottle_home() / "state")
 
 
 def new_slug(name: str) -> str:
-    """Return a slug that no other bottle has had."""
+    """Return a slug that no other bottle ever had."""
     return f"{name}-{secrets.token_hex(4)}"
 
 
@@ -110,8 +110,8 @@ def records() -> list[BottleRecord]:
     """Return every bottle of this user that has a state directory, oldest first."""
     root = str(state_dir())
     folders = {f"{root}/{name}" for name in os.listdir(root) if _SLUG.fullmatch(name)}  # noqa: PTH208 -- names, not paths
-    for folder in _known.keys() - folders:
-        _known.pop(folder, None)  # its bottle is gone
+    for folder in _cache.keys() - folders:
+        _cache.pop(folder, None)  # its bottle is gone
     return sorted((record for record in map(_read, folders) if record), key=lambda record: record.created)
 
 
@@ -122,7 +122,7 @@ def claim(record: BottleRecord) -> None:
         record: written to its state directory, which is created here.
 
     Raises:
-        NameTaken: another record of that name exists whose owner lives, or that was kept.
+        NameTaken: another record has that name.
         OSError: the disk is full or not writable.
     """
     with _locked():
@@ -134,7 +134,7 @@ def claim(record: BottleRecord) -> None:
                     hint="Choose another name"
                     + (f", or `%bottle attach {record.name}`." if other.keep else ", or stop it in its own notebook."),
                 )
-        # The record appears with its directory, in one step: no directory is ever without one.
+        # The directory appears together with its record, by one rename.
         new = Path(tempfile.mkdtemp(dir=state_dir(), prefix=_NEW))
         try:
             (new / _RECORD).write_text(record.to_json())
@@ -148,7 +148,7 @@ def take_over(record: BottleRecord, owner: ProcessIdentity) -> BottleRecord:
     """Make *owner* the owner of a kept bottle whose owner is dead.
 
     Raises:
-        NameTaken: somebody else holds it.
+        NameTaken: its owner is alive.
     """
     with _locked():
         current = _read(str(record.directory)) or record
@@ -161,7 +161,7 @@ def take_over(record: BottleRecord, owner: ProcessIdentity) -> BottleRecord:
 
 
 def add_details(slug: str, **details: object) -> None:
-    """Write down more of what a backend knows of a bottle; nothing happens when its record is gone.
+    """Add details to a bottle's record; do nothing if the record is gone.
 
     Raises:
         OSError: the disk is full or not writable.
@@ -173,31 +173,31 @@ def add_details(slug: str, **details: object) -> None:
 
 
 def _sweep() -> None:
-    """Finish what somebody was at who was killed: directories are made and removed under the lock, now ours."""
+    """Remove directories that a killed process was making or removing; the caller holds the lock."""
     for folder in state_dir().iterdir():
         if folder.name.startswith((_NEW, _GONE)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(folder: str) -> BottleRecord | None:
-    """Return the record of a state directory, from memory while its file is the one that was read last.
+    """Return the record of a state directory, from the cache if its file has not changed since it was read.
 
-    A record is written by a rename, so a changed one is another file.  One that was written just now is not kept in
-    memory: the next could have its inode and its time, which a file system counts in milliseconds.
+    A record is written by a rename, so a changed record is another file.  A file that was written just now is not
+    cached: the next one could have the same inode and the same time, which a file system counts in milliseconds.
     """
     path = f"{folder}/{_RECORD}"
     try:
-        known = _known.get(folder)
-        if known and known[0] == _stamp(os.stat(path)):  # noqa: PTH116 -- many files, often
-            return known[1]
+        cached = _cache.get(folder)
+        if cached and cached[0] == _stamp(os.stat(path)):  # noqa: PTH116 -- many files, often
+            return cached[1]
         with open(path) as file:  # noqa: PTH123
             stamp, data = _stamp(os.fstat(file.fileno())), json.load(file)
         record = BottleRecord(**{**data, "owner": ProcessIdentity.from_dict(data["owner"])})
     except (OSError, ValueError, TypeError, KeyError):
-        _known.pop(folder, None)
+        _cache.pop(folder, None)
         return None
     if time.time_ns() - stamp[1] > _SETTLED:
-        _known[folder] = stamp, record
+        _cache[folder] = stamp, record
     return record
 
 

@@ -1,1 +1,1 @@
-"""Processes of the host: which one owns a bottle, how a trusted child is started, how an interrupt is deferred."""
+"""Processes of the host: identity, /proc, trusted children, deferred interrupts, waiting, JSON lines."""

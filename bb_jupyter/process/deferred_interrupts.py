@@ -1,4 +1,4 @@
-"""Keep an interrupt from coming between the making of something and the note of how to undo it, or into the undoing."""
+"""Defer interrupts while a resource is acquired and its release registered, and while it is released."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 
-#: Seconds after which an interrupt waits no more: something hangs, and who presses Stop again wants out.
+#: Seconds after which interrupts are not deferred any more: the block hangs, and the user wants to leave it.
 _PATIENCE = 10.0
 
 
 @contextmanager
 def defer_sigint(*, same: bool = False) -> Iterator[None]:
-    """Let an interrupt (SIGINT) wait until the block is left; for short blocks, and one that hangs can be left.
+    """Defer an interrupt (SIGINT) until the block is left; after 10 seconds a further one leaves the block at once.
 
-    Python raises `KeyboardInterrupt` between any two steps of the main thread: also after something was started and
-    before it is known to anybody who would end it.  On other threads, which are never interrupted, this does nothing.
+    Python raises `KeyboardInterrupt` between any two steps of the main thread, also between starting a process and
+    registering who ends it.  On other threads, which are never interrupted, this does nothing.
 
     Args:
-        same: an interrupt is being obeyed here: who presses Stop again means that one, and there is no second.
+        same: the block handles an interrupt already: further ones are the same interrupt, and are dropped.
     """
     if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
         yield
         return
-    came: list[tuple[int, FrameType | None]] = []
+    pending: list[tuple[int, FrameType | None]] = []
     begun = time.monotonic()
 
     def wait(number: int, frame: FrameType | None) -> None:
-        came.append((number, frame))
+        pending.append((number, frame))
         if time.monotonic() - begun > _PATIENCE and callable(usual):
-            usual(*came.pop())
+            usual(*pending.pop())
 
     usual = signal.signal(signal.SIGINT, wait)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-        if came and not same and callable(usual):
-            usual(*came[0])
+        if pending and not same and callable(usual):
+            usual(*pending[0])
 
 
 class UninterruptibleExitStack(ExitStack[bool | None]):
-    """An exit stack that is unwound to its end: an interrupt that comes meanwhile waits for it.
+    """An exit stack that defers interrupts while it is unwound.
 
-    Who presses Stop twice, because the first time takes a moment, must not cut off what the first one began.  No
-    exception is swallowed.
+    A user may press Stop twice because the first time takes a moment; the second must not cut off the clean-up of the
+    first.  No exception is swallowed.
     """
 
     def __exit__(

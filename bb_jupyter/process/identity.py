@@ -1,7 +1,7 @@
-"""Who owns a bottle: a process, named so that another process can tell whether it still lives.
+"""The identity of a process, by which another process can tell whether it still lives: the owner of a bottle.
 
-A pid alone is re-used.  Boot id + pid + start time is not; the host name tells a machine that was rebooted (its
-bottles are orphans) from another machine that shares the engine or the home (its bottles are none of our business).
+A pid alone is reused; boot id, pid and start time together are not.  The host name distinguishes this machine after a
+reboot (its old bottles are orphans) from another machine that shares the engine or the home (its bottles are not ours).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ProcessIdentity:
 
     @property
     def alive(self) -> bool:
-        """Whether the process may still live: `False` only where its death is certain."""
+        """Whether the process may still live: `False` only if its death is certain."""
         here = ProcessIdentity.current()
         if self.host != here.host:
             return True

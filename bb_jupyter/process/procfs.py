@@ -1,6 +1,6 @@
-"""What /proc tells of processes (proc(5)): one reader for all of this package.
+"""Read processes from /proc (proc(5)).
 
-`backend/bubblewrap/guest.py` has four lines of its own: it runs alone inside a sandbox and can import nothing of this.
+`backend/bubblewrap/guest.py` reads /proc itself, since it runs alone inside a sandbox and cannot import this module.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class ProcessStat:
     """The line of a process in /proc/PID/stat.  Fields are parsed when they are asked for.
 
     Args:
-        line: what the file holds.
+        line: content of the file.
     """
 
     __slots__ = ("_fields",)
@@ -60,7 +60,7 @@ def start_time(pid: int) -> int | None:
 
 
 def pid_namespace(pid: int | str, proc: str = "/proc") -> str:
-    """Return the pid namespace of process *pid* as text; empty when it is gone or not ours to see."""
+    """Return the pid namespace of process *pid* as text; empty if it is gone or belongs to another user."""
     try:
         return os.readlink(f"{proc}/{pid}/ns/pid")  # noqa: PTH115 -- many processes, often
     except OSError:

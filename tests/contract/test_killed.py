@@ -63,7 +63,7 @@ def sandboxes(home: Path) -> list[str]:
         ("spawn", "_spawn", 0.005),  # it makes its namespaces
         ("spawn", "_first_process", 0.0),  # it waits for its users
         ("spawn", "_start", 0.0),  # it builds the sandbox
-        ("launch", "_remember", 0.01),  # guest.py starts
+        ("launch", "_record", 0.01),  # guest.py starts
     ],
 )
 def test_nothing_runs_on(home: Path, bottle_name: str, module: str, step: str, delay: float) -> None:

@@ -1,10 +1,10 @@
-"""PID 1 of a bubblewrap bottle: starts commands, kills them, reaps everything; the standard library only.
+"""PID 1 of a bubblewrap bottle: starts commands, kills them and reaps all processes.
 
 It runs inside the sandbox as `python -I -S guest.pyc CONTROL OWNER LIMITS UID`, and first becomes UID unless that is
 empty.  CONTROL is a SEQPACKET socket to the host, OWNER a descriptor of the process that the bottle belongs to
-(pidfd_open(2); empty where the kernel has none).  When the host's end of the socket closes, or the owner dies, this
-process ends and the kernel ends everything else with it.  LIMITS are those of setrlimit(2), `NUMBER=VALUE,…`.  Messages
-from the host are one marshalled dict each:
+(pidfd_open(2); empty if the kernel has none).  When the host's end of the socket closes or the owner dies, this process
+ends, and the kernel then ends every other process of the sandbox.  LIMITS are those of setrlimit(2), `NUMBER=VALUE,…`.
+Each message from the host is one marshalled dict:
 
     {"op": "exec", "id": N}  with fds: request, stdout, stderr, status[, stdin].  The request is a file that holds
         {"argv": […], "env": {…}, "cwd": "…"}; the exit status is written to `status` as a decimal line.
@@ -12,10 +12,11 @@ from the host are one marshalled dict each:
     {"op": "listen", "ports": […]}  answered by one byte, with one listening socket of 127.0.0.1 per port; by "0" and
         none when a port is taken.
 
-It sends one byte when it is ready.  The host believes none of what it says.
+It sends one byte when it is ready.  The host trusts nothing that it sends.
 
-Every launch waits for this program, and most of that is imports: it makes do with the modules that are written in C.
-(json, signal, socket and ctypes bring re and enum, array brings collections, os brings abc: 10 ms and more together.)
+Every launch waits for this program, mostly for its imports, so it uses only modules that are written in C.  (json,
+signal, socket and ctypes import re and enum, array imports collections, os imports abc: more than 10 ms together.)
+For the same reason it reads /proc with lines of its own and not by `bb_jupyter.process.procfs`.
 """
 
 import _ctypes
@@ -31,23 +32,23 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 # capset(2): a header with version 3 that means the caller, and three empty sets of 64 bits.
 _OWN_CAPABILITIES, _NONE = (0x20080522).to_bytes(4, sys.byteorder) + bytes(4), bytes(24)
 _INT, _MAX_FDS, _NO_FD = 4, 5, 1 << 20
-# Signals that Python ignores and a program expects to end it.
+# Signals that Python ignores; other programs expect their default action.
 _SIGNALS = (signal.SIGPIPE, signal.SIGINT)
 # Commands are the first to go when memory runs out, this process the last.
 _OOM_SCORE_OF_COMMANDS = b"700"
-# What is reaped before the host is heard again: a bottle full of dying processes would never let it speak.
+# Processes that are reaped before the next message of the host is read, however many are dying.
 _REAPED_AT_ONCE = 1000
 _LIBC = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 
 
 class Guest:
-    """The commands that run, and the loop that serves the host."""
+    """The running commands, and the loop that serves the host."""
 
     def __init__(self, control: socket.socket, owner: int | None) -> None:
         self.control = control
         self.owner = owner
         self.running: dict[int, tuple[int, int]] = {}  # pid -> (id, status fd)
-        # Opened while it still belongs to us: an undumpable process may not open its own /proc files.
+        # Opened early: once undumpable, a process may not open its own files in /proc.
         self.oom_score = posix.open("/proc/self/oom_score_adj", posix.O_RDWR | posix.O_CLOEXEC)
 
     def serve(self) -> None:
@@ -91,7 +92,7 @@ class Guest:
         return True
 
     def start(self, ident: int, fds: list[int]) -> None:
-        """Start a command; what hinders it is said on its standard error."""
+        """Start a command; if that fails, the reason goes to its standard error."""
         if len(fds) < _MAX_FDS:
             fds.append(posix.open("/dev/null", posix.O_RDONLY | posix.O_CLOEXEC))
         request_fd, stdout, stderr, status, stdin = fds
@@ -109,7 +110,7 @@ class Guest:
             posix.pwrite(self.oom_score, b"0", 0)
 
     def reap(self) -> bool:
-        """Collect processes that ended, the orphans of commands too, and report those of the host; false: not all."""
+        """Reap ended processes, orphans too, and report the commands among them; false: some are left."""
         for _ in range(_REAPED_AT_ONCE):
             try:
                 pid, status = posix.waitpid(-1, posix.WNOHANG)
@@ -125,7 +126,7 @@ class Guest:
         return False
 
     def kill(self, ident: int) -> None:
-        """Kill a command and all it started: stop all of it first, as what is stopped starts no more processes."""
+        """Kill a command and all that it started; stop all of them first, so that none starts another process."""
         for leader in [pid for pid, (known, _) in self.running.items() if known == ident]:
             stopped: set[int] = set()
             while fresh := family_of({leader, *stopped}) - stopped:
@@ -134,7 +135,7 @@ class Guest:
             signal_all(stopped, signal.SIGKILL)
 
     def listen(self, ports: list[int]) -> None:
-        """Bind ports of the bottle's own loopback and pass the sockets out; none if a command holds one of them."""
+        """Bind ports of the bottle's own loopback and send the sockets to the host; none if a port is taken."""
         sockets = []
         try:
             for port in ports:
@@ -152,7 +153,7 @@ class Guest:
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
-    """Return one message and the descriptors that came with it; no program that is started inherits those."""
+    """Return one message and its descriptors; no command inherits these."""
     room = socket.CMSG_SPACE(_MAX_FDS * _INT)
     data, ancillary, _, _ = control.recvmsg(1 << 16, room, socket.MSG_CMSG_CLOEXEC)
     return data, [fd for _, _, rights in ancillary for fd in memoryview(rights).cast("i")]
@@ -174,12 +175,12 @@ def spawn(argv: list[str], env: dict[str, str], streams: tuple[int, int, int]) -
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
-            failure = error  # perhaps a later folder has one that can be run
+            failure = error  # a later folder may have an executable one
     raise failure
 
 
 def complaint(error: Exception, program: str) -> bytes:
-    """Say in a line why a command could not be started."""
+    """Return a line that says why a command could not be started."""
     if isinstance(error, BlockingIOError):
         return b"cannot start: the bottle has too many processes\n"
     if isinstance(error, OSError):
@@ -188,7 +189,7 @@ def complaint(error: Exception, program: str) -> bytes:
 
 
 def write(fd: int, data: bytes) -> None:
-    """Write to the host, which may have let the command go."""
+    """Write to the host; no error if it has closed its end."""
     try:
         posix.write(fd, data)
     except OSError:
@@ -206,7 +207,7 @@ def family_of(known: set[int]) -> set[int]:
                 stat = file.read()
         except OSError:
             continue
-        # The command name is in parentheses and may hold anything; after it: state, parent, group, session.
+        # The command name is in parentheses and may hold anything; state, parent, group and session follow.
         state, *others = stat[stat.rindex(b")") + 2 :].split()[:4]
         if state not in b"ZX":
             relatives[int(name)] = {int(name), *map(int, others)}
@@ -235,7 +236,7 @@ def limit(limits: str) -> None:
 
 
 def become(uid: int) -> None:
-    """Become the agent, whom the host has mapped, for ever: root of this sandbox is root of the host."""
+    """Become the agent, whose uid the host has mapped, irrevocably: root of this sandbox is root of the host."""
     posix.chown(posix.getcwd(), uid, uid)
     capability = 0
     while call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
@@ -248,7 +249,7 @@ def become(uid: int) -> None:
 
 
 def protect() -> None:
-    """Let no process of the bottle trace this one, read its memory or take its descriptors; and end with bwrap."""
+    """Prevent ptrace of this process and access to its memory and descriptors; end when bwrap ends."""
     call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
@@ -273,7 +274,7 @@ def main() -> None:
 
 
 def keep_only(*fds: int | None) -> None:
-    """Close every other descriptor, such as what bwrap waited at; commands inherit none."""
+    """Close every other descriptor, such as the one that bwrap waited for; commands inherit none."""
     first = 3
     for fd in sorted(fd for fd in fds if fd is not None):
         posix.closerange(first, fd)

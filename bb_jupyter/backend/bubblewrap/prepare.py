@@ -96,9 +96,7 @@ def check_user(user: str | None) -> None:
 
 def _warnings(host_uid: int) -> tuple[str, ...]:
     if os.geteuid() == 0 and not host_uid:
-        return (
-            "this kernel runs as root, so the bottle has root's access to the host's files: run Jupyter as an ordinary user",
-        )
+        return ("this kernel runs as root, and so does the bottle on this host: run Jupyter as an ordinary user",)
     return ()
 
 

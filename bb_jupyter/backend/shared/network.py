@@ -1,6 +1,6 @@
-"""A bottle's network: its gateway, the policy in force, and what commands need to know to go through it.
+"""A bottle's network: its gateway, the policy in force, and the variables by which commands use it.
 
-A bottle without routes has no gateway, and so no network at all; the first route that is allowed starts one.
+A bottle without routes has no gateway and so no network at all; the first route that is allowed starts one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from bb_jupyter.gateway.control.gateway_config import GatewayConfig
     from bb_jupyter.gateway.egress_plan import EgressPlan
 
-#: What `ls` says of a bottle whose gateway died: nothing is reachable from it.
+#: State of a bottle whose gateway died: it reaches nothing.
 NO_GATEWAY = "no gateway"
-#: Starts a bottle's gateway: takes its configuration and what to call with each event.
+#: Starts a bottle's gateway, given its configuration and a function to call with each event.
 StartGateway = Callable[["GatewayConfig", Callable[["Event"], None]], "GatewayClient"]
 
 _PROXY = f"http://egress:{PORTS['egress']}"
 _DIRECT = "localhost,127.0.0.1,::1,egress,git-gate,supervise"
-#: How programs find the proxy.  Node wants to be told to look.
+#: Variables by which programs find the proxy; Node reads them only with the last one.
 _PROXY_ENV = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), _PROXY),
     **dict.fromkeys(("NO_PROXY", "no_proxy"), _DIRECT),
@@ -41,11 +41,11 @@ class Network:
     """The network of one running bottle.  Thread-safe.
 
     Args:
-        plan: what was launched.
-        start: starts the gateway, as the backend does it.
+        plan: the plan of the bottle.
+        start: the backend's function that starts the gateway.
 
     Attributes:
-        events: what to call with each event of the gateway, on a thread of its own.
+        events: functions that are called with each event of the gateway, on a thread of its own.
     """
 
     def __init__(self, plan: BottlePlan, start: StartGateway) -> None:
@@ -58,17 +58,17 @@ class Network:
 
     @property
     def routes(self) -> EgressPlan | None:
-        """The policy in force; `None` when there is no network."""
+        """The policy in force; `None` if there is no network."""
         return self._routes
 
     @property
     def generation(self) -> int:
-        """The number of the policy in force, which grows with each replacement; 0 when there is no network."""
+        """The number of the policy in force, which each replacement increases; 0 if there is no network."""
         return self._client.generation if self._client else 0
 
     @property
     def state(self) -> str:
-        """`none`, `open`, or `lost` when the gateway died: then nothing is reachable."""
+        """`none`, `open`, or `lost` if the gateway died: then the bottle reaches nothing."""
         if self._routes is None:
             return "none"
         return "open" if self._client and self._client.alive else "lost"
@@ -80,14 +80,14 @@ class Network:
 
     @property
     def ca_pem(self) -> str:
-        """The certificate, in PEM, that programs in the bottle must trust; empty when there is no gateway."""
+        """The certificate, in PEM, that programs in the bottle must trust; empty if there is no gateway."""
         return self._client.ca_pem if self._client else ""
 
     def open(self, routes: EgressPlan) -> None:
-        """Start the gateway, or a new one after the other died.
+        """Start the gateway, or a new one if it died.
 
         Args:
-            routes: what the bottle may reach.
+            routes: the policy.
 
         Raises:
             BackendUnavailable: it did not start.
@@ -104,7 +104,7 @@ class Network:
                 config = replace(config, generation=self._client.generation + 1)
                 self._client.stop()
             self._client = self._start(config, self._on_event)
-            if self._routes is not None:  # there was one before, and `ls` says that it died
+            if self._routes is not None:  # a gateway died before, and the record says so
                 state.add_details(self._plan.slug, state=state.RUNNING)
             self._in_force(self._client, routes)
 
@@ -112,14 +112,14 @@ class Network:
         """Take over a gateway that runs already, as after an attach.
 
         Args:
-            find: returns it, given what to call with each event; `None` when it died meanwhile.
+            find: returns its client, given a function to call with each event; `None` if the gateway died.
             routes: the policy in force.
         """
         with self._lock:
             self._client, self._routes = find(self._on_event), routes
 
     def replace(self, routes: EgressPlan) -> int:
-        """Replace the whole policy of a gateway that runs.
+        """Replace the whole policy of the running gateway.
 
         Returns:
             The new policy's generation.
@@ -138,39 +138,39 @@ class Network:
             return generation
 
     def _in_force(self, client: GatewayClient, routes: EgressPlan) -> None:
-        """Remember the policy, for who attaches as well, and tell the audit log: its events name only a generation."""
+        """Record the policy for a later attach and in the audit log, whose events name only the generation."""
         self._routes = routes
         if self._plan.spec.keep:
             state.add_details(self._plan.slug, egress=asdict(routes))
         client.record("routes", routes=[asdict(route) for route in routes.routes])
 
     def limit_egress(self, most: int) -> None:
-        """Let the bottle exchange at most *most* bytes from now on, until its gateway ends."""
+        """Limit the traffic of the bottle to *most* bytes from now until its gateway ends."""
         if self._client is not None:
             self._client.limit_egress(most)
 
     def shut(self, reason: str) -> None:
-        """Let nothing pass any more, such as when a budget is used up; *reason* is what the bottle is told."""
+        """Deny all traffic from now on, such as when a budget is used up; denials give *reason*."""
         if self._client is not None:
             self._client.shut(reason)
 
     def sync(self) -> int:
-        """Wait (1 s at most) until `events` have had everything that was decided so far.
+        """Wait (1 s at most) until `events` have been called for every decision so far.
 
         Returns:
-            How many bytes have passed since the gateway started, both directions together.
+            Bytes in both directions since the gateway started.
         """
         return self._client.sync() if self._client is not None else 0
 
     def close(self) -> None:
-        """End the gateway, if there is one.  Idempotent."""
+        """Stop the gateway, if there is one.  Idempotent."""
         with self._lock:
             client, self._client, self._routes = self._client, None, None
         if client is not None:
             client.stop()
 
     def release(self) -> None:
-        """Let go of a gateway that outlives this process.  Idempotent."""
+        """Disconnect from the gateway, which outlives this process.  Idempotent."""
         with self._lock:
             if self._client is not None:
                 self._client.detach()

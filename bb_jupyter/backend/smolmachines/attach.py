@@ -1,4 +1,4 @@
-"""Hold a kept bottle again: its plan is read back from its record."""
+"""Attach to a kept bottle: its plan is read back from its record."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from bb_jupyter.process import deferred_interrupts
 def attach(slug: str) -> Iterator[SmolmachinesBottle]:
     """Yield the running bottle *slug*; it runs on afterwards.
 
-    A local machine gets an egress interceptor at the address that it was started with, and a gateway with the policy
-    that was in force last.
+    A local machine gets an egress interceptor at the address that it was started with, and a gateway with the latest
+    policy.
 
     Raises:
-        BottleGone: it does not run any more.
+        BottleGone: it has ended.
         BackendUnavailable: the SDK or the cloud does not answer.
     """
     from smol import Machine
@@ -59,7 +59,7 @@ def attach(slug: str) -> Iterator[SmolmachinesBottle]:
 
 
 def _open(bottle: SmolmachinesBottle, routes: EgressPlan) -> None:
-    """Start the gateway; a bottle whose gateway does not start, as when a credential is gone, is still worth having."""
+    """Start the gateway.  If it does not start (such as without a credential), the bottle is attached without one."""
     try:
         bottle.network.open(routes)
         bottle.trust_gateway()

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from bb_jupyter.gateway.control.gateway_config import GatewayConfig
     from bb_jupyter.gateway.egress_plan import EgressPlan
 
-#: Longest input that goes with the request that starts the command, in bytes.
+#: Most bytes of input that go with the request that starts the command.
 _WITH_REQUEST = 64 << 10
-#: How often a kill is tried, and the seconds between.
+#: How often a kill is tried, and the seconds between two tries.
 _KILLS, _KILL_PAUSE = 20, 0.25
 
 
@@ -51,7 +51,7 @@ class SmolmachinesBottle(Bottle):
     Args:
         plan: what was launched.
         machine: the SDK's handle.
-        interceptor: lets the machine's connections through to the gateway; `None` in the cloud.
+        interceptor: passes the machine's connections on to the gateway; `None` in the cloud.
     """
 
     def __init__(self, plan: SmolmachinesBottlePlan, machine: Machine, interceptor: Interceptor | None) -> None:
@@ -63,7 +63,7 @@ class SmolmachinesBottle(Bottle):
 
     @property
     def alive(self) -> bool:
-        """Whether its machine runs; one that cannot be asked just now is not given up for that."""
+        """Whether its machine runs; true also if the SDK does not answer just now."""
         try:
             with sdk.errors("look at the machine", name=self.name):
                 return self.machine.state() in sdk.ALIVE
@@ -73,7 +73,7 @@ class SmolmachinesBottle(Bottle):
             return True
 
     def allow(self, routes: EgressPlan) -> int:
-        """See `Bottle.allow`; a cloud machine's network is what it was launched with.
+        """See `Bottle.allow`; the network of a cloud machine cannot change.
 
         Raises:
             UsageError: the machine is in the cloud.
@@ -98,7 +98,7 @@ class SmolmachinesBottle(Bottle):
         )
 
     def _network_env(self) -> dict[str, str]:
-        """Return the variables by which programs find the gateway; services are reached directly, by address."""
+        """Return the variables by which programs find the gateway; they reach services directly, by address."""
         found = self.network.env
         return found | {name: f"{found[name]},{GATE_ADDRESS}" for name in ("NO_PROXY", "no_proxy") if name in found}
 
@@ -109,7 +109,7 @@ class SmolmachinesBottle(Bottle):
         )
 
     def _start(self, command: Command) -> SmolExecution:
-        """Start *command*, which has all of its fields; no timeout is no limit."""
+        """Start *command*, whose fields are all set; a missing timeout means no limit."""
         from smol import SmolError
 
         try:
@@ -156,7 +156,7 @@ class SmolmachinesBottle(Bottle):
             raise
 
     def _input(self, stdin: bytes | IO[bytes] | None) -> tuple[str, str | None, list[str]]:
-        """Return where the command's input is (see `shell.run`), what goes with the request, and what was staged."""
+        """Return the place of the command's input (see `shell.run`), the part in the request, and the staged files."""
         if stdin is None:
             return "", None, []
         if isinstance(stdin, bytes) and len(stdin) <= _WITH_REQUEST:
@@ -166,8 +166,8 @@ class SmolmachinesBottle(Bottle):
 
     def _remover(self, staged: list[str]) -> Callable[[], None]:
         def remove() -> None:
-            if staged:  # takes a request of its own, and nobody waits for it
-                with contextlib.suppress(RuntimeError):  # an interpreter that ends starts no thread
+            if staged:  # on a thread: it takes a request, and no caller waits for it
+                with contextlib.suppress(RuntimeError):  # at the end of the interpreter no thread can start
                     threading.Thread(target=transfer.remove_staged, args=(self.machine, staged), daemon=True).start()
 
         return remove
@@ -176,7 +176,7 @@ class SmolmachinesBottle(Bottle):
         from smol import ExecOptions, SmolError
 
         def kill(pid: int) -> None:
-            # A machine that is full of processes may have no room for one more just now.
+            # A machine at its limit of processes may refuse one more for a moment.
             for _ in range(_KILLS):
                 try:
                     done = self.machine.exec(process_tree.kill_command(pid), ExecOptions(user=user, timeout=sdk.SHORT))
@@ -199,7 +199,7 @@ class SmolmachinesBottle(Bottle):
         return transfer.copy_out(self, source, target)
 
     def snapshot(self) -> AbstractContextManager[SmolmachinesBottlePlan]:
-        """Hold its files; see `Bottle.snapshot` and `branch`."""
+        """Keep its files for other bottles; see `Bottle.snapshot` and `branch`."""
         return branch.snapshot(self)
 
     def _start_gateway(self, config: GatewayConfig, on_event: Callable[[Event], None]) -> GatewayClient:

@@ -1,4 +1,4 @@
-"""What the smolmachines backend decided before a launch."""
+"""The plan of a launch in a microVM."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CredentialPlan:
-    """A credential that the cloud puts into requests; never its value.
+    """A credential that the cloud puts into requests, without its value.
 
     Attributes:
-        name: under which the cloud stores it.
+        name: name of the credential in the cloud.
         env_var: variable of the machine that holds the placeholder.
         host: exact host that gets it.
-        token_ref: where this host keeps it.
+        token_ref: reference by which this host finds the value.
     """
 
     name: str
@@ -37,13 +37,13 @@ class SmolmachinesBottlePlan(BottlePlan):
     Attributes:
         target: `local` or `cloud`.
         machine: name of the machine.
-        image: what it starts from: a registry's name, or on this host a docker-archive or a root file system.
-        dockerfile: what to build on it (local only); `None` to run it as it is.
+        image: image of the machine: a name in a registry or, on this host, a docker-archive or a root file system.
+        dockerfile: Dockerfile to build on it (local only); `None` to run the image unchanged.
         machine_user: `UID:GID` that commands run as.
         allow_hosts: hosts that the cloud lets the machine reach; empty for none.
-        credentials: what the cloud puts into requests.
-        source: id of the machine whose branch this is; empty for none.
-        home_archive: tar file with what the home starts with (local only); `None` for an empty one.
+        credentials: credentials that the cloud puts into requests.
+        source: id of the machine that this one is branched from; empty for none.
+        home_archive: tar file with the first content of the home (local only); `None` for an empty home.
     """
 
     target: Target = "local"
@@ -58,16 +58,16 @@ class SmolmachinesBottlePlan(BottlePlan):
 
     @property
     def git_gate_insteadof_host(self) -> str:
-        """See `BottlePlan`: the gate's address, for a machine's name service is not ours."""
+        """See `BottlePlan`; an address, since the name service of a machine is not under our control."""
         return f"{GATE_ADDRESS}:{PORTS['git-gate']}"
 
     @property
     def git_gate_insteadof_scheme(self) -> str:
-        """See `BottlePlan`: the gate speaks plain HTTP; it is reached through the VM's own wire."""
+        """See `BottlePlan`; plain HTTP, since the connection does not leave this host."""
         return "http"
 
     def renamed(self, name: str, slug: str, stage_dir: Path) -> Self:
-        """See `BottlePlan.renamed`; the machine is called after the slug."""
+        """See `BottlePlan.renamed`; the machine is named after the slug."""
         return replace(super().renamed(name, slug, stage_dir), machine=machine_name(slug))
 
     def _network(self) -> str:

@@ -1,8 +1,8 @@
-"""A machine's files for other bottles.
+"""Start bottles with the files of a machine.
 
-In the cloud a branch is a copy-on-write clone of the running machine, memory included, so what runs goes along.  On
-this host the SDK cannot clone a machine whose connections go through an interceptor ("cannot be combined with
-branchable machines"), and every local bottle's do: there the home is copied into a new machine.
+In the cloud a branch is a copy-on-write clone of the running machine, memory and running programs included.  On this
+host the SDK cannot clone a machine whose connections go through an interceptor ("cannot be combined with branchable
+machines"), which every local bottle's do.  So the home is copied into a new machine instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def snapshot(bottle: SmolmachinesBottle) -> Iterator[SmolmachinesBottlePlan]:
-    """Hold the files of *bottle*; see `Bottle.snapshot`."""
+    """Keep the files of *bottle*; see `Bottle.snapshot`."""
     if not bottle.alive:
         raise sdk.gone(bottle.name)
     plan = branch_plan(bottle.plan)
@@ -40,5 +40,5 @@ def snapshot(bottle: SmolmachinesBottle) -> Iterator[SmolmachinesBottlePlan]:
             complaint = transfer.pack_home(bottle, file)
         except OSError as error:
             raise BackendUnavailable(f"cannot branch '{bottle.name}': {error.strerror or error}") from None
-        left_out = (f"not all of '{bottle.name}' is taken over: {complaint}",) if complaint else ()
+        left_out = (f"not all files of '{bottle.name}' are copied: {complaint}",) if complaint else ()
         yield replace(plan, home_archive=Path(file.name), warnings=plan.warnings + left_out)

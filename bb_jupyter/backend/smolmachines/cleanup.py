@@ -1,4 +1,4 @@
-"""What dead owners' bottles left: machines, here and in the cloud, and state directories; and its removal."""
+"""Find and remove the machines (here and in the cloud) and state directories of bottles whose owner is dead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS: dict[Target, str] = {"local": "machine", "cloud": "cloud machine"}
 
 
 def prepare_cleanup() -> BottleCleanupPlan:
-    """List orphans without touching them.  In the cloud also those whose record is lost: they cost money.
+    """List orphans without touching them; cloud machines without a record too, since they cost money.
 
     Raises:
         BackendUnavailable: the SDK or the cloud does not answer.
@@ -68,5 +68,5 @@ def stop(slug: str) -> None:
 
 
 def _was_looked_at(record: state.BottleRecord, where: set[str]) -> bool:
-    """Whether the record's target was listed; one that died before it had a target has no machine."""
+    """Whether the record's target was listed; a record without a target has no machine."""
     return record.details.get("target", "") in {*where, ""}

@@ -1,7 +1,7 @@
-"""Routes as the smol cloud can enforce them: hosts that a machine may reach, and credentials bound to hosts.
+"""Translate routes to what the smol cloud enforces: hosts that a machine may reach, and credentials bound to hosts.
 
-The cloud filters by host name (with all subdomains) and does not look into requests, so what needs a look refuses the
-launch.  The SDK itself refuses credentials with methods there ("enforced on the local target only").
+The cloud filters by host name (with all subdomains) and does not inspect requests.  A route that needs inspection
+fails the launch.  The SDK itself refuses credentials with methods there ("enforced on the local target only").
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ELSEWHERE = "use --backend docker, or this backend's local target (BOT_BOTTLE_S
 
 @dataclass(frozen=True)
 class CloudNetwork:
-    """What is asked of the cloud.
+    """The network settings of a cloud machine.
 
     Attributes:
         allow_hosts: hosts that the machine may reach, with their subdomains.
-        credentials: what goes into requests.
-        warnings: what is wider than the routes say.
+        credentials: credentials that the cloud puts into requests.
+        warnings: differences from the routes, for the preflight.
     """
 
     allow_hosts: tuple[str, ...] = ()
@@ -36,10 +36,10 @@ class CloudNetwork:
 
 
 def plan_cloud_network(basis: PlanBasis) -> CloudNetwork:
-    """Put a bottle's routes into the cloud's terms.
+    """Translate a bottle's routes.
 
     Raises:
-        UsageError: the cloud cannot enforce something; the message says what and what to change.
+        UsageError: the cloud cannot enforce a route; the message names it and what to change.
     """
     if basis.git_gate_plan is not None:
         raise _cannot("git gate (`git-gate.repos`): the gate runs on this host, where no cloud machine gets")
@@ -51,7 +51,7 @@ def plan_cloud_network(basis: PlanBasis) -> CloudNetwork:
     for route in routes:
         for reason in _reasons(route):
             raise _cannot(reason)
-    wide = "in the cloud these hosts are open with all their subdomains and ports, and requests are not recorded"
+    wide = "in the cloud these hosts are open with all subdomains and ports, and requests are not recorded"
     return CloudNetwork(
         allow_hosts=tuple(dict.fromkeys(route.host.removeprefix("*.") for route in routes)),
         credentials=tuple(_credential(route, basis) for route in routes if route.auth_scheme),
@@ -60,7 +60,7 @@ def plan_cloud_network(basis: PlanBasis) -> CloudNetwork:
 
 
 def _reasons(route: RoutePlan) -> Iterator[str]:
-    """Yield what of a route the cloud cannot enforce."""
+    """Yield the parts of a route that the cloud cannot enforce."""
     where = f"route {route.host}"
     if route.paths:
         yield f"{where}: its `paths`; leave them out to open the whole host"
@@ -79,13 +79,13 @@ def _reasons(route: RoutePlan) -> Iterator[str]:
 
 
 def _credential(route: RoutePlan, basis: PlanBasis) -> CredentialPlan:
-    """Bind a route's credential to the variable by which the agent, or the user's own program, finds it."""
+    """Bind a route's credential to the variable that the agent or the user's program reads."""
     agent = basis.agent_provision
     of_agent = [name for name, value in (agent.env if agent else {}).items() if value == PLACEHOLDER]
     env_var = of_agent[0] if route.source == "provider" and of_agent else route.token_ref
     if not (env_var.isascii() and env_var.isidentifier()):
         raise _cannot(f"route {route.host}: token_ref '{route.token_ref}' is no name that a variable could have there")
-    # One name for the same secret at the same host: it is stored in the account, and the SDK cannot remove it.
+    # The same name for the same secret and host: the account stores it, and the SDK cannot remove it.
     identity = hashlib.sha256(f"{tenant_id()}\0{route.token_ref}\0{route.host}".encode()).hexdigest()[:24]
     return CredentialPlan(f"bb-{identity}", env_var, route.host, route.token_ref)
 

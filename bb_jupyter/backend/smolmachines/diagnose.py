@@ -1,4 +1,4 @@
-"""What `%bottle doctor` says of microVMs: the SDK, this host's virtualisation, the cloud."""
+"""The checks of `%bottle doctor` for microVMs: the SDK, this host's virtualisation, the cloud."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIXES = {
 
 
 def diagnose() -> list[Check]:
-    """Look at the SDK, at KVM, and at the cloud when there is a key."""
+    """Check the SDK, KVM, and the cloud if there is a key."""
     return list(_checks())
 
 
@@ -46,7 +46,7 @@ def _here() -> Iterator[Check]:
     if available and (why := kvm.without_hardware()):
         yield Check("microVMs here", "warning", f"{why}; no microVM will boot", kvm.fix())
     elif available:
-        yield Check("microVMs here", "ok", "the SDK finds all it needs; whether one boots shows at the first launch")
+        yield Check("microVMs here", "ok", "the SDK reports no problem; only a launch shows whether a microVM boots")
     else:
         detail = " ".join(str(reason).split())
         yield Check("microVMs here", "warning", detail, _FIXES.get(code or "") or kvm.fix())

@@ -1,16 +1,14 @@
-"""How a local machine reaches its gateway, and nothing else: the SDK's `Interceptor`.
+"""The only network path of a local machine: the SDK's egress interceptor, which leads to the gateway.
 
-Two ways were open.  To let the guest dial a loopback alias of the host (`allow_cidrs`) opens all ports of that address,
-and what listens on 0.0.0.0 answers there, Jupyter itself for one; a CIDR knows no port.  The interceptor gets *every*
-admitted TCP connection instead, whatever its port, with the address that the guest dialled, and the SDK never dials
-anything by itself; UDP and ICMP are dropped, and an interceptor that died means no network (smol-machines/smolvm,
-`docs/credential-substitution.md`, "External host interceptor").  So the machine may dial one address that nobody has
-(`GATE_ADDRESS`) and ask for no name (`allow_hosts` filters its DNS), and the interceptor sends each port's
-connections to the service of the gateway that it belongs to.  It is a process of its own: a busy kernel does not slow a
-bottle's network.
+The SDK offers two ways.  `allow_cidrs` could let the guest dial a loopback alias of the host.  A CIDR has no ports, so
+that would open every port of the address, and every server on 0.0.0.0 answers there, Jupyter for one.  An interceptor
+gets *every* admitted TCP connection, on any port, with the address that the guest dialled.  The SDK then dials nothing
+itself and drops UDP and ICMP; without the interceptor there is no network (smol-machines/smolvm,
+`docs/credential-substitution.md`, "External host interceptor").
 
-The services and the egress interceptor meet at Unix sockets in the bottle's state directory, which other users cannot
-enter.
+So the machine may dial one address that no host has (`GATE_ADDRESS`) and resolve no name (`allow_hosts` filters its
+DNS).  The interceptor passes the connections of each port on to its service, by a Unix socket in the bottle's state
+directory, which other users cannot enter.  It is a process of its own: a busy kernel does not slow a bottle's network.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 
 #: The file in the state directory that keeps an `Endpoint`, and the name that earlier versions gave it.
 _FILE, _OLD_FILE = "egress-interceptor.json", "doorman.json"
-#: Seconds that an egress interceptor gets to end by itself.
+#: Seconds until the interceptor must have ended after its standard input was closed.
 _END = 5.0
 
 
@@ -45,8 +43,8 @@ class Endpoint:
     """The address and token that a machine was started with; after `attach` the interceptor listens there again.
 
     Attributes:
-        port: on 127.0.0.1.
-        token: 64 hexadecimal digits that the machine's network proves itself by.
+        port: port on 127.0.0.1.
+        token: 64 hexadecimal digits by which the machine's network authenticates itself.
     """
 
     port: int
@@ -57,12 +55,12 @@ class Endpoint:
 
 
 class Interceptor:
-    """A process that answers a machine's connections.
+    """The process that answers a machine's connections.
 
     Args:
-        endpoint: where.
-        folder: the bottle's state directory, where services are met.
-        process: it.
+        endpoint: where it listens.
+        folder: the bottle's state directory, with the services' sockets.
+        process: the process.
     """
 
     def __init__(self, endpoint: Endpoint, folder: Path, process: subprocess.Popen[bytes]) -> None:
@@ -104,13 +102,13 @@ class Interceptor:
 
     @property
     def binding(self) -> EgressInterceptor:
-        """What the machine is started with."""
+        """The setting of the machine."""
         from smol import EgressInterceptor
 
         return EgressInterceptor(f"127.0.0.1:{self._endpoint.port}", self._endpoint.token)
 
     def listen(self, service: str) -> socket.socket:
-        """Return a new listening socket for a service; the one before gets no more connections."""
+        """Return a new listening socket for a service; an earlier one gets no more connections."""
         return listen(self._folder / f"{service}.sock", 256)
 
     def close(self) -> None:
@@ -126,7 +124,7 @@ class Interceptor:
 
 
 def _spawn(listener: socket.socket, endpoint: Endpoint, folder: Path) -> subprocess.Popen[bytes]:
-    """Start the process; what it must know comes by its standard input, whose end is its own."""
+    """Start the process; its settings travel by its standard input, whose end-of-file ends it."""
     process = trusted_child.spawn(
         "bb_jupyter.backend.smolmachines.egress_interceptor_process",
         str(listener.fileno()),

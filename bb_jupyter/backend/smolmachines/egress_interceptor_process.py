@@ -1,5 +1,4 @@
-"""The egress interceptor itself: checks who comes, reads which port is wanted, and joins the connection to that
-service's socket.
+"""The process of the egress interceptor: authenticates each connection and passes it on to its service's socket.
 
 The machine's network begins each connection with (smolvm-protocol, `intercept.rs`, version 1; integers big-endian):
 8 bytes `SMOLICPT`, 1 byte version, 32 bytes token, 1 byte family (4 or 6), 2 bytes port, 4 or 16 bytes address.  The
@@ -25,10 +24,10 @@ _MAGIC = b"SMOLICPT\x01"
 _TOKEN = 32
 _GATE = IPv4Address(GATE_ADDRESS).packed
 _SERVICES = {port: service for service, port in PORTS.items()}
-#: Seconds that a connection may take to say who it is.
+#: Seconds until a connection must have sent its greeting.
 _GREETING = 10.0
 _PIECE = 1 << 16
-#: Connections at a time.
+#: Most connections at a time.
 _MOST = 1024
 
 
@@ -36,8 +35,8 @@ class InterceptorServer:
     """Serves connections of one machine.
 
     Args:
-        token: 32 bytes that they prove themselves by.
-        folder: where the services' sockets are.
+        token: 32 bytes by which they authenticate themselves.
+        folder: the folder of the services' sockets.
     """
 
     def __init__(self, token: bytes, folder: Path) -> None:
@@ -55,16 +54,16 @@ class InterceptorServer:
                 if there is not None:
                     await _join((reader, writer), there)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            pass  # who does not know the greeting gets no answer
+            pass  # a client without the greeting gets no answer
         finally:
             self._open -= 1
             writer.close()
 
     async def _greet(self, reader: asyncio.StreamReader) -> str:
-        """Read the greeting; return the service that is wanted, empty when there is none of that address and port.
+        """Read the greeting; return the name of the service, empty if there is none at that address and port.
 
         Raises:
-            OSError: it is not our machine's network that calls.
+            OSError: the client is not our machine's network.
         """
         head = await reader.readexactly(len(_MAGIC) + _TOKEN + 3)
         token = head[len(_MAGIC) : len(_MAGIC) + _TOKEN]
@@ -90,7 +89,7 @@ class InterceptorServer:
 async def _join(
     one: tuple[asyncio.StreamReader, asyncio.StreamWriter], other: tuple[asyncio.StreamReader, asyncio.StreamWriter]
 ) -> None:
-    """Pass on what each end sends until both have ended."""
+    """Copy in both directions until both ends have closed."""
     try:
         await asyncio.gather(_pass_on(one[0], other[1]), _pass_on(other[0], one[1]))
     finally:
@@ -107,9 +106,9 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 async def _main(descriptor: int) -> None:
-    """Serve until standard input ends: its writer is the owner."""
-    told = json.loads(sys.stdin.buffer.readline())
-    server = InterceptorServer(bytes.fromhex(told["token"]), Path(told["folder"]))
+    """Serve until standard input, which the owner holds, ends."""
+    settings = json.loads(sys.stdin.buffer.readline())
+    server = InterceptorServer(bytes.fromhex(settings["token"]), Path(settings["folder"]))
     with socket.socket(fileno=descriptor) as listener:
         async with await asyncio.start_server(server.serve, sock=listener):
             await asyncio.to_thread(sys.stdin.buffer.read)

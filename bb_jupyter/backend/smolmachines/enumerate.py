@@ -1,4 +1,4 @@
-"""Which bottles of this user have a machine: what the SDK lists, by labels, and by name for branches."""
+"""This user's bottles that have a machine: the SDK lists machines by label, and branches are found by name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bb_jupyter.backend.smolmachines.sdk import Target
 
 @dataclass(frozen=True)
 class Listed:
-    """A machine of this user's.
+    """A machine of this user.
 
     Attributes:
         where: its target.
-        id: as the target calls it.
+        id: its id there.
         running: whether commands can run in it.
         agent: its bottle.
     """
@@ -37,7 +37,7 @@ def records() -> list[state.BottleRecord]:
 def machines(where: Target) -> list[Listed]:
     """Return this user's machines on one target, running or not.
 
-    A branch has its source's labels or none, which is up to the target: it is known by its name and its record.
+    A branch has the labels of its source or none, depending on the target; its name and its record identify it.
 
     Raises:
         BackendUnavailable: the SDK or the cloud does not answer.
@@ -61,7 +61,7 @@ def machines(where: Target) -> list[Listed]:
 
 
 def targets() -> list[Target]:
-    """Return where machines of this user's records are; a record is there before its machine and goes after it."""
+    """Return the targets of this user's records; a record exists before its machine and is removed after it."""
     used = set(map(_target, records()))
     return [where for where in ("local", "cloud") if where in used]
 

@@ -1,8 +1,8 @@
-"""A command in a machine: the SDK's stream read by a thread, its frames decoded, its end known by a word of its own.
+"""A command in a machine: a thread reads the SDK's stream and decodes its frames.
 
-What a command leaves running in the background may hold its output open for ever.  So its status comes on each of its
-streams, behind all that it wrote itself, and with the second one it is over; the thread goes on reading, for to close
-the SDK's stream would kill what was left.
+Background processes of a command may hold its output open for ever.  So the exit status comes on each of its streams,
+after all that the command wrote itself; with the second status the command is over.  The thread goes on reading, since
+closing the SDK's stream would kill the background processes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from smol import ExecStream
 
 _log = logging.getLogger(__name__)
-#: Chunks that wait for who reads them; the machine waits then, too.
+#: Most chunks that wait for the reader; beyond that the machine waits.
 _WAITING = 64
-#: Seconds that a kill is waited for.
+#: Seconds to wait for a kill.
 _PATIENCE = 5.0
-#: Seconds that a kill waits for the command's pid, when it has not started yet.
+#: Seconds that a kill waits for the pid of a command that has not started yet.
 _STARTING = 10.0
 _SPACE = re.compile(r"[^A-Za-z0-9+/=.]+")
 
@@ -37,17 +37,17 @@ _SPACE = re.compile(r"[^A-Za-z0-9+/=.]+")
 class SmolExecution(Execution):
     """Reads a command's stream.
 
-    Exit 137 that neither a kill nor a time limit of ours asked for, before any output, is the machine's doing (it was
-    not up yet, or the host was short of memory): the command is started once more, and that is logged.
+    If a command exits with 137 before any output, and neither `kill` nor the time limit caused that, the machine did
+    (it was not up yet, or the host was short of memory).  The command is then started once more, which is logged.
 
     Args:
         start: starts the command and returns its stream.
-        kill: kills the command whose pid it is given, with all it started.
-        nonce: what the command's status follows on its streams.
-        is_alive: tells whether the machine runs.
+        kill: kills the command with the given pid, and all that it started.
+        nonce: random text before the exit status on the command's streams.
+        is_alive: returns whether the machine runs.
         name: the bottle's, for errors.
         timeout: seconds.
-        on_close: called once, when nothing of the command is needed any more.
+        on_close: called once, when the command is over.
 
     Raises:
         BottleGone: the machine is gone.
@@ -82,7 +82,7 @@ class SmolExecution(Execution):
         if isinstance(item, int):
             return self._ended(item)
         if self._killed or self._timed_out:
-            return KILLED  # what was asked for, whatever became of the connection
+            return KILLED  # the kill may have broken the connection
         raise self._lost(item)
 
     def _ended(self, status: int) -> Sequence[Chunk] | int:
@@ -116,7 +116,7 @@ class SmolExecution(Execution):
             else:
                 run.stream.kill()
 
-        # A request of its own, which an interrupt must not cut in two and a slow machine not hold for ever.
+        # On a thread: an interrupt must not cut the request in two, and a slow machine must not block for ever.
         killer = threading.Thread(target=act, name="bottle-kill", daemon=True)
         killer.start()
         killer.join(_PATIENCE)
@@ -134,7 +134,7 @@ class _Run:
     Attributes:
         queue: chunks, then the exit status or an error.
         pid: of the command in the machine; 0 until it is known.
-        started: set once it is known, or never will be.
+        started: set once the pid is known, or the command has ended without one.
     """
 
     def __init__(self, stream: ExecStream, nonce: str) -> None:
@@ -148,7 +148,7 @@ class _Run:
         threading.Thread(target=self._read, name="bottle-stream", daemon=True).start()
 
     def abandon(self) -> None:
-        """Throw away what still comes."""
+        """Discard all further output."""
         self._abandoned = True
 
     def _read(self) -> None:
@@ -176,19 +176,19 @@ class _Run:
             text = self._read_header(text)
         if data := self._streams[kind].decode(text):
             self._put(Chunk(kind, data))
-        told = [stream.status for stream in self._streams.values()]
-        if not self._over and None not in told:
-            self._put(told[0] or 0)
+        statuses = [stream.status for stream in self._streams.values()]
+        if not self._over and None not in statuses:
+            self._put(statuses[0] or 0)
             self._over = self._abandoned = True
 
     def _flush(self) -> None:
-        """Pass on what looked like a status and was none."""
+        """Pass on bytes that looked like the beginning of a status but were output."""
         for kind, stream in self._streams.items():
             if stream.held:
                 self._put(Chunk(kind, stream.held))
 
     def _read_header(self, text: str) -> str:
-        """Look for the pid in what came first, and return what follows it; nothing until it is whole."""
+        """Read the pid from the first output; return the text after it, empty until the pid is complete."""
         self._head += text
         found = shell.HEADER.search(self._head)
         if found is None:
@@ -205,11 +205,11 @@ class _Run:
 
 
 class _Decoder:
-    """One stream of a command: base64 in pieces, a dot behind each; how the SDK cuts its text does not matter.
+    """Decodes one stream of a command: pieces of base64, each followed by a dot, wherever the SDK cuts the text.
 
     Attributes:
-        status: the command's exit status, once it has come.
-        held: what may be the beginning of it.
+        status: the command's exit status, once it has arrived.
+        held: bytes that may be the beginning of the status.
     """
 
     def __init__(self, nonce: str) -> None:
@@ -218,19 +218,19 @@ class _Decoder:
         self.status: int | None = None
 
     def decode(self, text: str) -> bytes:
-        """Return the bytes of what is whole, without the status.
+        """Return the bytes of all complete pieces, without the status.
 
         Raises:
-            BackendUnavailable: that is no base64.
+            BackendUnavailable: it is no base64.
         """
         *whole, self._text = (self._text + _SPACE.sub("", text)).split(".")
         try:
             return self._strip(b"".join(base64.b64decode(frame, validate=True) for frame in whole))
         except binascii.Error:
-            raise BackendUnavailable("what came from the machine is not what was sent there") from None
+            raise BackendUnavailable("the output of the machine is damaged: it is no base64") from None
 
     def _strip(self, data: bytes) -> bytes:
-        """Take the status out; what may be its beginning is kept back."""
+        """Take the status out, and keep back bytes that may be its beginning."""
         data = self.held + data
         before, mark, after = data.partition(self._mark)
         number, end, rest = after.partition(b"\n")

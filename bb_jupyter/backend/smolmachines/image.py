@@ -1,7 +1,7 @@
-"""What a machine starts from.  The cloud takes a registry's name; this host a docker-archive or a root file system.
+"""The image of a machine: the cloud takes a name in a registry, this host a docker-archive or a root file system.
 
-A local machine has no network to pull by, so an image of a registry is pulled, or built from its Dockerfile, by the
-Docker engine, and saved once for the same content.
+A local machine has no network to pull an image.  So the Docker engine pulls the image or builds it from its Dockerfile,
+and the result is saved, once for the same content.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _HINT = "Start a Docker engine, or name a docker-archive or an unpacked root fil
 
 
 def obtain(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> str:
-    """Return the plan's image as `MachineConfig(image=…)` takes it, made where it is missing.
+    """Return the plan's image as `MachineConfig(image=…)` takes it; pull or build it if it is missing.
 
     Raises:
-        BackendUnavailable: it cannot be pulled, or nothing here can save it.
+        BackendUnavailable: it cannot be pulled or saved.
         BuildFailed: it cannot be built.
     """
     if plan.target == "cloud" or plan.source or is_path(plan.image):
@@ -56,7 +56,7 @@ def _archive(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> Path:
 
 
 def _write(target: Path, pieces: object) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a file atomically."""
     descriptor, name = tempfile.mkstemp(dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -68,5 +68,5 @@ def _write(target: Path, pieces: object) -> None:
 
 
 def cache_folder() -> Path:
-    """Return where saved images are, by content."""
+    """Return the folder of saved images, which are named after their content."""
     return private_dir(bot_bottle_home() / "images")

@@ -1,4 +1,4 @@
-"""Whether this host's KVM can run a machine, as far as files tell, and how to get one that can."""
+"""Whether this host's KVM can run a machine, as far as its files show, and how to make it usable."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 DEVICE = Path("/dev/kvm")
 _MODULES = Path("/sys/module")
-#: What stands for virtualisation in hardware: Intel's and AMD's.  Others, such as kvm_pvm, run kernels made for them.
+#: Modules that use hardware virtualisation (Intel, AMD).  Others, such as kvm_pvm, run only kernels made for them.
 _HARDWARE = ("kvm_intel", "kvm_amd")
 
 
 def without_hardware() -> str:
-    """Return why a machine will not boot although there is /dev/kvm; empty when nothing speaks against it.
+    """Return why no machine will boot although there is /dev/kvm; empty if no reason is known.
 
-    The SDK finds all it needs on such a host, and a launch there ends after half a minute without a word.
+    On such a host the SDK reports no problem, and a launch fails after half a minute without a message.
     """
     if platform.machine() not in ("x86_64", "AMD64") or not (_MODULES / "kvm").is_dir():
         return ""
@@ -28,7 +28,7 @@ def without_hardware() -> str:
 
 
 def fix() -> str:
-    """Return the command that gives this user KVM, as far as that can be told."""
+    """Return the command that makes KVM usable for this user, as far as files show it."""
     if not DEVICE.exists() or without_hardware():
         return "sudo modprobe kvm_intel || sudo modprobe kvm_amd (in a VM: switch nested virtualisation on for it)"
     if not os.access(DEVICE, os.R_OK | os.W_OK):

@@ -1,7 +1,7 @@
-"""Start a bottle: a machine of its own, its home made, its network led to the gateway or fixed by the cloud.
+"""Start a bottle: make its machine and its home, and lead its network to the gateway (in the cloud, restrict it).
 
-Requests that make a machine run in a thread of their own, one after the other: an interrupt ends the waiting, never the
-request half-way, and the removal comes after it.  So nothing is left, whatever moment is chosen.
+Requests that make a machine run on a thread of their own, one after the other.  An interrupt ends the waiting but not
+the request, and the removal follows the request: an interrupt at any moment leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from smol import Machine, MachineConfig, ResourceSpec
 
 Provision = Callable[[SmolmachinesBottle], None]
-#: Names that a machine may ask for: none that anybody has (RFC 6761).
+#: The one name that a machine may resolve; it belongs to no host (RFC 6761).
 _NO_NAME = "bottle.invalid"
 _GIB = 1 << 30
-#: Seconds until a machine must be ready; a large image is pulled meanwhile.
+#: Seconds until a machine must be ready, time to pull a large image included.
 _READY = 600.0
 
 
@@ -41,7 +41,7 @@ def launch(plan: SmolmachinesBottlePlan, provision: Provision, on_progress: OnPr
     """Start the bottle of *plan*; leaving the context removes it, unless it is kept.
 
     Raises:
-        UsageError: the image cannot be a bottle's.
+        UsageError: the image cannot be used.
         BackendUnavailable: this host cannot run machines, or the cloud refuses.
         BuildFailed: an image cannot be built.
     """
@@ -70,7 +70,7 @@ def launch(plan: SmolmachinesBottlePlan, provision: Provision, on_progress: OnPr
         if plan.spec.keep:
             stack.pop_all()
             steps.close()
-            # What stands on this host goes with this process; who attaches starts it again.
+            # The processes on this host end with this one; `attach` starts them again.
             if interceptor:
                 stack.callback(interceptor.close)
             stack.callback(bottle.broker.close)
@@ -93,7 +93,7 @@ def config(plan: SmolmachinesBottlePlan, source: str, interceptor: Interceptor |
     Args:
         plan: what to launch.
         source: the image, as the target takes it.
-        interceptor: who answers a local machine's connections.
+        interceptor: the process that answers a local machine's connections.
 
     Raises:
         ManifestError: a credential is unset.
@@ -129,7 +129,7 @@ def _resources(plan: SmolmachinesBottlePlan) -> ResourceSpec:
     )
     if plan.target == "local":
         resources.overlay_gb = disk
-        # Only what the egress interceptor answers for can be dialled, and no name of anybody's is asked for.
+        # Only the address of the egress interceptor can be dialled, and no name of a host can be resolved.
         resources.allow_cidrs, resources.allow_hosts = [f"{GATE_ADDRESS}/32"], [_NO_NAME]
     elif plan.allow_hosts:
         resources.allow_hosts = list(plan.allow_hosts)
@@ -139,7 +139,7 @@ def _resources(plan: SmolmachinesBottlePlan) -> ResourceSpec:
 
 
 def set_up(bottle: SmolmachinesBottle) -> None:
-    """Make the image a home: the agent's user and folder, a place for input, the names of the gateway.
+    """Set the machine up: the agent's user and home, a folder for input, the names of the gateway.
 
     Raises:
         BackendUnavailable: it has no shell, or its disk cannot be written.

@@ -1,4 +1,4 @@
-"""Decide what a microVM bottle will be: where it runs, its image, its user, and which limits hold."""
+"""Make the plan of a bottle in a microVM: its target, image, user and limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bb_jupyter.errors import UsageError
 from bb_jupyter.gateway import GATE_ADDRESS
 from bb_jupyter.manifest import Limits, format_duration, format_size
 
-#: A machine's memory when nothing says how much, in MiB; the SDK's own default is several GiB.
+#: Memory of a machine without a limit, in MiB; the SDK's own default is several GiB.
 DEFAULT_MEMORY = 2048
 _GIB = 1 << 30
 
@@ -26,7 +26,7 @@ def resolve_plan(basis: PlanBasis) -> SmolmachinesBottlePlan:
     """Make the plan.
 
     Raises:
-        UsageError: the spec asks for what machines have not, or the cloud cannot enforce.
+        UsageError: the spec asks for something that machines lack or the cloud cannot enforce.
         BackendUnavailable: the SDK or the key is missing.
     """
     sdk.require()
@@ -57,12 +57,12 @@ def _in_cloud(plan: SmolmachinesBottlePlan, basis: PlanBasis) -> SmolmachinesBot
             hint="Build it, push it to a registry that the cloud reaches, and name it: --image REGISTRY/NAME:TAG.",
         )
     image = base_image(spec)
-    as_it_is = (f"image {image} must hold what {dockerfile} would install: it is run as it is",) if dockerfile else ()
+    as_it_is = (f"image {image} runs unchanged: it must contain what {dockerfile} would install",) if dockerfile else ()
     bound = {credential.env_var for credential in network.credentials}
     place = os.environ.get(sdk.URL) or "its usual address"
     return replace(
         plan,
-        root=f"image {image}, in the smol cloud ({place}), which sees all that the bottle does",
+        root=f"image {image}, in the smol cloud ({place}), which can see all that happens in the bottle",
         image=image,
         env={name: value for name, value in plan.env.items() if name not in bound},
         allow_hosts=network.allow_hosts,
@@ -80,9 +80,9 @@ def _here(plan: SmolmachinesBottlePlan) -> SmolmachinesBottlePlan:
         raise UsageError(f"there is no image {image}", hint="Name a docker-archive, a root file system, or an image.")
     if own and dockerfile:
         raise UsageError(f"a Dockerfile cannot be built on the file {image}", hint="Name an image of a registry.")
-    warnings = ["while no kernel holds it, the bottle has no network"] if spec.keep and plan.egress_plan else []
+    warnings = ["the bottle has no network while no kernel is attached to it"] if spec.keep and plan.egress_plan else []
     if why := kvm.without_hardware():
-        warnings.append(f"{why}; it will hardly boot: `%bottle doctor` tells more")
+        warnings.append(f"{why}; it will probably not boot (see `%bottle doctor`)")
     return replace(
         plan,
         root=f"image {f'of {dockerfile} on {image}' if dockerfile else image}, in a virtual machine on this host",
@@ -98,7 +98,7 @@ def is_path(image: str) -> bool:
 
 
 def plan_limits(limits: Limits) -> tuple[LimitPlan, ...]:
-    """Say what enforces each limit; the machine's own hardware does for most."""
+    """Return what enforces each limit: for most, the virtual hardware."""
     cpus = f"{math.ceil(limits.cpus)}" if limits.cpus else ""
     disk = format_size(limits.disk) if limits.disk else ""
     return (

@@ -29,7 +29,7 @@ ALIVE = frozenset({"running", "started"})
 #: Seconds that a command of ours may take which does next to nothing.
 SHORT = 60.0
 _INSTALL = "pip install 'bb-jupyter[smolmachines]'"
-_DOCTOR = "`%bottle doctor` tells more; --backend docker and --backend bubblewrap need no virtual machine."
+_DOCTOR = "See `%bottle doctor`; --backend docker and --backend bubblewrap need no virtual machine."
 
 
 def installed() -> bool:
@@ -50,10 +50,10 @@ def require() -> None:
 
 
 def target() -> Target:
-    """Return where machines run: as `VARIABLE` says, else in the cloud when there is a key, else here.
+    """Return where machines run: the value of `VARIABLE`, else the cloud if there is a key, else this host.
 
     Raises:
-        UsageError: the variable says something else.
+        UsageError: the variable has another value.
     """
     chosen = os.environ.get(VARIABLE) or ("cloud" if os.environ.get(TOKEN) else "local")
     for known in _TARGETS:
@@ -63,7 +63,7 @@ def target() -> Target:
 
 
 def looks_usable() -> bool:
-    """Whether the SDK is installed and its target has what it needs, as far as files and variables tell."""
+    """Whether the SDK is installed and its target looks usable, judged by files and variables alone."""
     if not installed():
         return False
     try:
@@ -73,7 +73,7 @@ def looks_usable() -> bool:
 
 
 def connection(where: Target) -> smol.ConnectOptions:
-    """Return how to reach *where*; the SDK takes key and address from the environment.
+    """Return the connection options of a target; the SDK takes key and address from the environment.
 
     Raises:
         BackendUnavailable: the SDK is not installed, or the cloud's key is not set.
@@ -87,17 +87,17 @@ def connection(where: Target) -> smol.ConnectOptions:
 
 
 def is_gone(error: smol.SmolError) -> bool:
-    """Whether the machine that was asked for does not exist, or went away under a command."""
+    """Whether the machine does not exist, or disappeared while a command ran."""
     return error.code in ("NOT_FOUND", "MACHINE_INTERRUPTED") or error.status == 404
 
 
 def gone(name: str) -> BottleGone:
-    """Return the error that says that the bottle *name* is dead."""
+    """Return the error for a bottle that has ended."""
     return BottleGone(f"bottle '{name}' is gone", hint=f"Run `%%bottle {name}` again for a new one.")
 
 
 def explain(error: smol.SmolError, doing: str) -> BottleError:
-    """Return our error for one of the SDK's; the key never is in its text."""
+    """Return our error for one of the SDK's; its text never has the key."""
     why = " ".join(str(error).split())[:400]
     if error.code == "UNAUTHORIZED" or error.status == 403:
         return BackendUnavailable(f"cannot {doing}: the smol cloud refuses the key: {why}", hint=f"Check {TOKEN}.")
@@ -105,9 +105,9 @@ def explain(error: smol.SmolError, doing: str) -> BottleError:
         return BackendUnavailable(f"cannot {doing}: {why}", hint="The smol account's budget is used up.")
     if error.status == 429:
         wait = f" in {error.retry_after_s:.0f} s" if error.retry_after_s is not None else " later"
-        return BackendUnavailable(f"cannot {doing}: the smol cloud is asked too often", hint=f"Try again{wait}.")
+        return BackendUnavailable(f"cannot {doing}: too many requests to the smol cloud", hint=f"Try again{wait}.")
     if error.code in ("CONNECTION", "TIMEOUT") or error.retryable:
-        return BackendUnavailable(f"cannot {doing}: {why}", hint="Try again; it is no fault of the bottle.")
+        return BackendUnavailable(f"cannot {doing}: {why}", hint="Try again; the bottle is not the cause.")
     return BackendUnavailable(f"cannot {doing}: {why}", hint=_DOCTOR)
 
 
@@ -116,12 +116,12 @@ def errors(doing: str, *, name: str = "") -> Iterator[None]:
     """Turn the SDK's errors into ours.
 
     Args:
-        doing: what is being done, for the message: `start a command`.
-        name: the bottle whose machine is asked; empty where none is.
+        doing: the action, for the message: `start a command`.
+        name: name of the machine's bottle; empty if the request concerns no machine.
 
     Raises:
         BottleGone: the machine does not exist any more.
-        BackendUnavailable: anything else that the SDK raised.
+        BackendUnavailable: any other error of the SDK.
     """
     from smol import SmolError
 
@@ -131,9 +131,9 @@ def errors(doing: str, *, name: str = "") -> Iterator[None]:
         if name and is_gone(error):
             raise gone(name) from None
         raise explain(error, doing) from None
-    except (OSError, HTTPException) as error:  # a stream that is hung up on before its answer comes untyped
-        raise BackendUnavailable(f"cannot {doing}: {error}", hint="Try again; it is no fault of the bottle.") from None
-    except ValueError as error:  # a configuration that its types refuse
+    except (OSError, HTTPException) as error:  # an untyped error: the connection closed before the answer
+        raise BackendUnavailable(f"cannot {doing}: {error}", hint="Try again; the bottle is not the cause.") from None
+    except ValueError as error:  # the SDK's types refuse a configuration
         raise BackendUnavailable(f"cannot {doing}: {error}") from None
 
 

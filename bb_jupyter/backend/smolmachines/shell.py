@@ -1,7 +1,7 @@
-"""What runs in a machine: POSIX shell only, for an image may have nothing else.
+"""Scripts that run in a machine, in POSIX shell alone, since an image may have nothing else.
 
-The SDK hands output on as text, so bytes that are no UTF-8 would be lost: in the machine each stream goes through a
-pump that writes it as frames of base64, a dot behind each.  Everything else that may come between is no base64.
+The SDK returns output as text, which would lose bytes that are no UTF-8.  So in the machine each stream goes through a
+pump that writes it as frames of base64, each followed by a dot.  Any other text in between is no base64.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import shlex
 
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER
 
-#: Folder in the machine for input that is too long for a request; root's, so that no command can bend it.
+#: Folder in the machine for input that is too long for a request; it belongs to root, so no command can change it.
 STAGE = "/tmp/.bottle-stage"  # noqa: S108
-#: What the command's shell tells first: its pid, which stays that of the command.
+#: The first output of the command's shell: its pid, which is later that of the command.
 HEADER = re.compile(r"#(\d+)\.")
 
-# Frames of what is there, as soon as it is there.  Perl is in every Debian; without it a process or two each frame.
+# Writes a frame as soon as there is data.  Perl is in every Debian; without it, each frame costs two processes.
 _PUMP = r"""
 if perl -MMIME::Base64 -e 1; then
   pump() { perl -MMIME::Base64 -e '$|=1; while (sysread STDIN, $b, 98304) { print encode_base64($b, ""), "." }'; }
@@ -24,9 +24,9 @@ else
   pump() { while b=$(dd bs=49152 count=1 | base64); [ "$b" ]; do printf '%s.' "$b"; done; }
 fi
 """
-# $1: what ends each stream, with the exit status behind it: all that the command itself wrote comes before.
-# $2: working directory.  $3: limit of processes.  $4: where the input is: nothing, `-` for base64 on our own, else
-# files.  The rest is the command.
+# $1: text that ends each stream, followed by the exit status; all output of the command itself comes before it.
+# $2: working directory.  $3: limit of processes.  $4: the input: empty, `-` for base64 on standard input, or files.
+# The rest is the command.
 RUN = (
     r"exec 3>&1 4>&2 2>/dev/null"
     + _PUMP
@@ -66,14 +66,14 @@ fi 2>/dev/null
 [ -z "$hosts" ] || echo "$hosts" >>/etc/hosts
 [ -d "$home" ]
 """
-# A directory takes what is copied under its own name; else the target is what it becomes.
+# An existing directory takes the copy under its own name; otherwise the target is the new name.
 _TARGET = '[ -d "$1" ] && printf "%s/%s" "${1%/}" "$2" || printf %s "$1"'
 _UNPACK = 'mkdir -p "$1" && tar -xof - -C "$1"'
 _PACK = '[ -e "$1" ] || [ -h "$1" ] || { echo "there is no $1" >&2; exit 2; }; exec tar -cf - -C "$2" -- "$3"'
 
 
 def setup(hosts: str = "") -> list[str]:
-    """Return what makes an image a home, to be run as root.
+    """Return the command that sets up the agent's user and home, to be run as root.
 
     Args:
         hosts: a line for /etc/hosts; empty for none.
@@ -83,33 +83,33 @@ def setup(hosts: str = "") -> list[str]:
 
 
 def run(argv: list[str], *, nonce: str, cwd: str, pids: int | None, source: str) -> list[str]:
-    """Return what starts *argv* so that its bytes, pid and status come out.
+    """Return the command that starts *argv* and reports its output, pid and status.
 
     Args:
         argv: program and arguments.
-        nonce: what nobody else writes to its output.
+        nonce: random text that marks the exit status in the output.
         cwd: working directory.
         pids: most processes of its user.
-        source: its input: empty, `-`, or paths, of characters that need no quotes.
+        source: its input: empty, `-`, or paths of characters that need no quotes.
     """
     return ["/bin/sh", "-c", RUN, "bottle", nonce, cwd, str(pids or ""), source, *argv]
 
 
 def target(path: str, name: str) -> list[str]:
-    """Return what tells where a copy of something called *name* to *path* comes to lie."""
+    """Return the command that prints where a copy named *name* to *path* ends up."""
     return ["/bin/sh", "-c", _TARGET, "sh", path, name]
 
 
 def unpack(folder: str) -> list[str]:
-    """Return what unpacks a tar archive of its input in *folder*."""
+    """Return the command that unpacks a tar archive from its input in *folder*."""
     return ["/bin/sh", "-c", _UNPACK, "sh", folder]
 
 
 def pack(path: str, folder: str, name: str) -> list[str]:
-    """Return what packs *path*, which is *name* in *folder*, to its output."""
+    """Return the command that packs *path*, which is *name* in *folder*, to its output."""
     return ["/bin/sh", "-c", _PACK, "sh", path, folder, name]
 
 
 def remove(paths: list[str]) -> list[str]:
-    """Return what removes staged input, to be run as root."""
+    """Return the command that removes staged input, to be run as root."""
     return ["/bin/sh", "-c", f"rm -f {shlex.join(paths)}"]

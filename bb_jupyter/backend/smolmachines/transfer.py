@@ -1,4 +1,4 @@
-"""Files in and out of a machine: tar streams through commands; what goes in is staged by the SDK's `write_file`."""
+"""Copy files into and out of a machine by tar streams; `write_file` of the SDK stages the input of commands."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
     from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
 
-#: Who sets a machine up.
+#: The user that sets a machine up.
 ROOT = "0:0"
-#: Bytes of one staged file: within what a file request of the cloud takes (100 MiB), and its memory here.
+#: Bytes of one staged file: below the cloud's limit of a file request (100 MiB), and little memory here.
 _PIECE = 16 << 20
 _BUFFER = 1 << 20
-#: Bytes of an archive that stay in this host's memory before they go to a file.
+#: Most bytes of an archive in memory; a longer one goes to a file.
 _IN_MEMORY = 8 << 20
 
 
 def stage(machine: Machine, source: IO[bytes]) -> list[str]:
-    """Put what *source* holds into the machine, for a command to read.
+    """Write *source* to files in the machine, for a command to read.
 
     Returns:
-        The paths of its pieces, in order; at least one.
+        The paths of the pieces, in order; at least one.
 
     Raises:
-        SmolError: the machine does not take it.
+        SmolError: the machine refuses them.
     """
     stem = f"{shell.STAGE}/{secrets.token_hex(8)}"
     paths: list[str] = []
@@ -73,7 +73,7 @@ def copy_in(bottle: SmolmachinesBottle, plan: CopyPlan) -> CopyReport:
 
 
 def copy_out(bottle: SmolmachinesBottle, source: str, target: Path) -> CopyReport:
-    """Copy a path of the bottle to the host; what comes is hostile (see `backend.archive`).
+    """Copy a path of the bottle to the host; the archive is hostile (see `shared.archive`).
 
     Raises:
         UsageError: there is no such path, or the target cannot be written.
@@ -95,7 +95,7 @@ def pack_home(bottle: SmolmachinesBottle, file: IO[bytes]) -> str:
     """Write the bottle's home to *file* as a tar archive, which this host never reads.
 
     Returns:
-        What tar complained of, in one line: a file that it could not read; empty for nothing.
+        The last error of tar (such as an unreadable file), one line; empty for none.
 
     Raises:
         OSError: *file* cannot be written.
@@ -130,5 +130,5 @@ def remove_staged(machine: Machine, paths: list[str]) -> None:
 
 
 def resolve(path: str) -> str:
-    """Return *path* absolute, relative ones below the bottle's home."""
+    """Return *path* as an absolute one; a relative path is below the bottle's home."""
     return posixpath.normpath(posixpath.join(GUEST_HOME, path))

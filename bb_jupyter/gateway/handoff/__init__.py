@@ -1,1 +1,1 @@
-"""Listening sockets that are made in a bottle's network and served outside it."""
+"""Hand listening sockets off: they are bound in a bottle's network and served by processes outside it."""

@@ -1,4 +1,4 @@
-"""Listening sockets that come from inside a bottle: checked, because who passed them is not trusted, and served."""
+"""Check and serve listening sockets that come from inside a bottle; their sender is not trusted."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ _BUSY: Final = (
     b"Content-Length: 30\r\nConnection: close\r\n\r\nbottle: too many connections\n\n"
 )
 _TRANSIENT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-#: Seconds that a handoff may take to say what it brings.
+#: Seconds that the message of a handoff may take.
 _HANDOFF: Final = 5.0
 _GONE: Final = {errno.EINVAL, errno.EBADF, errno.ENOTSOCK, errno.EOPNOTSUPP}
 
 
 def adopt(descriptor: int) -> socket.socket:
-    """Take over a descriptor that must be a listening stream socket: TCP, or Unix where a egress interceptor stands
-    before it.
+    """Take over a listening stream socket: TCP, or Unix if an egress interceptor connects to it.
 
     Raises:
-        BottleError: it is something else; it is closed then.
+        BottleError: the descriptor is something else; it has been closed.
     """
     try:
         sock = socket.socket(fileno=descriptor)
@@ -47,13 +46,13 @@ def adopt(descriptor: int) -> socket.socket:
 
 
 class Sockets:
-    """Listening sockets that may come before there is anything to serve them: who connects waits in their queues.
+    """Listening sockets that may arrive before a server is ready; clients wait in the sockets' queues.
 
     Args:
-        events: where each that came is reported.
+        events: where the arrival of each socket is reported.
 
     Attributes:
-        wanted: set when somebody connects.
+        wanted: set when a client connects.
     """
 
     def __init__(self, events: Events) -> None:
@@ -63,7 +62,7 @@ class Sockets:
         self._serve: Callable[[str, socket.socket], None] | None = None
 
     def take(self, name: str, descriptor: int) -> None:
-        """Take over a service's socket, instead of an earlier one.
+        """Take over the socket of a service; it replaces an earlier one.
 
         Raises:
             BottleError: the descriptor is no listening TCP socket.
@@ -89,7 +88,7 @@ class Sockets:
         return sock
 
     def serve(self, serve: Callable[[str, socket.socket], None]) -> None:
-        """Have *serve* called with each service's name and socket: those that wait, and all that come later."""
+        """Call *serve* with the name and socket of each service, for the sockets here and for later ones."""
         self._serve = serve
         for name in [*self._waiting]:
             serve(name, self._forget(name))
@@ -98,13 +97,13 @@ class Sockets:
 class Listener:
     """Accepts connections of one service, on one socket at a time.
 
-    asyncio's own server would spin on a socket that its other holder, the bottle, has shut down; this one gives up.
+    The bottle also holds the socket and can shut it down.  asyncio's own server would then spin; this one gives up.
 
     Args:
         name: the service.
         factory: makes a protocol for a connection.
-        open_count: how many connections are open.
-        most: how many may be.
+        open_count: returns how many connections are open.
+        most: how many may be open.
         events: where a lost socket is reported.
     """
 
@@ -121,7 +120,7 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
 
     def use(self, sock: socket.socket) -> None:
-        """Serve *sock* from now on, and no longer the one before."""
+        """Serve *sock* instead of the socket before it."""
         self.close()
         self._task = asyncio.create_task(self._accept(sock))
 
@@ -155,13 +154,14 @@ class Listener:
 
 
 async def handoffs(path: Path, take: Callable[[str, int], None]) -> None:
-    """Receive listening sockets from handoffs, one after another, for ever.
+    """Receive handoffs of listening sockets, one after another, for ever.
 
-    A handoff connects to a SEQPACKET socket at *path* and sends one message: a JSON list of service names, with one
-    descriptor each (SCM_RIGHTS).  The answer is ``ok`` or what is wrong.  A later handoff replaces an earlier one.
+    The sender (`send_listener`) connects to a SEQPACKET socket at *path* and sends one message: a JSON list of service
+    names, with one descriptor each (SCM_RIGHTS).  The answer is ``ok`` or an error message.  A later handoff replaces
+    an earlier one.
 
     Args:
-        path: where to listen; what a former gateway left there is removed.
+        path: where to listen; an old socket there is removed.
         take: called with each service's name and descriptor; raises BottleError.
     """
     loop = asyncio.get_running_loop()
@@ -182,7 +182,7 @@ async def handoffs(path: Path, take: Callable[[str, int], None]) -> None:
 
 
 async def receive(connection: socket.socket, take: Callable[[str, int], None]) -> None:
-    """Receive the one message of one handoff, however long it takes, answer, and close; see `handoffs`."""
+    """Receive the one message of a handoff without a time limit, answer it, and close; see `handoffs`."""
     with connection:
         connection.setblocking(False)
         await _readable(connection)
@@ -209,7 +209,7 @@ def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _take_all(message: bytes, descriptors: list[int], take: Callable[[str, int], None]) -> str:
-    """Pair names with descriptors and hand them on; whatever is not handed on is closed."""
+    """Call *take* with each pair of name and descriptor; close the descriptors that are left after an error."""
     try:
         names = json.loads(message)
         if not isinstance(names, list) or len(names) != len(descriptors) or not {*names} <= {*PORTS}:

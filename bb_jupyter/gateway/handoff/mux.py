@@ -1,12 +1,13 @@
-"""Many connections over one pair of pipes: how a broker on this host serves ports of a bottle on an engine anywhere.
+"""Multiplex connections over one pair of pipes, so that a broker on this host serves ports of a bottle on any engine.
 
 ``python -m bb_jupyter.gateway.handoff.mux SERVICE …`` runs in a container that shares the bottle's network and has no
 other.  It binds the services' ports on 127.0.0.1 and passes every connection over its standard streams to the broker,
-which is at the other end of the engine's attach connection.  When those streams end, so does it, and the ports refuse.
+which is at the other end of the engine's attach connection.  When those streams end, it ends too, and the ports refuse
+connections.
 
 A frame is a header (connection, kind, number; 4 + 1 + 4 bytes, big-endian) and, for some kinds, *number* bytes.  Each
-direction of a connection has a window, as in HTTP/2 (RFC 9113, 5.2): what was sent and not yet credited is at most
-`WINDOW` bytes, so a connection that nobody reads neither fills memory nor holds up the others.
+direction of a connection has a window, as in HTTP/2 (RFC 9113, 5.2): at most `WINDOW` bytes are sent until the
+receiver credits some.  So a connection without a reader neither fills memory nor blocks the others.
 
 Standard library only.
 """
@@ -25,31 +26,31 @@ from bb_jupyter.gateway import PORTS
 from bb_jupyter.gateway.control.jsonl_channel import standard_streams
 
 WINDOW: Final = 1 << 18
-"""Bytes on the way in one direction of one connection."""
+"""Most bytes in flight in one direction of one connection."""
 MOST_CONNECTIONS: Final = 256
-"""Open connections of one relay; more are closed at once."""
+"""Most open connections of one relay; further ones are closed at once."""
 _PIECE: Final = 1 << 15
-#: Seconds that a client may keep a connection open whose server has closed it.
+#: Seconds that a client may keep a connection open after the server has closed it.
 _LINGER: Final = 10.0
 _HEADER: Final = struct.Struct(">IBI")
 # Kinds of frames.  OPEN's number is the index of the service in PORTS; CREDIT's, bytes that were taken.
 _OPEN, _DATA, _END, _RESET, _CREDIT = range(5)
-# Of connection 0: the relay listens; it cannot, and why.
+# Frames of connection 0: the relay listens; or it cannot, with the reason.
 _READY, _FAILED = 5, 6
 _SERVICES: Final = tuple(PORTS)
 
 
 class ProtocolError(Exception):
-    """The other end does not keep to the protocol, or says that it failed."""
+    """The other end breaks the protocol, or reports that it failed."""
 
 
 def failure(why: str) -> bytes:
-    """Return the frame that says why there is no relay."""
+    """Return the frame that reports why the relay cannot listen."""
     return _frame(0, _FAILED, why.encode()[:1000])
 
 
 def ready() -> bytes:
-    """Return the frame that says that the relay listens."""
+    """Return the frame that reports that the relay listens."""
     return _HEADER.pack(0, _READY, 0)
 
 
@@ -66,7 +67,7 @@ class _Connection:
         self.credit = WINDOW
         self.credited = asyncio.Event()
         self.unread = bytearray()
-        self.on_the_way = 0
+        self.in_flight = 0
         self.ended = False
         self.changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -78,8 +79,8 @@ class Mux:
     Args:
         reader: frames from the other end.
         writer: frames to it.
-        accept: called when the other end opens a connection, with the service's name; returns a connected stream
-        socket. on_ready: called when the other end listens.
+        accept: called with the service's name when the other end opens a connection; returns a connected socket.
+        on_ready: called when the other end listens.
     """
 
     def __init__(
@@ -98,7 +99,10 @@ class Mux:
         return len(self._connections)
 
     async def open(self, service: str, local: socket.socket) -> None:
-        """Pass a connection to a service on; one too many is closed.  Waits while the other end does not read."""
+        """Open a connection to a service for *local*, or close *local* if too many are open.
+
+        Waits while the other end does not read.
+        """
         if len(self) >= MOST_CONNECTIONS:
             local.close()
             return
@@ -113,7 +117,7 @@ class Mux:
         """Serve until the other end is gone, then end every connection.
 
         Raises:
-            ProtocolError: the other end breaks the protocol, or says why it failed.
+            ProtocolError: the other end breaks the protocol, or reports that it failed.
         """
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -137,12 +141,12 @@ class Mux:
             raise ProtocolError(data.decode("utf-8", "replace"))
         elif kind == _OPEN:
             await self._accepted(number, value)
-        elif connection := self._connections.get(number):  # else it has just ended at this end
+        elif connection := self._connections.get(number):  # otherwise it has just ended at this end
             self._feed(connection, kind, value, data)
 
     async def _accepted(self, number: int, service: int) -> None:
         if self._accept is None or service >= len(_SERVICES) or number in self._connections or number == 0:
-            raise ProtocolError("a connection that cannot be")
+            raise ProtocolError("an invalid connection")
         try:
             if len(self) >= MOST_CONNECTIONS:
                 raise OSError("too many connections")
@@ -155,9 +159,9 @@ class Mux:
 
     def _feed(self, connection: _Connection, kind: int, value: int, data: bytes) -> None:
         if kind == _DATA:
-            connection.on_the_way += len(data)
-            if connection.on_the_way > WINDOW or connection.ended:
-                raise ProtocolError("more was sent than there is room for")
+            connection.in_flight += len(data)
+            if connection.in_flight > WINDOW or connection.ended:
+                raise ProtocolError("more bytes than the window allows")
             connection.unread += data
             connection.changed.set()
         elif kind == _END:
@@ -176,19 +180,20 @@ class Mux:
 
     def _forget(self, connection: _Connection) -> None:
         del self._connections[connection.number]
-        if connection.local is not None:  # its task was cancelled before it began
+        if connection.local is not None:  # its task was cancelled before it started
             connection.local.close()
 
     async def _serve(self, connection: _Connection) -> None:
-        """Copy both ways; when one way fails, or the other end resets it, the connection is reset."""
+        """Copy both ways; if one way fails or the other end resets the connection, reset it."""
         local, connection.local = connection.local, None
         reader, writer = await asyncio.open_connection(sock=local, limit=_PIECE)
-        writer.transport.set_write_buffer_limits(0)  # what is drained is out of our hands
+        writer.transport.set_write_buffer_limits(0)  # `drain` then waits until the kernel has taken all
         try:
             async with asyncio.TaskGroup() as both:
                 sending = both.create_task(self._send(connection, reader))
                 await self._receive(connection, writer)
-                # A server that has closed reads no more; a client that ends its request still waits for the answer.
+                # A server that has closed reads no more: its client gets 10 seconds.  A client that has ended its
+                # request still waits for the answer, without a limit.
                 async with asyncio.timeout(_LINGER if self._accept is None else None):
                     await sending
         except (OSError, ExceptionGroup, asyncio.CancelledError):
@@ -220,7 +225,7 @@ class Mux:
             data, connection.unread = connection.unread, bytearray()
             writer.write(data)
             await writer.drain()
-            connection.on_the_way -= len(data)
+            connection.in_flight -= len(data)
             self._writer.write(_HEADER.pack(connection.number, _CREDIT, len(data)))
         if writer.can_write_eof():
             writer.write_eof()
@@ -246,7 +251,7 @@ def _listening(port: int) -> socket.socket:
     return sock
 
 
-async def relay(state: list[str]) -> int:
+async def relay(services: list[str]) -> int:
     """Relay the ports of *services* until standard input ends.
 
     Returns:
@@ -254,9 +259,9 @@ async def relay(state: list[str]) -> int:
     """
     reader, writer = await standard_streams()
     try:
-        listeners = [(_listening(PORTS[service]), service) for service in state]
+        listeners = [(_listening(PORTS[service]), service) for service in services]
     except OSError:
-        ports = " or ".join(str(PORTS[service]) for service in state)
+        ports = " or ".join(str(PORTS[service]) for service in services)
         writer.write(failure(f"a program in the bottle holds port {ports}"))
         await writer.drain()
         return 1

@@ -1,6 +1,6 @@
-"""Passes a bottle's listening sockets to its gateway: ``python -m bb_jupyter.gateway.handoff.send_listener PATH``.
+"""Send a bottle's listening sockets to its gateway: ``python -m bb_jupyter.gateway.handoff.send_listener PATH``.
 
-Runs for a moment in a container that shares the agent's network namespace (docker's ``network_mode=container:…``),
+It runs for a moment in a container that shares the agent's network namespace (docker's ``network_mode=container:…``),
 binds the gateway's port on that namespace's 127.0.0.1 and sends the listening sockets to the gateway's handoff socket.
 Standard library only.
 """
@@ -15,8 +15,8 @@ import time
 from bb_jupyter.gateway import PORTS
 from bb_jupyter.process.waiting import wait_until
 
-#: Seconds that it stays when its work is done: taking a container apart takes the engine as long as starting a command,
-#: and just now the bottle starts its first.
+#: Seconds that it stays afterwards: removing a container keeps the engine as busy as starting a command, and the bottle
+#: starts its first command just now.
 _LINGER = 1.0
 
 
@@ -29,7 +29,7 @@ def _listening(port: int) -> socket.socket:
 
 
 def _connected(path: str, patience: float) -> socket.socket:
-    """Connect to the gateway, which may still be starting."""
+    """Connect to the gateway; it may still be starting."""
 
     def attempt() -> socket.socket | None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -52,7 +52,7 @@ _SERVED = {"egress": PORTS["egress"]}
 
 
 def hand_off(path: str, ports: dict[str, int] = _SERVED, *, patience: float = 60.0) -> str:
-    """Bind, pass on, and wait for the gateway's word.
+    """Bind the ports, send the sockets, and wait for the gateway's answer.
 
     Args:
         path: the gateway's handoff socket.
@@ -60,10 +60,10 @@ def hand_off(path: str, ports: dict[str, int] = _SERVED, *, patience: float = 60
         patience: seconds to wait for the gateway.
 
     Returns:
-        ``ok``, or what the gateway found wrong.
+        ``ok``, or the error message of the gateway.
 
     Raises:
-        OSError: a port is taken, or no gateway came.
+        OSError: a port is taken, or no gateway listens.
     """
     listeners = [_listening(port) for port in ports.values()]
     try:
@@ -76,11 +76,11 @@ def hand_off(path: str, ports: dict[str, int] = _SERVED, *, patience: float = 60
 
 
 def main(arguments: list[str]) -> int:
-    """HandOff as the command line says; the exit status is 0 when the gateway took the sockets."""
+    """Send the sockets to the path in *arguments*; return 0 if the gateway took them."""
     try:
         answer = hand_off(arguments[0])
     except (OSError, IndexError) as error:
-        answer = f"cannot hand_off: {error}"
+        answer = f"cannot send the listening sockets: {error}"
     if answer != "ok":
         sys.stderr.write(f"{answer}\n")
         return 1

@@ -1,4 +1,4 @@
-"""A gateway as a process of this host, which may be started before its sockets and its configuration are there."""
+"""Start a gateway as a process of this host, possibly before its sockets and configuration exist."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bb_jupyter.process import trusted_child
 
 
 class GatewayProcess:
-    """Starts ``python -m bb_jupyter.gateway``, which loads what it needs and waits.
+    """A gateway that loads its modules and waits for sockets and configuration.
 
     Attributes:
-        popen: the process; the end of its standard input ends it.
+        popen: the process; end-of-file on its standard input ends it.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class GatewayProcess:
             )
 
     def give(self, listeners: Mapping[str, int]) -> None:
-        """Pass it listening sockets, once; does not wait.
+        """Send it the listening sockets, once; do not wait for the answer.
 
         Args:
             listeners: service name to descriptor; the caller keeps (and closes) its own.
@@ -41,7 +41,7 @@ class GatewayProcess:
         """Wait up to *timeout* seconds until it has taken the sockets.
 
         Raises:
-            BackendUnavailable: they are not what they should be, or it ended.
+            BackendUnavailable: they are no listening sockets, or it ended.
         """
         self._handoff.settimeout(timeout)
         try:
@@ -54,7 +54,7 @@ class GatewayProcess:
             raise BackendUnavailable(f"the bottle's gateway did not take its sockets: {answer or 'it ended'}")
 
     def kill(self) -> None:
-        """End it at once.  Idempotent."""
+        """Kill it.  Idempotent."""
         self._handoff.close()
         self.popen.kill()
         self.popen.wait()
