@@ -11,18 +11,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Protocol
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import branch_plan
 from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
-from bb_jupyter.backend.bubblewrap.pipes import from_file
-from bb_jupyter.backend.execution import StdoutFile
-from bb_jupyter.errors import BackendUnavailable
+from bb_jupyter.backend.bubblewrap.pipes import Feeder, from_file
+from bb_jupyter.backend.execution import Execution, StdoutFile
+from bb_jupyter.errors import BackendUnavailable, BottleGone
 from bb_jupyter.text.visible import last_line
-
-if TYPE_CHECKING:
-    from bb_jupyter.backend.bubblewrap.bottle import BubblewrapBottle
 
 _BUFFER = 1 << 20
 #: How many names the warning shows.
@@ -52,8 +49,27 @@ with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
 """
 
 
+class _Bottle(Protocol):
+    """The part of `BubblewrapBottle` that is used here."""
+
+    plan: BubblewrapBottlePlan
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def slug(self) -> str: ...
+
+    @property
+    def alive(self) -> bool: ...
+
+    def gone(self) -> BottleGone: ...
+
+    def run_python(self, program: str, *arguments: str, stdin: Feeder | None = None) -> Execution: ...
+
+
 @contextmanager
-def snapshot(bottle: BubblewrapBottle) -> Iterator[BubblewrapBottlePlan]:
+def snapshot(bottle: _Bottle) -> Iterator[BubblewrapBottlePlan]:
     """Keep a copy of the home of *bottle*; see `Bottle.snapshot`."""
     with ExitStack() as stack:
         try:
@@ -67,7 +83,7 @@ def snapshot(bottle: BubblewrapBottle) -> Iterator[BubblewrapBottlePlan]:
         yield replace(plan, home_archive=Path(file.name), warnings=warnings)
 
 
-def _pack(bottle: BubblewrapBottle, file: IO[bytes]) -> bytes:
+def _pack(bottle: _Bottle, file: IO[bytes]) -> bytes:
     """Write the home to *file*; return the names of unreadable entries, a line each."""
     with bottle.run_python(_PACK) as packing:
         shutil.copyfileobj(StdoutFile(packing), file, _BUFFER)
@@ -78,7 +94,7 @@ def _pack(bottle: BubblewrapBottle, file: IO[bytes]) -> bytes:
     return done.stderr
 
 
-def restore(bottle: BubblewrapBottle, archive: Path) -> None:
+def restore(bottle: _Bottle, archive: Path) -> None:
     """Unpack *archive* in the home of a fresh bottle.
 
     Raises:

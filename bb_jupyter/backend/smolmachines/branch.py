@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import branch_plan
@@ -20,12 +19,9 @@ from bb_jupyter.backend.smolmachines import sdk, transfer
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.errors import BackendUnavailable
 
-if TYPE_CHECKING:
-    from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
-
 
 @contextmanager
-def snapshot(bottle: SmolmachinesBottle) -> Iterator[SmolmachinesBottlePlan]:
+def snapshot(bottle: transfer.RunningMachine) -> Iterator[SmolmachinesBottlePlan]:
     """Keep the files of *bottle*; see `Bottle.snapshot`."""
     if not bottle.alive:
         raise sdk.gone(bottle.name)

@@ -8,21 +8,21 @@ import posixpath
 import secrets
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
-from bb_jupyter.backend.execution import StdoutFile
+from bb_jupyter.backend.execution import Execution, StdoutFile
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
 from bb_jupyter.backend.shared.archive import CopyReport, unpack
 from bb_jupyter.backend.shared.copying import CopyPlan, pack
 from bb_jupyter.backend.smolmachines import sdk, shell
+from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.errors import UsageError
 from bb_jupyter.text.visible import last_line
 
 if TYPE_CHECKING:
     from smol import Machine
-
-    from bb_jupyter.backend.smolmachines.bottle import SmolmachinesBottle
 
 #: The user that sets a machine up.
 ROOT = "0:0"
@@ -31,6 +31,28 @@ _PIECE = 16 << 20
 _BUFFER = 1 << 20
 #: Most bytes of an archive in memory; a longer one goes to a file.
 _IN_MEMORY = 8 << 20
+
+
+class RunningMachine(Protocol):
+    """The part of `SmolmachinesBottle` by which files are copied."""
+
+    plan: SmolmachinesBottlePlan
+    machine: Machine
+
+    @property
+    def name(self) -> str:
+        """Name of the bottle."""
+
+    @property
+    def slug(self) -> str:
+        """Its identity."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the machine runs."""
+
+    def run_own(self, argv: Sequence[str], *, stdin: IO[bytes] | None = None) -> Execution:
+        """Start a command of ours, as the agent, without a time limit."""
 
 
 def stage(machine: Machine, source: IO[bytes]) -> list[str]:
@@ -50,7 +72,7 @@ def stage(machine: Machine, source: IO[bytes]) -> list[str]:
     return paths
 
 
-def copy_in(bottle: SmolmachinesBottle, plan: CopyPlan) -> CopyReport:
+def copy_in(bottle: RunningMachine, plan: CopyPlan) -> CopyReport:
     """Copy what *plan* lists into the bottle.
 
     Raises:
@@ -72,7 +94,7 @@ def copy_in(bottle: SmolmachinesBottle, plan: CopyPlan) -> CopyReport:
     return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
 
 
-def copy_out(bottle: SmolmachinesBottle, source: str, target: Path) -> CopyReport:
+def copy_out(bottle: RunningMachine, source: str, target: Path) -> CopyReport:
     """Copy a path of the bottle to the host; the archive is hostile (see `shared.archive`).
 
     Raises:
@@ -91,7 +113,7 @@ def copy_out(bottle: SmolmachinesBottle, source: str, target: Path) -> CopyRepor
             raise
 
 
-def pack_home(bottle: SmolmachinesBottle, file: IO[bytes]) -> str:
+def pack_home(bottle: RunningMachine, file: IO[bytes]) -> str:
     """Write the bottle's home to *file* as a tar archive, which this host never reads.
 
     Returns:
@@ -108,7 +130,7 @@ def pack_home(bottle: SmolmachinesBottle, file: IO[bytes]) -> str:
     return last_line(done.stderr) if done.returncode else ""
 
 
-def unpack_home(bottle: SmolmachinesBottle, archive: Path) -> None:
+def unpack_home(bottle: RunningMachine, archive: Path) -> None:
     """Put an archive of a home into a fresh bottle.
 
     Raises:
