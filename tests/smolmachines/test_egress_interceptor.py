@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter.backend import registry
+from bb_jupyter.backend.smolmachines.egress_interceptor import Interceptor
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
@@ -165,3 +166,13 @@ def test_the_token_is_the_owners_alone(bottle: BottleHandle, home: Path) -> None
     assert token not in bottle.plan.text() + repr(bottle.plan) + str(machine.config)
     commands = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
     assert token.encode() not in commands
+
+
+def test_the_file_of_an_earlier_version(home: Path) -> None:
+    folder = home / "state" / "old-00000001"
+    first = Interceptor.open(folder.name)
+    first.close()
+    (folder / "egress-interceptor.json").rename(folder / "doorman.json")
+    second = Interceptor.reopen(folder.name)
+    second.close()
+    assert second.binding == first.binding
