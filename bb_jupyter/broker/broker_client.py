@@ -23,6 +23,11 @@ _ENVIRONMENT: Final = (
 _START: Final = 60.0
 
 
+#: Applications that the brokers of this process serve in place of the package's own, for tests: service to
+#: ``MODULE:FUNCTION``, see `broker_process`.
+replaced_services: dict[str, str] = {}
+
+
 class BrokerClient(ControlClient):
     """Steers one broker.
 
@@ -70,6 +75,7 @@ class BrokerClient(ControlClient):
         """
         descriptors = listeners or {}
         arguments = [f"--listen-fd={name}={descriptor}" for name, descriptor in descriptors.items()]
+        arguments += [f"--service={name}={application}" for name, application in replaced_services.items()]
         arguments += [f"--control={control}"] if control else []
         audit = AuditLog(config.slug)
         process = trusted_child.spawn(

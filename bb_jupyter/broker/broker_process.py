@@ -8,6 +8,10 @@ host's git credentials and writes the approval queue, so it lives outside every 
 JSON lines, both ways (`lines`).  In: the configuration (`config.BrokerConfig`), then ``{"op": "serve"}`` (the relay
 is there), ``{"op": "applied", "id": N, …}`` (`Broker.applied`) and ``{"op": "stop"}``.  Out: ``broker-ready``,
 then what the services `Broker.emit`.
+
+``--service git-gate=MODULE:FUNCTION`` (or ``supervise=…``) serves another application in place of the package's own.
+MODULE is found on PYTHONPATH; FUNCTION takes the service's configuration and the `Broker`, and returns an ASGI 3
+application.  Only the process that starts the broker can say so: `broker_client.replaced_services`.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,22 +118,28 @@ class Broker:
         return self._answers.setdefault(number, self._loop.create_future())
 
 
-def _git_gate() -> App:
-    from bb_jupyter.broker.git_gate import app
-
-    return app
-
-
-def _supervise() -> App:
-    from bb_jupyter.broker.supervise.mcp_server import app
-
-    return app
+#: What makes each service's application, as ``MODULE:FUNCTION``: called with its configuration and the `Broker`.
+_APPLICATIONS: Final = {
+    "git-gate": "bb_jupyter.broker.git_gate.git_server:app",
+    "supervise": "bb_jupyter.broker.supervise.mcp_server:app",
+}
 
 
-def _services(config: BrokerConfig, broker: Broker) -> dict[str, AsgiService]:
+def _services(config: BrokerConfig, broker: Broker, replaced: Mapping[str, str]) -> dict[str, AsgiService]:
     """Return the services that are configured; no other service's code is ever loaded."""
-    services = {"git-gate": (_git_gate, config.git), "supervise": (_supervise, config.supervise)}
-    return {name: AsgiService(load, told, broker) for name, (load, told) in services.items() if told is not None}
+    applications = {**_APPLICATIONS, **replaced}
+    configs = {"git-gate": config.git, "supervise": config.supervise}
+    return {
+        name: AsgiService(partial(_load, applications[name]), told, broker)
+        for name, told in configs.items()
+        if told is not None
+    }
+
+
+def _load(application: str) -> App:
+    module, _, function = application.partition(":")
+    made: App = getattr(import_module(module), function)
+    return made
 
 
 class Process:
@@ -136,6 +148,7 @@ class Process:
     Args:
         config: what the host sent.
         events: where everything is reported.
+        replaced: applications in place of the package's own: service to ``MODULE:FUNCTION``.
 
     Attributes:
         failed: it ends because something broke, not because it was told to.
@@ -144,14 +157,14 @@ class Process:
         BottleError: the bottle has a broker already.
     """
 
-    def __init__(self, config: BrokerConfig, events: Events) -> None:
+    def __init__(self, config: BrokerConfig, events: Events, replaced: Mapping[str, str]) -> None:
         self.config, self._events = config, events
         try:
             self._presence = LivenessLock(config.slug)
         except BlockingIOError:
             raise BottleError("the bottle has a broker already") from None
         self.broker = Broker(config, events)
-        self.services = _services(config, self.broker)
+        self.services = _services(config, self.broker, replaced)
         self.failed = False
         self.stopped, self.served, self._reached = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._sockets: dict[str, socket.socket] = {}
@@ -259,7 +272,7 @@ async def run(options: argparse.Namespace) -> int:
         events.set_main(writer)
         events.set_secrets(config.secrets)
         logging.basicConfig(handlers=[EventLog(events)], level=logging.WARNING)
-        process = Process(config, events)
+        process = Process(config, events, dict(options.service))
         for name, descriptor in options.listen_fd:
             process.take(name, descriptor)
     except (BottleError, OSError) as error:
@@ -295,10 +308,18 @@ def _descriptor(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
+def _application(text: str) -> tuple[str, str]:
+    name, _, application = text.partition("=")
+    if name not in _APPLICATIONS or ":" not in application:
+        raise ValueError(f"no service: {name}")
+    return name, application
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the broker as the command line says; no secret is ever on it."""
     parser = argparse.ArgumentParser("python -m bb_jupyter.broker", allow_abbrev=False)
     parser.add_argument("--listen-fd", metavar="SERVICE=FD", type=_descriptor, action="append", default=[])
+    parser.add_argument("--service", metavar="SERVICE=MODULE:FUNCTION", type=_application, action="append", default=[])
     parser.add_argument("--control", metavar="PATH", type=Path)
     options = parser.parse_args(arguments)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the secrets

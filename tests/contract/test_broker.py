@@ -26,11 +26,13 @@ from bb_jupyter.gateway.audit import audit_log
 from bb_jupyter.gateway.control.gateway_client import Event
 from bb_jupyter.process import procfs
 from tests.contract.conftest import Launch, out, sh
-from tests.tools.broker import CURL, GIT, SUPERVISE, broker_pid, define, peak_memory, stand_in
+from tests.tools.broker import CURL, GIT, IN_CHILD, SUPERVISE, broker_pid, define, peak_memory, stand_in
 
 #: Most memory of a process that only passes bytes on: a Python with its libraries, and bounded buffers.
 _FLAT = 160 << 20
-_CHILD = """
+_CHILD = (
+    IN_CHILD
+    + """
 import sys, time
 from bb_jupyter import manifest
 from bb_jupyter.core.launch_options import LaunchOptions
@@ -40,6 +42,7 @@ current().launch(sys.argv[1], LaunchOptions(backend=sys.argv[2], bottle="d"))
 print("up", flush=True)
 time.sleep(600)
 """
+)
 #: Thirty requests at a time.
 _MANY = f"""
 for n in $(seq 30); do {CURL} {SUPERVISE}/slow & done | sort | uniq -c

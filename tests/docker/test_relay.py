@@ -30,11 +30,13 @@ from tests.docker.conftest import Launch, Plan, out, until
 from tests.docker.test_engine import over_tcp, over_tls  # noqa: F401 - the fixtures
 from tests.docker.test_gateway import containers_of
 from tests.leftovers import Engine
-from tests.tools.broker import CURL, GIT, SUPERVISE, stand_in
+from tests.tools.broker import CURL, GIT, IN_CHILD, SUPERVISE, stand_in
 
 _PLAIN, _GATE = f"{CURL} {SUPERVISE}/a", f"{CURL} {GIT}/a"
 _MEMORY = "import re, pathlib; print(re.search(r'VmHWM:\\s*(\\d+)', pathlib.Path('/proc/1/status').read_text())[1])"
-_CHILD = """
+_CHILD = (
+    IN_CHILD
+    + """
 import os, sys, time
 from bb_jupyter import manifest
 from bb_jupyter.core.launch_options import LaunchOptions
@@ -45,6 +47,7 @@ current().launch(sys.argv[1], LaunchOptions(backend="docker", bottle="d", keep=s
 print("up", flush=True)
 time.sleep(600)
 """
+)
 
 
 @pytest.fixture(autouse=True)

@@ -8,16 +8,23 @@ from pathlib import Path
 import pytest
 
 from bb_jupyter import manifest
+from bb_jupyter.broker import broker_client
 from bb_jupyter.core.bottle_handle import BottleHandle
 
-SERVICES = Path(__file__).parent / "broker_services"
 GIT, SUPERVISE = "http://git-gate:9418", "http://supervise:9100"
 CURL = "curl -sS --max-time 60"
+_FOLDER = Path(__file__).parent / "broker_services"
+_STAND_INS = {"git-gate": "stand_in_services:git_gate", "supervise": "stand_in_services:supervise"}
+#: Options of a broker that serves the stand-ins.
+OPTIONS = [f"--service={name}={application}" for name, application in _STAND_INS.items()]
+#: Lines of a program that launches bottles with such brokers.
+IN_CHILD = f"from bb_jupyter.broker.broker_client import replaced_services\nreplaced_services.update({_STAND_INS!r})\n"
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every broker from now on serve `broker_services`."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(SERVICES), os.environ.get("PYTHONPATH")))))
+    """Have every broker that this process starts from now on serve `broker_services`."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(_FOLDER), os.environ.get("PYTHONPATH")))))
+    monkeypatch.setattr(broker_client, "replaced_services", _STAND_INS)
 
 
 def define(name: str, repository: Path | None = None, *, supervise: bool = True, more: str = "") -> str:

@@ -21,7 +21,7 @@ from bb_jupyter.errors import BackendUnavailable, ManifestError
 from bb_jupyter.gateway.audit.audit_log import AuditLog, read_slug
 from bb_jupyter.gateway.control.gateway_client import Event
 from bb_jupyter.gateway.egress_plan import EgressPlan, RoutePlan
-from tests.tools.broker import stand_in
+from tests.tools.broker import OPTIONS, stand_in
 
 SLUG = "demo-0123abcd"
 REPO = GitRepoConfig("widgets", "https://h.test/x.git", ("main",), username="u", token_ref="T", token="s3cret-token")
@@ -165,7 +165,7 @@ def test_two_writers_of_one_audit_log_rotate_it_once() -> None:
 
 
 def _process(config: BrokerConfig, *options: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "bb_jupyter.broker", *options]
+    command = [sys.executable, "-P", "-m", "bb_jupyter.broker", *OPTIONS, *options]
     pipe: Any = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=fds, env=dict(os.environ))
     assert process.stdin is not None

@@ -1,8 +1,6 @@
-"""Stands in for the services of every broker whose PYTHONPATH names this folder."""
+"""Stands in for the services of a broker: `--service git-gate=stand_in_services:git_gate`, and `supervise` likewise."""
 
 import asyncio
-import sys
-import types
 
 MEGABYTE = b"\0" * (1 << 20)
 
@@ -57,8 +55,4 @@ async def answer(name, broker, scope, receive, send):
     await send({"type": "http.response.body", "body": result.encode()})
 
 
-if "bb_jupyter.broker" in sys.orig_argv:
-    for module, name in (("git_gate", "git-gate"), ("supervise.mcp_server", "supervise")):
-        full = f"bb_jupyter.broker.{module}"
-        sys.modules[full] = types.ModuleType(full)
-        sys.modules[full].app = service(name)
+git_gate, supervise = service("git-gate"), service("supervise")
