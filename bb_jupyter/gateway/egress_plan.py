@@ -1,6 +1,7 @@
-"""What a bottle's gateway will do, decided before it starts; the preflight shows it.
+"""The routes of a bottle's gateway, planned before it starts; the preflight shows them.
 
-Runs on the trusted host; the only module here that knows manifests.  Plans hold no secret, only where each is kept.
+This module runs on the host and is the only one of the package that reads manifests.  A plan holds no secret, only the
+place where each is kept.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class EgressPlan:
 
     Attributes:
         routes: what may be reached.
-        git_hosts: hosts whose routes are looked into, so that git is refused there and goes through the git gate.
+        git_hosts: git servers; the gateway inspects requests to them and refuses git, which the git gate serves.
     """
 
     routes: tuple[RoutePlan, ...] = ()
@@ -91,7 +92,7 @@ class EgressPlan:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> EgressPlan:
-        """Build a plan of what `dataclasses.asdict` made of one, also after a way through JSON."""
+        """Build a plan from what `dataclasses.asdict` made of one, also after JSON turned tuples into lists."""
         routes = (
             {**route, "methods": tuple(route["methods"]), "paths": tuple(route["paths"])} for route in data["routes"]
         )
@@ -102,18 +103,18 @@ class EgressPlan:
         return ", ".join(map(str, self.routes)) or "nothing (every request is refused)"
 
     def allowing(self, *routes: RoutePlan) -> EgressPlan:
-        """Return a plan with more routes in front of the others; one that is there already is not repeated."""
+        """Return a plan with *routes* before the others; a route that the plan has already is not repeated."""
         judged = [self._without_git(route) for route in routes]
         return replace(self, routes=(*(route for route in judged if route not in self.routes), *self.routes))
 
     def _without_git(self, route: RoutePlan) -> RoutePlan:
-        """Have a route looked into if it covers a git server."""
+        """Return the route, to be inspected if it covers a git server."""
         covers = any(specificity(route.host, host) for host in self.git_hosts)
         return replace(route, inspect=True) if covers and route.scheme == "https" else route
 
     @property
     def token_refs(self) -> tuple[str, ...]:
-        """Where the credentials of these routes are kept, each once."""
+        """The places where the credentials of these routes are kept, each once."""
         return tuple(dict.fromkeys(route.token_ref for route in self.routes if route.token_ref))
 
 

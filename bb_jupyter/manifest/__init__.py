@@ -1,6 +1,6 @@
-"""What a user declares: bottles and agents, read from files that are trusted by where they lie.
+"""Manifests: the bottles and agents that a user declares.  The place of a file decides how far it is trusted.
 
-Imported lazily: a name is loaded, with pydantic and PyYAML, when it is first asked for.
+Names are imported lazily, because pydantic and PyYAML take long to load.
 """
 
 from __future__ import annotations

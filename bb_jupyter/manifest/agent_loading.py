@@ -1,4 +1,4 @@
-"""Agents: from the user's folder first, then from the repository that is worked on."""
+"""Loads agents: from the user's folder first, then from the repository."""
 
 from __future__ import annotations
 

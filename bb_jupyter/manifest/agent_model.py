@@ -35,14 +35,14 @@ class AgentManifest(StrictModel):
 
     Attributes:
         name: how it is asked for.
-        origin: ``home`` or ``repository``; what a repository says is shown before it is used.
+        origin: ``home`` or ``repository``; a repository's agent is shown before it is used.
         path: the file that declared it.
         description: one line for listings.
         provider: name of the agent provider; the bottle's own when ``None``.
         bottle: name of a bottle of the user's home or of the kernel.
         skills: folders below ``skills/`` of the home or of the repository.
         model: the model to ask for; the provider's own when ``None``.
-        limits: what it asks for, see `limits_within`.
+        limits: the limits that it asks for, see `limits_within`.
         prompt: text below the frontmatter.
     """
 

@@ -1,4 +1,4 @@
-"""Bottles: from the user's folder and from cells of this kernel, never from a repository."""
+"""Loads bottles: from cells of this kernel and from the user's folder, never from a repository."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def load_bottle(name: str, *, project: Path | None = None) -> BottleManifest:
 
 
 def documents(name: str) -> Iterator[Document]:
-    """Yield what a bottle is written in, and then what it extends; what is laid over the others comes first.
+    """Yield the documents of a bottle and of those that it extends; a document comes before those that it overrides.
 
     Raises:
         ManifestError: one of them has become wrong meanwhile.
@@ -156,7 +156,7 @@ def _known() -> set[str]:
 def _layer(text: str, name: str, path: str, origin: Origin) -> _Layer:
     document = parse(text, path, plain=True)
     for loc in document.nulls:
-        # In a route an empty value would stand for "all": it is a slip of the pen, so nothing is opened by it.
+        # In a route an empty value would mean "all"; it is probably a mistake, and a mistake must not open anything.
         if loc[:2] == ("egress", "routes") and len(loc) > 2:
             raise document.error("has no value", loc, "Write one, or leave the key out.")
     given = {"name": name, "origin": origin, "path": path, "description": document.body}
@@ -165,7 +165,7 @@ def _layer(text: str, name: str, path: str, origin: Origin) -> _Layer:
 
 
 def _find(name: str) -> _Layer | None:
-    """Look among the definitions that are lent, and those of this kernel, then in the user's folder."""
+    """Look among lent definitions, then those of this kernel, then in the user's folder."""
     if found := _lent.get().get(name) or _defined.get(name):
         return found
     if not is_name(name) or not os.path.lexists(_file(name)):

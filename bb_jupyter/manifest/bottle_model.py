@@ -40,7 +40,7 @@ def _env_value(text: str) -> str:
 
 
 def provider_template(text: str) -> str:
-    """Check the form of an agent provider's name; whether there is such a provider is not known here.
+    """Check the form of an agent provider's name; whether the provider exists is checked later.
 
     Raises:
         ValueError: it cannot be one.
@@ -81,7 +81,7 @@ class Supervise(StrictModel):
     """How the agent may ask the human.
 
     Attributes:
-        timeout: seconds until what nobody answers is denied.
+        timeout: seconds until an unanswered question is denied.
     """
 
     timeout: Duration = 300.0

@@ -18,7 +18,7 @@ from bb_jupyter.policy.paths import canonical_path_pattern
 from bb_jupyter.policy.routes import check_auth, check_header, check_scheme, check_username, normalise_method
 from bb_jupyter.text.visible import quoted
 
-# Why a host is refused, and what to write instead, where a manifest allows more than a request does.
+# Policy's reasons for refusing a host, as a manifest's author reads them: the message, and what to write instead.
 _HOST_REFUSALS = {
     "ip-literal": ("is an address, not a name", "Give a name, and the address as resolve: ADDR"),
     "wildcard": ("is too wide", "Name the domain: *.example.com"),
@@ -34,7 +34,7 @@ def route_host(text: str) -> str:
             ASCII become punycode.
 
     Raises:
-        ValueError: policy knows no such host; a second line of the message, where there is one, says what to write.
+        ValueError: no route can have this host.  The second line of the message, if any, is what to write instead.
     """
     _refuse_url(text)
     star, name = ("*.", text[2:]) if text.startswith("*.") else ("", text)

@@ -11,7 +11,7 @@ from bb_jupyter.manifest.strict_model import StrictModel
 from bb_jupyter.manifest.units import format_size, parse_duration, parse_size
 from bb_jupyter.text.visible import quoted
 
-# The least memory that a Docker engine accepts; also tells a forgotten unit (`memory: 4`) from a wish.
+# The least memory that a Docker engine accepts.  Less is most often a forgotten unit, as in `memory: 4`.
 _LEAST = 6 * 2**20
 
 

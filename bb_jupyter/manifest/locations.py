@@ -1,4 +1,4 @@
-"""Where a manifest says what turns out to be wrong only when a bottle is planned: a credential that is not there."""
+"""Finds the file and line of a key whose value turns out wrong only after loading, such as a missing credential."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PART = re.compile(r"\[(?P<item>[^\]]*)\]|(?P<key>[^.\[\]]+)")
 
 @contextlib.contextmanager
 def located(bottle: BottleManifest, agent: AgentManifest | None, project: Path) -> Iterator[None]:
-    """Add file and line to a `ManifestError` that knows its key: those of the manifest that has it.
+    """Add file and line to a `ManifestError` that has a key but no line.
 
     Args:
-        bottle: whose manifest is judged; what it extends is looked through as well.
-        agent: the agent whose manifest is judged; `None` for none.
+        bottle: the bottle in use; its manifest and those that it extends are searched.
+        agent: the agent in use, whose manifest is searched for its own errors; `None` for none.
         project: the root of the repository whose agents may be used.
     """
     try:
@@ -46,7 +46,7 @@ def _placed(error: ManifestError, documents: Iterable[Document]) -> ManifestErro
 
 
 def _loc(key: str, document: Document) -> Loc:
-    """Return where a dotted key is; `[HOST]` in it is the item of a list that has this host."""
+    """Return the location of a dotted key; `[HOST]` in it stands for the list item with this host."""
     loc: Loc = ()
     here: object = document.data
     for part in _PART.finditer(key):

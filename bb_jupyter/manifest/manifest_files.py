@@ -41,10 +41,10 @@ class Entry(Generic[T]):
     """One line of a listing: a manifest, or what is wrong with it.
 
     Attributes:
-        name: how it is asked for.
+        name: its name.
         origin: where it comes from.
         path: its file, or the label of its cell.
-        manifest: what it says; ``None`` when it is broken.
+        manifest: its content; ``None`` when it is broken.
         error: why it is broken; ``None`` when it is not.
     """
 

@@ -1,7 +1,7 @@
-"""From a file's text to plain data in which every key knows its line.
+"""Parses a manifest's text into plain data, and records the line of every key.
 
-Values stay as they are written: ``1.10`` is the text ``1.10`` and ``no`` is the text ``no``; the models turn text into
-numbers and booleans where they want those.  Anchors, aliases and tags are refused, so data is never larger than text.
+Values stay as they are written: ``1.10`` is the text ``1.10`` and ``no`` is the text ``no``; the models convert text to
+numbers and booleans.  Anchors, aliases and tags are refused, so that data is never larger than its text.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Loc = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """A manifest's text taken apart.
+    """A parsed manifest.
 
     Attributes:
         path: the file, or a label such as ``<cell>``.
-        data: what the YAML says: text, ``None``, lists and mappings.
+        data: the YAML's content: text, ``None``, lists and mappings.
         body: the Markdown below the frontmatter.
         lines: 1-based line of each location in *data*.
         nulls: locations of values that were left empty.
@@ -44,13 +44,13 @@ class Document:
     nulls: list[Loc] = field(default_factory=list)
 
     def error(self, message: str, loc: Loc = (), hint: str = "") -> ManifestError:
-        """Make the error for what stands at *loc*, or in the nearest thing around it that has a line."""
+        """Make an error at *loc*, with the line of the innermost part around it that has one."""
         known = next((loc[:end] for end in range(len(loc), 0, -1) if loc[:end] in self.lines), ())
         return ManifestError(message, path=self.path, line=self.lines.get(known), key=dotted(loc), hint=hint)
 
 
 def parse(text: str, path: str, *, plain: bool = False) -> Document:
-    """Take a manifest's text apart.
+    """Parse a manifest's text.
 
     Args:
         text: YAML frontmatter between ``---`` lines, then Markdown.
@@ -95,7 +95,7 @@ def _read(path: str, source: str, offset: int, body: str) -> Document:
 
 
 def _compose(path: str, source: str, offset: int) -> Node | None:
-    """Let PyYAML find the nodes; what it cannot read becomes one line of ours."""
+    """Let PyYAML find the nodes; its errors become one-line ManifestErrors."""
 
     def wrong(problem: str, line: int | None) -> ManifestError:
         return ManifestError(f"not valid YAML{problem}", path=path, line=line and line + offset)
@@ -118,7 +118,7 @@ def _compose(path: str, source: str, offset: int) -> Node | None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; refuses what makes data larger, cyclic or deeper than the text looks."""
+    """Composes nodes; refuses anchors, aliases and deep nesting, which make data larger, cyclic or deep."""
 
     depth = 0
 

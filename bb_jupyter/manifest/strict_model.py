@@ -1,4 +1,4 @@
-"""What every model of a manifest shares, and the kinds of text that occur in several of them."""
+"""The base class of all manifest models, and types of text that several of them use."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class StrictModel(BaseModel):
 
 
 def one_line(text: str) -> str:
-    """Refuse control characters and line breaks, and text of nothing.
+    """Return *text*, a line with more than space in it.
 
     Raises:
-        ValueError: as said.
+        ValueError: it holds a control character or a line break, or is blank.
     """
     if _CONTROL.search(text):
         raise ValueError("control characters and line breaks are not allowed here")

@@ -1,4 +1,4 @@
-"""Credentials of the host, found by the name that a manifest gives; their values are never shown."""
+"""Resolves token references: a manifest names a credential, and the host's environment or home holds it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HINT = "Set the variable in the kernel's environment, or write the credential i
 
 
 class Secret(str):
-    """A credential: text that tells its value to whoever uses it, and not to a traceback that shows variables."""
+    """A credential: text whose `repr` hides its value, so that no traceback shows it."""
 
     __slots__ = ()
 
@@ -40,7 +40,7 @@ def resolve_token(ref: str) -> Secret:
 
 
 def _of_environment(ref: str) -> Secret | None:
-    """Return the variable's value: in a frame of its own, as a verbose traceback would show all of `os.environ`."""
+    """Return the variable's value.  A verbose traceback would show `os.environ`, so this has a frame of its own."""
     return Secret(os.environ[ref]) if ref in os.environ else None
 
 

@@ -1,4 +1,4 @@
-"""From plain data to a model; what pydantic finds wrong is said in the words of the manifest."""
+"""Builds models from parsed manifests, and turns pydantic's errors into ManifestErrors with file, line and key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build(model: type[M], document: Document, given: Mapping[str, object], *, ba
     Args:
         model: the bottle's or the agent's.
         document: its keys.
-        given: what the loader knows: name, origin, path and the text below the frontmatter.
+        given: the loader's fields: name, origin, path and the text below the frontmatter.
         base: the folder that relative paths start from.
 
     Raises:
@@ -61,7 +61,7 @@ def build(model: type[M], document: Document, given: Mapping[str, object], *, ba
 
 
 def explained(model: type[BaseModel], document: Document, error: ValidationError) -> ManifestError:
-    """Return the error that says, in the words of the manifest, what pydantic found wrong first."""
+    """Return the first of pydantic's errors, in the order of the file, as a ManifestError."""
     # A missing key comes last on its line: an unknown one beside it may be the same key, misspelt.
     items = sorted((dict(item) for item in error.errors(include_url=False)), key=lambda item: item["type"] == "missing")
     return min((_one(model, document, item) for item in items), key=lambda one: one.line or 0)

@@ -1,4 +1,4 @@
-"""What a bottle's gateway refused while a cell runs, as a few short lines in that cell."""
+"""Notices of a bottle's gateway in the running cell: refusals, failures and its death, in a few short lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.notebook.views.approval_cards import Cards
 from bb_jupyter.text.visible import one_line
 
-#: Most lines in one cell, and how many more refusals are told apart, to be counted.
+#: Most lines in one cell, and most further refusals that are counted.
 SHOWN, COUNTED = 5, 1000
 #: Seconds between two looks while a command is silent.
 _INTERVAL = 0.2
@@ -21,10 +21,10 @@ _BY_ROUTE = ("scheme", "method", "path")
 
 
 class EgressNotices:
-    """Refusals, failures and the gateway's end, each host and rule once; listens until `finish`.
+    """Collects refusals, failures and the gateway's death, each host and rule once, until `finish`.
 
     Args:
-        held: the bottle.
+        handle: the bottle.
     """
 
     def __init__(self, handle: BottleHandle) -> None:
@@ -34,12 +34,12 @@ class EgressNotices:
         self._waiting: list[str] = []
         self._more = 0
         self._cards = Cards(handle, self._waiting.append)
-        self._network.events.append(self._hear)
+        self._network.events.append(self._take_event)
         if self._network.state == "lost":
-            self._hear({"event": "gateway-died"})
+            self._take_event({"event": "gateway-died"})
 
     def take(self) -> Sequence[str]:
-        """Return the lines that are new; what the bottle asks its human is shown beside them."""
+        """Return the new lines; requests that await an approval are shown beside them."""
         self._cards.look()
         with self._lock:
             taken = self._waiting[:]
@@ -51,18 +51,18 @@ class EgressNotices:
         return None if self._network.state == "none" and not self._cards.expected else _INTERVAL
 
     def finish(self) -> Sequence[str]:
-        """Wait for what the gateway has decided already, listen no more, and return the last lines."""
-        if self._hear not in self._network.events:
+        """Wait for the gateway's decisions so far, stop listening, and return the last lines."""
+        if self._take_event not in self._network.events:
             return ()
         self._network.sync()
-        self._network.events.remove(self._hear)
+        self._network.events.remove(self._take_event)
         self._cards.finish()
         more = f"more than {COUNTED}" if self._more > COUNTED else f"{self._more} more"
         last = [f"egress: … and {more}: %bottle egress {self._name} --denied"] if self._more else []
         return [*self.take(), *last]
 
-    def _hear(self, event: Mapping[str, Any]) -> None:
-        """Take an event, on the gateway's thread; a bottle that asks for ever more hosts costs no memory."""
+    def _take_event(self, event: Mapping[str, Any]) -> None:
+        """Take an event on the gateway's thread; memory is bounded however many hosts a bottle asks for."""
         line = self._line(event)
         key = tuple(event.get(name) for name in ("event", "host", "port", "rule"))
         with self._lock:
@@ -76,7 +76,7 @@ class EgressNotices:
                 self._more = min(self._more + 1, COUNTED + 1)
 
     def _line(self, event: Mapping[str, Any]) -> str:
-        """Return what to say of an event; empty for one that is not told."""
+        """Return the line for an event; empty for an event that is not shown."""
         if event["event"] == "gateway-died":
             return (
                 f"egress: the gateway of {self._name} died: the bottle has no network"

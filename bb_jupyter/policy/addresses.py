@@ -89,7 +89,7 @@ def parse_resolve(text: str) -> tuple[Address, int | None]:
 
     Raises:
         ValueError: it has another form, or no route may reach the address (metadata services, link-local, multicast,
-            unspecified).  The message says what *text* is not; its second line, if any, what to write.
+            unspecified).  The message continues a sentence that begins with *text*; its second line is what to write.
     """
     parts = _RESOLVE.match(text)
     if parts is None:

@@ -1,4 +1,4 @@
-"""The policy matcher: pure, default deny, replaced as a whole."""
+"""Matches connections and requests against the routes of a policy: default deny, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bb_jupyter.policy.hosts import specificity
 from bb_jupyter.policy.paths import canonical_path, is_git, path_matches, split_target
 from bb_jupyter.policy.routes import RouteConfig
 
-# Hosts under a wildcard are as many as the agent likes.
+# An agent can ask for any number of hosts under a wildcard.
 _MOST_REMEMBERED: Final = 1024
 
 

@@ -1,4 +1,4 @@
-"""Request paths: one reading of them, or none, so that what is matched is what the server serves."""
+"""Request paths: each has one reading or is ambiguous, so that the path matched is the path that the server serves."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def canonical_path_pattern(raw: str) -> str:
     """Return a route's path pattern in the form of the canonical paths that it is compared with.
 
     Raises:
-        ValueError: it is no path, or an ambiguous one; the message says what *raw* is not.
+        ValueError: it is no path, or an ambiguous one; the message continues a sentence that begins with *raw*.
     """
     if not raw.startswith("/"):
         raise ValueError("must begin with '/'")

@@ -32,7 +32,7 @@ def normalise_method(text: str) -> str:
     """Return a route's method in upper case.
 
     Raises:
-        ValueError: no route can allow it; the message says what *text* is not.
+        ValueError: no route can allow it; the message continues a sentence that begins with *text*.
     """
     method = text.upper()
     if not _TOKEN.match(text) or method in ("CONNECT", "TRACE"):
@@ -61,7 +61,7 @@ def check_header(name: str) -> None:
     """Refuse a header that cannot carry a credential.
 
     Raises:
-        ValueError: it cannot; the message says what *name* is not.
+        ValueError: it cannot; the message continues a sentence that begins with *name*.
     """
     if not _TOKEN.match(name) or name.lower() in _FRAMING or name.lower().startswith("proxy-"):
         raise ValueError("cannot be the header of a credential")

@@ -155,7 +155,7 @@ def test_the_table_folds_filters_and_outlives_the_bottle(notebook: Notebook, bot
     assert "evil.test:443" in denied and "ok.test" not in denied
     notebook.run(f"%bottle stop {bottle}")
     ended = notebook.run(f"%bottle egress {bottle}")
-    assert ended.stdout.startswith(f"{bottle} is not held here; its last policy 1: ok.test")
+    assert ended.stdout.startswith(f"{bottle} is not running in this kernel; its last policy 1: ok.test")
     assert ended.displays[0]["text/plain"] == shown
 
 

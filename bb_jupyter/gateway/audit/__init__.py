@@ -1,1 +1,1 @@
-"""What a gateway decided: the log, its history, and routes suggested from it."""
+"""The audit log of a bottle, its history, and routes suggested from it."""

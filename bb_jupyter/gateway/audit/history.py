@@ -1,4 +1,4 @@
-"""What a bottle asked for and what became of it: its audit events, those of one connection or request joined to one."""
+"""The history of a bottle: its audit events, with those of one connection or request joined into one record."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class AuditRecord:
         verdict: ``allowed``, ``denied``, or ``failed`` when it was allowed and the server could not be reached, not be
             trusted, or broke off; empty for events that are no request.
         method: of the request; ``CONNECT`` for a tunnel.
-        scheme: ``https`` or ``http``; empty when the client had not said yet.
+        scheme: ``https`` or ``http``; empty when the client had not named it yet.
         host: canonical host name.
         port: TCP port; 0 when unknown.
-        path: of the request, without its query; empty for a tunnel, whose requests nobody sees.
+        path: of the request, without its query; empty for a tunnel, whose requests are encrypted.
         rule: the route that allowed it, or the rule that denied it.
         reason: why it was denied or failed.
-        mode: ``tunnel`` or ``intercept``; empty when nothing was passed on.
+        mode: ``tunnel`` or ``intercept``; empty when nothing passed.
         injected: a credential was put in.
         status: of the answer; 0 for none.
         up: bytes sent to the server.
@@ -75,12 +75,12 @@ def history(slug: str) -> list[AuditRecord]:
 
 
 def _joined(events: Iterable[Mapping[str, Any]], slug: str) -> Iterator[AuditRecord]:
-    """Make one record of the beginning, the refusal or failure, and the end of a flow."""
+    """Join the events of a flow (beginning, refusal or failure, end) into one record."""
     flows: dict[int, AuditRecord] = {}
     for event in events:
         kind, flow = str(event.get("event")), flows.get(event.get("flow", 0))
         if kind == "ready":
-            flows.clear()  # a new gateway counts anew
+            flows.clear()  # a new gateway numbers its flows from 1 again
         if flow is not None and (kind == _END or kind in _REQUESTS):
             _add(flow, event)
         elif kind != _END:
@@ -106,7 +106,7 @@ def _record(event: Mapping[str, Any], slug: str) -> AuditRecord:
 
 
 def _add(flow: AuditRecord, event: Mapping[str, Any]) -> None:
-    """Take over what a later event knows of a flow."""
+    """Update a flow's record from a later event."""
     if event.get("event") == _END:
         flow.up, flow.down, flow.seconds = event.get("up", 0), event.get("down", 0), event.get("seconds")
         flow.status = event.get("status", 0)

@@ -1,4 +1,4 @@
-"""The smallest route list that would have allowed what was denied and keeps what was used."""
+"""Suggests routes: the fewest that allow what a bottle was denied and keep what it used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bb_jupyter.policy import Denied
 from bb_jupyter.policy.hosts import normalise_host, specificity
 
 _MENDABLE: Final = frozenset({"no-route", "port", "scheme", "method", "path"})
-"""Denials that a route can lift; the others (addresses, mismatched names, git) no route should."""
+"""Denials that a route can lift; no route should lift the others (addresses, mismatched names, git)."""
 
 
 def suggest(events: Iterable[Mapping[str, Any]], routes: Sequence[RoutePlan] = ()) -> str:

@@ -1,1 +1,1 @@
-"""How a process on the host steers a gateway or a broker: JSON lines on a stream."""
+"""The control protocol of gateways and brokers: JSON lines, in both directions."""

@@ -1,4 +1,4 @@
-"""The owner's end of a gateway or a broker: JSON lines to it, its events on a thread, and its end."""
+"""The owner's client of a gateway or broker: it sends control messages, reads events on a thread, ends the process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bb_jupyter.process.jsonl import connect, decode, encode
 
 Event = dict[str, Any]
 _CHUNK: Final = 1 << 16
-#: Seconds that a process may take to end, and one that has not begun to tell anything.
+#: Seconds that a process may take to end: one that was ready, and one that has reported nothing yet.
 _END, _BEGINNING = 8.0, 0.1
 
 
@@ -117,11 +117,11 @@ class ControlClient(ABC):
 
     @abstractmethod
     def _take(self, events: list[Event], lines: list[bytes]) -> None:
-        """Act on events that came together, on the reader thread; *lines* are the same as they were sent."""
+        """Act, on the reader thread, on events that arrived together; *lines* are the same events as they were sent."""
 
     @abstractmethod
     def _of_death(self) -> Event:
-        """Return what else is known of the process that has just died."""
+        """Return more fields for the event that reports the death of the process."""
 
     @property
     def alive(self) -> bool:
@@ -150,7 +150,7 @@ class ControlClient(ABC):
 
     def _reap(self, process: subprocess.Popen[bytes], timeout: float) -> None:
         if self._ready is None:
-            process.kill()  # it has done nothing yet that it could tell of
+            process.kill()  # it has done nothing yet that is worth a report
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -158,7 +158,7 @@ class ControlClient(ABC):
             process.wait()
 
     def detach(self) -> None:
-        """Let go of it; one that is kept lives on."""
+        """Close the channel; a process that is kept lives on."""
         self._stopping = True
         self._channel.close()
 
@@ -168,7 +168,7 @@ class ControlClient(ABC):
             self._channel.write(encode(**message))
 
     def _tell(self, **message: object) -> None:
-        """Send a control message; whether it is gone, the reader says."""
+        """Send a control message; if the process is gone, the reader thread finds out."""
         with contextlib.suppress(OSError, ValueError):
             self._send(**message)
 

@@ -1,4 +1,4 @@
-"""The host's end of a gateway: sends its configuration, replaces its policy, hears its events."""
+"""The host's client of a gateway: it sends the configuration, replaces the policy and receives events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Event", "GatewayClient", "PipeChannel"]
 
 #: Seconds that a gateway may take to start on a busy machine.
 _START: Final = 15.0
-#: Events for this end alone; `ready` says again what `ca` does.
+#: Events that only this client needs; `ready` repeats what `ca` reports.
 _SILENT: Final = ("ca", "synced")
 
 
@@ -67,14 +67,14 @@ class GatewayClient(ControlClient):
         """Start a gateway as a process of this host and wait until it is ready.
 
         Args:
-            config: what it shall do.
+            config: its configuration.
             listeners: service name to descriptor of a listening socket; the caller keeps (and closes) its own.
             audit: see `GatewayClient`.
             on_event: see `GatewayClient`.
             timeout: seconds until it must be ready.
             process: one that has been started already; ``None`` starts one.
             ready: whether to wait until it is; if not, only until its CA is known and it has its sockets, in whose
-                queues whoever connects earlier waits.
+                queues earlier connections wait.
 
         Raises:
             BackendUnavailable: it did not start.
@@ -103,7 +103,7 @@ class GatewayClient(ControlClient):
         """Send the configuration and listen; does not wait.
 
         Args:
-            config: what it shall do; ``None`` when it runs already and this is its control connection.
+            config: its configuration; ``None`` when it runs already and this is a control connection.
         """
         self._reader.start()
         if config is not None:
@@ -158,7 +158,7 @@ class GatewayClient(ControlClient):
 
         Args:
             routes: everything that is allowed from now on.
-            timeout: seconds to wait for the gateway's word.
+            timeout: seconds to wait for the gateway's answer.
 
         Returns:
             The new policy's generation.
@@ -187,7 +187,7 @@ class GatewayClient(ControlClient):
             timeout: seconds; a gateway that is gone or overloaded is not waited for longer, one that starts is.
 
         Returns:
-            How many bytes have passed in all, both directions together, as it told last.
+            How many bytes have passed in all, both directions together, by its latest report.
         """
         with self._changed:
             self._asked += 1
@@ -202,7 +202,7 @@ class GatewayClient(ControlClient):
         self._tell(op="budget", bytes=most)
 
     def shut(self, reason: str) -> None:
-        """Let nothing pass any more; *reason* is told to whoever tries."""
+        """Let nothing pass any more; clients get *reason* as the answer."""
         self._tell(op="shut", reason=reason)
 
     def record(self, event: str, **fields: object) -> None:
@@ -218,13 +218,15 @@ class GatewayClient(ControlClient):
 
     def _take(self, events: list[Event], lines: list[bytes]) -> None:
         """Write a batch down, then act on it."""
-        told = [(event, line) for event, line in zip(events, lines, strict=True) if event.get("event") not in _SILENT]
-        self._write_down([event for event, _ in told], [_to_keep(event, line) for event, line in told])
+        reported = [
+            (event, line) for event, line in zip(events, lines, strict=True) if event.get("event") not in _SILENT
+        ]
+        self._write_down([event for event, _ in reported], [_to_keep(event, line) for event, line in reported])
         with self._changed:
             for event in events:
                 self._note(event)
             self._changed.notify_all()
-        for event, _ in told:
+        for event, _ in reported:
             self._on_event(event)
         if synced := [event for event in events if event.get("event") == "synced"]:
             with self._changed:

@@ -1,6 +1,6 @@
-"""What the gateway reports: one JSON object a line, to standard output and to whoever holds the control socket.
+"""The gateway's events: one JSON object a line, on standard output and on every control connection.
 
-Every line passes one choke point that masks the secrets the gateway knows, whatever put them there.
+Every line passes one function that masks all secrets of the gateway, wherever they come from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bb_jupyter.gateway.proxy.redact import Masker
 
 _HIGH_WATER: Final = 1 << 20
 _LONGEST_TEXT: Final = 512
-#: Events that wait at most for somebody to hear them: some 4 MB.
+#: Most events that wait for a sink: some 4 MB.
 _MOST_MISSED: Final = 8192
 _END_WAITS: Final = 0.02
 _as_json: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -26,9 +26,9 @@ _as_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 class Events:
     """Writes events to all sinks.
 
-    A full standard output holds new requests back (`ready`), so that nothing happens unseen; a full control
-    connection is dropped instead, since anybody may have walked away from it.  Events of a time without any sink wait
-    for the next one, the latest of them.
+    While standard output is full, new requests wait (`ready`), so that nothing happens unreported.  A control
+    connection that is full is dropped instead, because its reader may have gone.  While there is no sink, the latest
+    events wait for the next one.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class Events:
         self._masker = Masker(secrets)
 
     def set_main(self, writer: asyncio.StreamWriter | None) -> None:
-        """Name the sink that must keep up; ``None`` when it is gone."""
+        """Set the sink that new requests wait for; ``None`` when it is gone."""
         self._main = writer
 
     def add(self, writer: asyncio.StreamWriter) -> None:
-        """Add a sink that may fall behind and be dropped; it gets first what nobody heard."""
+        """Add a sink, which is dropped if it falls behind; it first gets the events that no sink got."""
         self._extra.add(writer)
         if self._missed:
             writer.write(b"".join(self._missed))
@@ -76,7 +76,7 @@ class Events:
         return _as_json(record).encode() + b"\n"
 
     def emit(self, event: str, **fields: object) -> None:
-        """Report one event, within this turn of the event loop; the end of a flow may wait for company."""
+        """Report one event within this turn of the event loop; the end of a flow waits up to 20 ms for others."""
         self._waiting.append(self._unmasked(event, fields))
         loop = asyncio.get_running_loop()
         if event != "egress-end":

@@ -1,9 +1,7 @@
-"""Joins standard input and output to a gateway's control socket: ``python -m bb_jupyter.gateway.control.socket_bridge
-PATH``.
+"""Joins standard input and output to a control socket: ``python -m bb_jupyter.gateway.control.socket_bridge PATH``.
 
-The control protocol is the same JSON lines wherever they travel: on the gateway's own standard input and output while
-its owner lives, or through this, run by ``exec`` in the gateway's container, for a bottle that outlived its owner.
-Standard library only.
+While its owner lives, a gateway takes control messages on its own standard input.  For a bottle that outlived its
+owner, this program runs by ``exec`` in the gateway's container and carries the same JSON lines.  Standard library only.
 """
 
 from __future__ import annotations

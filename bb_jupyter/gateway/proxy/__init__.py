@@ -1,1 +1,1 @@
-"""The egress proxy: requests judged, tunnelled or intercepted."""
+"""The egress proxy: it judges connections and requests, and tunnels or intercepts them."""

@@ -1,4 +1,4 @@
-"""A strict reader of one message: the TLS ClientHello, for the name that it asks for (RFC 8446, 4.1.2; RFC 6066, 3)."""
+"""Reads the server name in a TLS ClientHello, strictly (RFC 8446, 4.1.2; RFC 6066, 3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NotTls(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What a client asks for.
+    """What a client asks a server for.
 
     Attributes:
         server_name: the name as sent; empty when there is none.

@@ -1,8 +1,8 @@
 """The egress service: an HTTP proxy for the bottle (RFC 9110, 7.6 and 9.3.6; RFC 9112, 3.2).
 
-aiohttp's server parses everything.  A request with an absolute URL is served as it is; after CONNECT the connection is
-taken over: its TLS hello is read and must name the same host, then it is tunnelled, or, where a route must be looked
-into, TLS is ended here with the bottle's CA and another of aiohttp's servers goes on.
+aiohttp's server parses the requests.  A request with an absolute URL is served directly.  After CONNECT the connection
+is taken over: its TLS ClientHello must name the same host.  Then it is tunnelled; on an intercepted route, TLS
+is ended here with the bottle's CA instead, and another aiohttp server handles the requests inside.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def _request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
-    """Make a request whose target only `raw_path` tells: aiohttp reads URLs, too, and hangs at some (`xn--a`)."""
+    """Make a request with only its `raw_path`: aiohttp would parse the URL as well, and hangs at some (`xn--a`)."""
     message = message._replace(url=_NO_URL)
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def _server_options(state: ProxyState) -> dict[str, Any]:
-    """Return how aiohttp's servers in this gateway are set: limits, no decoding, quiet."""
+    """Return the options of every aiohttp server in this gateway: limits, no decoding, no access log."""
     return {
         "max_line_size": state.limits.header,
         "max_field_size": state.limits.header,
@@ -125,7 +125,7 @@ class EgressProxy:
     async def _take_over(
         self, request: web.BaseRequest, origin: Origin, route: RouteConfig, server: socket.socket | None
     ) -> HijackedResponse:
-        """Say yes to CONNECT and carry the connection to its end."""
+        """Accept a CONNECT and serve the connection to its end."""
         first = ClientHelloReader()
         transport = cast("asyncio.Transport", request.transport)
         if transport is None:
@@ -171,7 +171,7 @@ class EgressProxy:
     async def _tunnel(
         self, transport: asyncio.Transport, server: socket.socket, first: bytes, origin: Origin, route: RouteConfig
     ) -> None:
-        """Relay, as a flow that a later policy can end."""
+        """Tunnel, as a flow that a later policy can end."""
 
         def allowed(policy: Policy) -> bool:
             routes = policy.candidates(origin.host, origin.port, "https")

@@ -1,4 +1,4 @@
-"""Every relay and request that is under way: counted, timed, and ended when it is idle or no longer allowed."""
+"""Flows: tunnels and requests under way, counted, timed, and ended when idle or no longer allowed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from bb_jupyter.policy.matcher import Policy
 
 @dataclass(eq=False, slots=True)
 class Flow:
-    """One relay or request; leaving it as a context ends it.
+    """One tunnel or request; leaving its context ends it.
 
     Attributes:
         number: unique in this gateway; joins the events of one flow.
-        allowed: says whether a policy still allows it.
+        allowed: returns whether a policy still allows it.
         abort: ends it at once.
-        counted: gets each number of bytes that passes.
+        counted: called with each number of bytes that passes.
         left: called when it is over.
         up: bytes sent to the server.
         down: bytes sent to the client.
         status: HTTP status of the answer; 0 for a tunnel.
-        error: why it ended, if not well.
+        error: why it failed; empty if it did not.
         touched: when the last byte passed, monotonic seconds.
     """
 
@@ -76,7 +76,7 @@ class Flows:
         limits: idle and total times.
 
     Attributes:
-        passed: bytes of all flows so far, of those under way too, both directions together.
+        passed: bytes of all flows so far, those under way included, both directions together.
     """
 
     def __init__(self, events: Events, limits: GatewayLimits) -> None:
@@ -94,7 +94,7 @@ class Flows:
         """Register a flow, report that it was allowed, and report its end with byte counts.
 
         Args:
-            allowed: says whether a later policy still allows it.
+            allowed: returns whether a later policy still allows it.
             abort: ends it.
             **facts: fields of both events.
         """

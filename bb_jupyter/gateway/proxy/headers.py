@@ -1,4 +1,4 @@
-"""Which header fields cross the gateway, in both directions."""
+"""Header fields: which ones cross the gateway in each direction, and which ones are refused."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
-# What clients commonly carry credentials in: on a route with `auth`, only the gateway's credential travels, so that an
-# agent cannot use the allowed host with somebody else's account either.
+# Fields in which clients commonly send credentials.  On a route with `auth` only the gateway's credential is sent, so
+# that an agent cannot use the allowed host with another account.
 _CREDENTIALS: Final = frozenset(
     {
         "api-key",
@@ -53,15 +53,15 @@ _CREDENTIALS: Final = frozenset(
         "x-vault-token",
     }
 )
-# Range answers would let a reflected credential be read in pieces too short to be recognised.
-_OF_WHOLE_ANSWERS: Final = frozenset({"accept-charset", "accept-encoding", "if-range", "range", "request-range"})
-# A cookie stands for the credential that it was given for, and could not be sent back anyway.
+# A client could read a reflected credential from range answers in pieces too short to be recognised.
+_PARTIAL_ANSWER: Final = frozenset({"accept-charset", "accept-encoding", "if-range", "range", "request-range"})
+# A session cookie is as good as the credential that it was given for.
 _FROM_SERVER_WITH_AUTH: Final = _HOP_BY_HOP | {"set-cookie", "set-cookie2"}
-# Fields by which some servers let a request be another one than its first line says.
+# Some servers let these fields replace the method or the path of the request line.
 _METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
 _METHOD_PARAMETER: Final = "_method"
 _PATH_OVERRIDES: Final = frozenset({"x-original-uri", "x-original-url", "x-rewrite-url"})
-# Fields that name a second path, from or to which something is copied (RFC 4918, 10.3; object stores).
+# Fields that name a second path, the source or target of a copy (RFC 4918, 10.3; object stores).
 _SECOND_PATHS: Final = frozenset(
     {
         "destination",
@@ -72,8 +72,8 @@ _SECOND_PATHS: Final = frozenset(
         "x-ms-rename-source",
     }
 )
-# What proxies say of the way that a request came, by which some servers choose whom it is for; no bottle is a proxy.
-_OF_THE_WAY: Final = frozenset(
+# Forwarding headers: proxies set them and some servers route on them; a bottle is no proxy.
+_FORWARDED: Final = frozenset(
     {
         "forwarded",
         "x-forwarded-host",
@@ -95,7 +95,7 @@ def _plain(name: str) -> str:
 
 
 def refuse_overrides(headers: CIMultiDictProxy[str], query: str, route: RouteConfig) -> None:
-    """Keep a route's limits from being passed by fields or parameters that replace method or path.
+    """Refuse fields and parameters that replace a limited route's method or path.
 
     Raises:
         Denied: rule ``method`` or ``path``.
@@ -128,25 +128,25 @@ def _end_to_end(headers: CIMultiDictProxy[str], drop: frozenset[str]) -> list[tu
 
 @lru_cache(maxsize=64)
 def _kept_from_server(auth_header: str, *, masked: bool) -> frozenset[str]:
-    drop = _HOP_BY_HOP | _OF_THE_WAY | {"host"}
+    drop = _HOP_BY_HOP | _FORWARDED | {"host"}
     if masked:
-        drop |= _OF_WHOLE_ANSWERS
+        drop |= _PARTIAL_ANSWER
     return drop | _CREDENTIALS | {_plain(auth_header)} if auth_header else drop
 
 
 def to_upstream(
     headers: CIMultiDictProxy[str], route: RouteConfig, *, masked: bool, websocket: bool = False
 ) -> CIMultiDict[str]:
-    """Return what is sent to the server: without what concerns this hop, with the route's credential.
+    """Return the fields for the server: without those of this hop, with the route's credential.
 
     Args:
         headers: what the client sent.
         route: the route that allowed the request.
-        masked: the answer is going to be, so it must come whole and as it is.
-        websocket: leave out what the WebSocket library sets itself.
+        masked: the answer will be masked, so it must come whole and unencoded.
+        websocket: leave out the fields that the WebSocket library sets itself.
     """
     drop = _kept_from_server(route.auth.header if route.auth else "", masked=masked)
-    # One length, not a second one for servers that take an underscore for a hyphen.
+    # Some servers take an underscore for a hyphen and would see a second length.
     kept = [item for item in _end_to_end(headers, drop) if item[0].lower() != "content_length"]
     if websocket:
         kept = [item for item in kept if not item[0].lower().startswith(_WEBSOCKET)]
@@ -160,7 +160,7 @@ def to_upstream(
 def to_client(
     headers: CIMultiDictProxy[str], route: RouteConfig, masker: Masker | None, *, drop: tuple[str, ...] = ()
 ) -> CIMultiDict[str]:
-    """Return what is sent back to the client: masked, and without new credentials where the route has one."""
+    """Return the fields for the client: masked, and without cookies where the route has a credential."""
     kept = _end_to_end(headers, (_FROM_SERVER_WITH_AUTH if route.auth else _HOP_BY_HOP).union(drop))
     joined = "\n".join(chain.from_iterable(kept))
     if masker is not None and masker.finds(joined.encode("utf-8", "surrogateescape")):

@@ -1,4 +1,4 @@
-"""Taking a connection over from aiohttp's server after CONNECT."""
+"""Takes a connection over from aiohttp's server after CONNECT."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MOST: Final = 65536
 
 
 class ClientHelloReader:
-    """Collects what a client sends after CONNECT, until it is known what the connection becomes.
+    """Collects what a client sends after CONNECT, up to its whole ClientHello.
 
-    aiohttp's request handler feeds it through `set_parser`, the way it feeds its own WebSockets; bytes that came
-    together with the CONNECT request are included.
+    aiohttp's request handler feeds it through `set_parser`, as it feeds aiohttp's own WebSockets, from the first byte
+    after the CONNECT request on.
     """
 
     def __init__(self) -> None:
@@ -26,19 +26,19 @@ class ClientHelloReader:
         self._changed = asyncio.Event()
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take bytes; says that more may come and none are left over."""
+        """Take bytes; return that more may come and that none are left over."""
         self._data += data
         self._ended = self._ended or len(self._data) > _MOST
         self._changed.set()
         return False, b""
 
     def feed_eof(self) -> None:
-        """Take notice that no more bytes will come."""
+        """Note that no more bytes will come."""
         self._ended = True
         self._changed.set()
 
     def taken(self) -> bytes:
-        """Return all bytes so far."""
+        """Return all bytes received so far."""
         return bytes(self._data)
 
     async def hello(self, limit: float) -> ClientHello:
@@ -63,7 +63,7 @@ class ClientHelloReader:
 
 
 class HijackedResponse(web.StreamResponse):
-    """What a handler returns when its connection has long spoken something else: there is nothing to send."""
+    """The answer of a handler whose connection was taken over: it sends nothing."""
 
     def __init__(self) -> None:
         super().__init__()

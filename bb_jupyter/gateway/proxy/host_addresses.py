@@ -1,4 +1,4 @@
-"""The addresses of this host: where a bottle might look for it, and what a gateway elsewhere must not dial."""
+"""The addresses of this host, which a gateway in a container must not dial."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-# Linux lists what the kernel takes for its own: every address of every interface, in any network namespace's view.
+# Linux lists here every local address of every interface of this network namespace.
 _FIB_TRIE: Final = Path("/proc/net/fib_trie")
 _LOCAL_V4: Final = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
 _IF_INET6: Final = Path("/proc/net/if_inet6")
@@ -41,7 +41,7 @@ def _of_name() -> set[str]:
 
 
 def _of_default_route() -> set[str]:
-    """Ask the kernel from where it would send to the outside; nothing is sent (198.51.100.0/24: RFC 5737)."""
+    """Ask the kernel which source address the default route has; nothing is sent (198.51.100.0/24: RFC 5737)."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("198.51.100.1", 9))
         return {str(probe.getsockname()[0])}

@@ -1,4 +1,4 @@
-"""One request that the gateway can see: judged, given its credential, forwarded, and its answer streamed back."""
+"""Intercepted requests: each is judged, given its credential and forwarded, and the answer is streamed back."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from bb_jupyter.policy.routes import RouteConfig
 
 # An allowed server answers in one of these if it ignores `Accept-Encoding: identity`; aiohttp can undo them.
 _DECODABLE = ("gzip", "deflate")
-# A server may ignore the body of one of these (RFC 9110, 9.3.1) and take it for a further request, which nobody judged:
-# the connection must end with it.
+# A server may ignore the body of one of these (RFC 9110, 9.3.1) and take it for a further, unjudged request.
+# So the connection must end after it.
 _WITHOUT_BODY = ("DELETE", "GET", "HEAD", "OPTIONS")
 
 
@@ -80,7 +80,7 @@ async def _forward(
 
     more = {"mode": "intercept", "rule": route.label, "injected": True if route.auth else None}
     with state.flows.open(allowed, task.cancel, **facts, **more) as flow:
-        facts["flow"] = flow.number  # so that a later refusal or failure is known as this one's
+        facts["flow"] = flow.number  # joins a later refusal or failure to this flow
         try:
             if _is_websocket(request):
                 return await bridge(state, request, route, origin, target, flow)
@@ -147,11 +147,11 @@ async def _reply(
     decoded = masker is not None and _encoding(answer) in _DECODABLE
     drop: tuple[str, ...] = ("content-encoding", "content-length") if decoded else ()
     if "Transfer-Encoding" in answer.headers:
-        drop = (*drop, "content-length")  # RFC 9112, 6.3: the length is then not what it says
+        drop = (*drop, "content-length")  # RFC 9112, 6.3: Transfer-Encoding overrides the length
     reason = (masker.mask_text(answer.reason or "") if masker else answer.reason) or ""
     headers = to_client(answer.headers, route, masker, drop=drop)
     if answer.content.is_eof() and request.method != "HEAD" and answer.status not in (204, 304):
-        body = await answer.read()  # a small answer, here already: it goes out in one piece
+        body = await answer.read()  # a small answer that has arrived whole goes out in one piece
         flow.received(len(body))
         return web.Response(
             status=answer.status, reason=reason, headers=headers, body=masker.mask(body) if masker else body

@@ -1,4 +1,4 @@
-"""What the services of one gateway share."""
+"""The state that all parts of one gateway's proxy share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bb_jupyter.policy.routes import RouteConfig
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a connection of the bottle is headed: scheme, canonical host and port."""
+    """The server that a connection is for: scheme, canonical host and port."""
 
     scheme: str
     host: str
@@ -32,7 +32,7 @@ class Origin:
         return {"scheme": self.scheme, "host": self.host, "port": self.port}
 
     def url(self, target: str) -> URL:
-        """Return what a raw request target names here.  Never ask it for its `host`, which decodes punycode."""
+        """Return the URL of a raw request target.  Never use its `host`, which decodes punycode."""
         return URL(f"{self.scheme}://{self}{target}", encoded=True)
 
     def __str__(self) -> str:
@@ -84,11 +84,11 @@ class ProxyState:
         return self.flows.enforce(self.policy)
 
     def masker_for(self, host: str) -> Masker | None:
-        """Return what masks the answers of a canonical host; ``None`` where no route has a credential for it."""
+        """Return the masker for answers of a canonical host; ``None`` where no route has a credential for it."""
         return self.masker if self.policy.has_credential(host) else None
 
     def limit_egress(self, most: int) -> None:
-        """Allow *most* bytes in all, both directions together; what passes beyond is the last."""
+        """Allow *most* bytes in all, both directions together; the flow that exceeds them is ended with all others."""
         self.flows.limit(most, lambda: self.shut(f"the budget of {most:,} bytes is used up"))
 
     def shut(self, reason: str) -> None:

@@ -1,6 +1,6 @@
-"""Masks reflected credentials, in every form that a server commonly echoes one, also across chunk borders.
+"""Masks credentials that a server reflects, in every common encoding, also across chunk borders.
 
-A mask is as long as what it hides, so that `Content-Length` and offsets stay true.
+A mask is as long as the text that it hides, so that `Content-Length` and offsets stay correct.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Masker:
         return f"{type(self).__name__}({'active' if self._pattern else 'empty'})"
 
     def finds(self, data: bytes) -> bool:
-        """Say whether a secret is in *data*; ten times as fast as the pattern by itself, which is hardly ever asked."""
+        """Say whether a secret is in *data*; the needles, searched first, make it ten times as fast."""
         if self._pattern is None or len(data) < self._shortest:
             return False
         for needle in self._needles:

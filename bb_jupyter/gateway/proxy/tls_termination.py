@@ -1,4 +1,4 @@
-"""Ending a client's TLS here, with the bottle's CA, and serving the HTTP inside."""
+"""Ends a client's TLS with a certificate of the bottle's CA, and serves the HTTP inside."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bb_jupyter.gateway.proxy.intercept import serve
 from bb_jupyter.gateway.proxy.proxy_state import Origin, ProxyState
 
 
-class _Gate(asyncio.Protocol):
-    """Holds what is decrypted before the HTTP server is in place: a request may ride on the handshake's last flight."""
+class _EarlyData(asyncio.Protocol):
+    """Keeps bytes decrypted before the HTTP server is in place: a request may come with the handshake's last flight."""
 
     def __init__(self) -> None:
         self.data, self.lost = bytearray(), False
@@ -27,7 +27,7 @@ class _Gate(asyncio.Protocol):
 
 
 class _OneConnection(web.Server):
-    """An HTTP server for a single connection, which tells when that connection is gone."""
+    """An HTTP server for a single connection; `gone` is done when that connection is."""
 
     def __init__(self, state: ProxyState, origin: Origin, options: dict[str, Any]) -> None:
         async def handler(request: web.BaseRequest) -> web.StreamResponse:
@@ -43,7 +43,7 @@ class _OneConnection(web.Server):
 
 
 def _replay(transport: asyncio.Transport, data: bytes) -> None:
-    """Give a transport's buffered protocol bytes that were read before it was there."""
+    """Feed a transport's buffered protocol bytes that were read before it was in place."""
     protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())
     view = memoryview(data)
     while view:
@@ -80,7 +80,7 @@ async def terminate(
     state: ProxyState, transport: asyncio.Transport, first: bytes, origin: Origin, options: dict[str, Any]
 ) -> None:
     """Do the TLS handshake as *origin*'s host, then `serve_http`; the same arguments, *first* being TLS."""
-    loop, gate = asyncio.get_running_loop(), _Gate()
+    loop, gate = asyncio.get_running_loop(), _EarlyData()
     context = state.ca.context(origin.host)
     handshake = loop.create_task(
         loop.start_tls(transport, gate, context, server_side=True, ssl_handshake_timeout=state.limits.connect)

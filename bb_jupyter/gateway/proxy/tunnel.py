@@ -1,4 +1,4 @@
-"""A tunnel: the client's TLS, untouched, to the host that CONNECT named and its hello names again."""
+"""Tunnels: they pass a client's TLS on, unread, to the host that both CONNECT and the ClientHello name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HIGH_WATER = 1 << 18
 
 
 class _Side(asyncio.Protocol):
-    """One side of a relay: what it receives, the other side sends; a full other side stops it from reading."""
+    """One side of a tunnel: the other side sends what this one receives, and pauses its reading when full."""
 
     def __init__(self, flow: Flow, *, to_server: bool, lost: asyncio.Future[None]) -> None:
         self._count = flow.sent if to_server else flow.received
@@ -58,7 +58,7 @@ class Tunnel:
 
     Args:
         client: transport of the client's connection; reading is paused, its protocol is replaced.
-        server: connected socket; the relay owns it.
+        server: connected socket; the tunnel owns it.
     """
 
     def __init__(self, client: asyncio.Transport, server: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Connections to servers: checked addresses only, verified certificates always."""
+"""Connections to servers: a name is resolved once, its addresses are checked, certificates are always verified."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Upstreams:
                 raise ValueError("a route's `ca` is not a CA certificate in PEM") from None
 
     def session(self, route: RouteConfig, *, websocket: bool = False) -> aiohttp.ClientSession:
-        """Return the session whose connections are dialled and verified as *route* says; it follows no redirect.
+        """Return the session that dials and verifies connections of *route*; it follows no redirect.
 
         Args:
             route: the route.

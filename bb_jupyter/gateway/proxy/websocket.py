@@ -1,4 +1,4 @@
-"""WebSockets on intercepted routes: message by message between two of aiohttp's, so that each can be masked."""
+"""WebSockets on intercepted routes: copied message by message, so that each can be masked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def bridge(
         )
     except aiohttp.WSServerHandshakeError as error:
         flow.status = error.status
-        # The library discards the body of a refusal; its status tells the client enough.
+        # The library discards the body of a refusal; the client gets its status.
         return web.Response(status=error.status if error.status >= 300 else 502, text="the server refused\n")
     async with server:
         flow.status = 101

@@ -1,4 +1,4 @@
-"""`%bottle egress`: what a bottle asked its gateway for, and the routes that it would have needed."""
+"""`%bottle egress`: a bottle's requests to its gateway, and routes that would allow them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _run(args: Namespace) -> None:
     say(
         f"{name}: {_network(handle)}"
         if handle
-        else f"{name} is not held here; its last {policy_line(generation, routes)}"
+        else f"{name} is not running in this kernel; its last {policy_line(generation, routes)}"
     )
     _show(slug, only_denied=args.denied)
 

@@ -1,4 +1,4 @@
-"""What bottles ask their gateways for, as tables and lines for people."""
+"""The egress history of bottles, as tables and lines for people."""
 
 from __future__ import annotations
 
