@@ -1,4 +1,4 @@
-"""`--bg`: a script that runs on while other cells do; its output stays under the cell that started it."""
+"""`--bg`: a script that keeps running while other cells run; its output appears under the cell that started it."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from bb_jupyter.core.agent_run import AgentResult
 from bb_jupyter.errors import BottleError
 from bb_jupyter.notebook.error_display import message
 from bb_jupyter.notebook.kernel import start_thread
-from bb_jupyter.notebook.script_run import CellResult, Work, check, tell
+from bb_jupyter.notebook.script_run import CellResult, Work, check, say_timeout
 
 
 class BackgroundRun:
-    """A script in the background: the value of `--out` with `--bg`.
+    """A script or an agent in the background: the value of `--out` with `--bg`.
 
     Args:
-        running: the script; it is shown by a thread of its own from now on.
-        tell: show below the output when the script failed.
-        after: called when it ended, whichever way.
+        work: what runs; a new thread shows it.
+        report_failure: whether a failure is shown below the output.
+        after: called when the work has ended, in every case.
     """
 
-    def __init__(self, running: Work, *, tell: bool, after: Callable[[], object]) -> None:
-        self._running = running
-        self._tell, self._after = tell, after
+    def __init__(self, work: Work, *, report_failure: bool, after: Callable[[], object]) -> None:
+        self._work = work
+        self._report_failure, self._after = report_failure, after
         self._result: CellResult | AgentResult | None = None
         self._error: BaseException | None = None
-        self._thread = start_thread(self._show, f"bottle {running.name}")
+        self._thread = start_thread(self._show, f"bottle {work.name}")
 
     @property
     def name(self) -> str:
         """The bottle's name."""
-        return self._running.name
+        return self._work.name
 
     @property
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Whether the work has ended."""
         return not self._thread.is_alive()
 
     def wait(self, timeout: float | None = None) -> CellResult | AgentResult:
-        """Wait for its end.
+        """Wait for the end of the work.
 
         Args:
-            timeout: most seconds to wait; `None` for as long as it takes.
+            timeout: most seconds to wait; `None` for no limit.
 
         Returns:
-            How it ended; a script that failed is returned too.
+            The result, also of a script that failed.
 
         Raises:
-            TimeoutError: it still runs.
-            BottleGone: its bottle died or was stopped.
+            TimeoutError: the work is still running.
+            BottleGone: the bottle died or was stopped.
         """
         self._thread.join(timeout)
         if self._thread.is_alive():
@@ -59,8 +59,8 @@ class BackgroundRun:
         return self._result
 
     def kill(self) -> None:
-        """Kill the script; the bottle runs on.  Idempotent."""
-        self._running.kill()
+        """Kill the script; the bottle keeps running.  Idempotent."""
+        self._work.kill()
 
     def __repr__(self) -> str:
         if not self.done:
@@ -70,12 +70,12 @@ class BackgroundRun:
     def _show(self) -> None:
         try:
             try:
-                self._result = self._running.show()
+                self._result = self._work.show()
             finally:
                 self._after()
-            if self._tell:
+            if self._report_failure:
                 check(self.name, self._result)
-            tell(self.name, self._result)
+            say_timeout(self.name, self._result)
         except (Exception, KeyboardInterrupt) as error:
             self._error = error
             sys.stderr.write(message(error) + "\n")

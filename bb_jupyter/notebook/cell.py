@@ -1,4 +1,4 @@
-"""`%%bottle`: find or launch the bottle, run the cell's body in it."""
+"""`%%bottle`: find or launch the bottle, then run the body of the cell in it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bb_jupyter.core.session import Session
 from bb_jupyter.errors import UsageError
 from bb_jupyter.notebook.background import BackgroundRun
 from bb_jupyter.notebook.options import duration, environment, launch_options
-from bb_jupyter.notebook.script_run import Running, Script, Work, check, tell
+from bb_jupyter.notebook.script_run import Running, Script, Work, check, say_timeout
 from bb_jupyter.notebook.views.display import say
 from bb_jupyter.notebook.views.launch_progress import launch
 
-#: Launch options that a later cell may give too: they then hold for that cell.
+#: Launch options that a later cell may give too; there they apply to that cell alone.
 _OF_A_CELL = {"env", "cwd", "user"}
 
 
@@ -27,15 +27,15 @@ def run_cell(session: Session, args: Namespace, body: str, names: MutableMapping
     """Run one `%%bottle` cell.
 
     Args:
-        session: holds the bottles.
-        args: what `options.cell_parser` read.
-        body: the cell below the magic; nothing is run when it is blank.
+        session: the bottles of this process.
+        args: the result of `options.cell_parser`.
+        body: the cell below the magic; a blank one runs nothing.
         names: the user's variables, for `--out`.
         cap: most bytes of output to show.
 
     Raises:
         UsageError: an option or a value is wrong.
-        BottleError: the bottle cannot be launched, died, or the script failed.
+        BottleError: the bottle cannot be launched or died, or the script failed.
         KeyboardInterrupt: the user interrupted it.
     """
     work = _work(args, body, cap)
@@ -52,14 +52,18 @@ def run_cell(session: Session, args: Namespace, body: str, names: MutableMapping
 
 
 def _work(args: Namespace, body: str, cap: int) -> Callable[[BottleHandle], Work]:
-    """Return what starts the body in a bottle: a prompt for its agent, or a script; wrong options are told at once."""
+    """Return a function that starts the body in a bottle, as a script or as a prompt for its agent.
+
+    Raises:
+        UsageError: an option is wrong; no bottle has been launched yet.
+    """
     env, timeout = environment(args.env), duration(args.timeout)
     if args.resume and args.new:
-        raise UsageError("--resume and --new are two different things")
+        raise UsageError("--resume and --new exclude each other", hint="Use one of them.")
     if not (args.agent or args.resume or args.new):
         return partial(_running, Script(body, env, args.cwd, args.user, timeout, cap))
     if args.user:
-        raise UsageError("--user is for scripts; an agent is the bottle's own user")
+        raise UsageError("--user applies to scripts; an agent runs as the user of the bottle", hint="Leave --user out.")
     from bb_jupyter.notebook.agent_cell import AgentCell, Prompt
 
     prompt = Prompt(body, True if args.resume else False if args.new else None, env, args.cwd, timeout)
@@ -76,12 +80,12 @@ def _run(work: Work, args: Namespace, names: MutableMapping[str, object]) -> Non
         names[args.out] = result
     if result.interrupted or not args.no_raise_error:
         check(work.name, result)
-    tell(work.name, result)
+    say_timeout(work.name, result)
 
 
-def _in_background(running: Work, handle: BottleHandle, args: Namespace, names: MutableMapping[str, object]) -> None:
+def _in_background(work: Work, handle: BottleHandle, args: Namespace, names: MutableMapping[str, object]) -> None:
     say(f"{handle.name}: running in the background")
-    background = BackgroundRun(running, tell=not args.no_raise_error, after=handle.stop if args.rm else _nothing)
+    background = BackgroundRun(work, report_failure=not args.no_raise_error, after=handle.stop if args.rm else _nothing)
     if args.out:
         names[args.out] = background
 
@@ -98,15 +102,19 @@ def _find_or_launch(session: Session, args: Namespace) -> BottleHandle:
 
 
 def _check_same(handle: BottleHandle, given: LaunchOptions) -> None:
-    """Refuse an option that only a launch can follow and that differs from how the bottle was launched."""
+    """Refuse a launch option whose value is not that of the running bottle.
+
+    Raises:
+        UsageError: an option differs.
+    """
     launched, nothing = handle.options, LaunchOptions()
     for field in fields(LaunchOptions):
         value = getattr(given, field.name)
         is_new = launched is not None and value != getattr(launched, field.name)
         if field.name not in _OF_A_CELL and value != getattr(nothing, field.name) and is_new:
             raise UsageError(
-                f"bottle '{handle.name}' runs already, launched with another {_option(field.name)}",
-                hint="--fresh stops it and launches a new one; without the option the cell runs in it as it is.",
+                f"bottle '{handle.name}' is running and was launched with another {_option(field.name)}",
+                hint="Leave the option out to use the bottle as it is, or add --fresh to replace the bottle.",
             )
 
 
@@ -116,7 +124,7 @@ def _option(field: str) -> str:
 
 def _check_variable(name: str) -> None:
     if name and not name.isidentifier():
-        raise UsageError(f"--out: not a name of a variable: {name!r}")
+        raise UsageError(f"--out: {name!r} is not the name of a variable")
 
 
 def _nothing() -> None:

@@ -1,7 +1,7 @@
 """Tab completion of sub-commands, options and their values, for `%bottle` and the cell magics.
 
-A matcher of IPython's own kind (`IPCompleter.custom_matchers`, API version 2): it suppresses the others, so that a
-Python name is never offered where an option is wanted.
+It is an IPython matcher (`IPCompleter.custom_matchers`, API version 2).  It suppresses the other matchers, so that no
+Python name is offered in the place of an option.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def candidates(magic: str, before: list[str], word: str = "") -> list[str]:
 
     Args:
         magic: `%bottle` or one of the cell magics.
-        before: the words between the magic and the cursor's word.
-        word: what there is of the cursor's word: paths are looked up where it leads.
+        before: the words between the magic and the word at the cursor.
+        word: the word at the cursor, as far as it is written; it decides in which folder paths are looked up.
     """
     from bb_jupyter.notebook import commands
 
@@ -102,7 +102,7 @@ def _of_parser(parser: Parser, before: list[str], word: str) -> list[str]:
 
 
 def _files(dest: str, word: str) -> list[str]:
-    """Return the files and folders of this host that a path may go on with."""
+    """Return the files and folders on this host that complete a path."""
     from bb_jupyter.approvals import kinds
 
     folder, slash, _ = word.rpartition("/")
@@ -159,7 +159,7 @@ def _past_bottles() -> Iterable[str]:
 
 
 def _denied_hosts(name: str) -> list[str]:
-    """Return what `%bottle allow` may be for: the hosts that a bottle was refused."""
+    """Return the hosts that a bottle was denied, which `%bottle allow` may be for."""
     from bb_jupyter.backend import state
     from bb_jupyter.gateway.audit.history import history
 
@@ -169,7 +169,7 @@ def _denied_hosts(name: str) -> list[str]:
 
 
 def _agents() -> Iterable[str]:
-    """Agents by manifest, and providers: the name of one stands for an agent of it that says nothing else."""
+    """Return the agents with a manifest, and the providers, whose names are agents without further settings."""
     from bb_jupyter.agent.registry import list_providers
     from bb_jupyter.core.session import current
     from bb_jupyter.manifest import list_agents
@@ -203,9 +203,9 @@ def _experiments() -> Iterable[str]:
     return [index.parent.name for index in (bot_bottle_home() / "experiments").glob("*/index.sqlite")]
 
 
-#: Options and arguments that take a path of this host; options of an approval declare that themselves.
+#: Options and arguments that take a path on this host; the options of an approval kind declare it themselves.
 _PATHS = frozenset({"copy", "source", "target"})
-#: Where the values of an option or argument come from; what is missing here has none to offer.
+#: Sources of the values of an option or argument; others have no values to offer.
 _SOURCES: dict[str, Callable[[], Iterable[str]]] = {
     "name": _bottles,
     "id": _requests,

@@ -1,4 +1,4 @@
-"""How a user's mistake looks in a cell: one or two lines, no traceback of ours, and the cell has failed."""
+"""Errors in a cell: one or two lines without a traceback of this package; the cell still fails."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _RED, _END = "\x1b[31m", "\x1b[39m"
 
 
 def shown_shortly(magic: Callable[P, R]) -> Callable[P, R | None]:
-    """Let a magic fail with a short message; the execute reply says `error`, so Run All, nbclient and nbval stop.
+    """Wrap a magic so that its errors are short; the execute reply is `error`, so Run All, nbclient and nbval stop.
 
-    What is not a `BottleError`, an `OSError` or an interrupt is a bug and keeps its traceback.
+    An exception other than `BottleError`, `OSError` and an interrupt is a bug, and keeps its traceback.
     """
 
     @wraps(magic)
@@ -37,7 +37,7 @@ def shown_shortly(magic: Callable[P, R]) -> Callable[P, R | None]:
 
 
 def short(error: BaseException) -> BaseException:
-    """Make IPython show *error* as its name and message alone, with nothing that a terminal would obey.
+    """Return *error* changed: IPython shows its name and message alone, with control characters made visible.
 
     IPython asks an exception for `_render_traceback_` before it formats one (`InteractiveShell.showtraceback`).
     """
@@ -48,13 +48,13 @@ def short(error: BaseException) -> BaseException:
 
 
 def message(error: BaseException) -> str:
-    """Return the lines that stand for *error* in a cell."""
+    """Return the text that a cell shows for *error*."""
     text = visible(str(error))
     return f"{_RED}{type(error).__name__}{_END}" + (f": {text}" if text else "")
 
 
 def state(error: BottleError | None) -> str:
-    """Return what is wrong with something, for a cell of a table."""
+    """Return *error* as text for a cell of a table; `ok` for none."""
     return "; ".join(filter(None, (error.message, error.hint))) if error else "ok"
 
 

@@ -1,4 +1,4 @@
-"""`%%bottle_experiment NAME`: an experiment as YAML in a cell, its runs as a live grid, and what came of them below."""
+"""`%%bottle_experiment NAME`: run the experiment of a cell, show a live grid of its runs, then the results."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ if TYPE_CHECKING:
 
 #: Seconds between two updates of the live grid.
 INTERVAL = 0.5
-#: Most events of one run that the live grid shows, and for how long after its end it tells them, in seconds.
+#: Most events of one run that the live grid shows, and seconds after the end of a run for which it keeps them.
 _EVENTS, _REMEMBERED = 60, 10.0
-#: How many files are named that a workspace does not take along.
+#: Most left-out files of a workspace to name.
 _NAMED = 5
 #: Variables that every notebook has.
 _NOT_THE_USERS = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
 _EXAMPLES = """\
-The cell holds YAML: agents x prompts x bottles x parameters, each so often as `repeats` says.
+The cell holds YAML.  Each combination of agents, prompts, bottles and parameters runs `repeats` times.
 
   %%bottle_experiment parsers --out e
   agents: [claude, codex]
   prompts:
-    fix: The tests fail. Mend the parser.
+    fix: The tests fail. Fix the parser.
   workspace: parser
   check: pytest -q
   repeats: 5
   limits: {time: 10m, tokens: 200000}
 
-Each run is a fresh bottle with a copy of the workspace in `work`; it passes when the check ends with
+Each run has a new bottle with a copy of the workspace in `work`.  A run passes if the check exits with
 status 0.  `check: {command: ..., hidden: FOLDER}` runs the command in a second bottle, in a copy of FOLDER
-that the agent never saw; $WORK is there a copy of what the agent left, $BB_PROMPT the prompt's label.
-Interrupt ends it; the same cell again goes on with what is missing.
+that the agent cannot see; there $WORK is a copy of the agent's `work`, and $BB_PROMPT the prompt's label.
+An interrupt ends the experiment.  The same cell, run again, does the runs that are missing.
 """
 
 
 def parser() -> Parser:
     """Return the parser of the line."""
     found = Parser(
-        "%%bottle_experiment", "NAME [options]", "Run agents at tasks, many times, and compare them.", _EXAMPLES
+        "%%bottle_experiment", "NAME [options]", "Run agents on tasks many times, and compare them.", _EXAMPLES
     )
-    found.add_argument("experiment", metavar="NAME", help="what to call it: a-z, 0-9 and -")
-    found.add_argument("--workers", default="", metavar="N", help="how many runs at a time; else as many as fit")
-    found.add_argument("--on", default="", metavar="VAR", help="variable with an executor or a dask client")
-    found.add_argument("--check", default="", metavar="VAR", help="variable with a function that checks a run")
+    found.add_argument("experiment", metavar="NAME", help="name of the experiment: a-z, 0-9 and -")
+    found.add_argument("--workers", default="", metavar="N", help="number of runs at a time; by default as many as fit")
+    found.add_argument("--on", default="", metavar="VAR", help="variable that holds an executor or a dask client")
+    found.add_argument("--check", default="", metavar="VAR", help="variable that holds a function, which checks a run")
     found.add_argument("--out", default="", metavar="VAR", help="store the experiment in VAR")
-    found.add_argument("--fresh", action="store_true", help="begin anew where an experiment of the name exists")
+    found.add_argument("--fresh", action="store_true", help="discard an earlier experiment of that name")
     return found
 
 
@@ -72,8 +72,8 @@ def define_and_run(words: Sequence[str], text: str, names: MutableMapping[str, o
     """Run the experiment of a cell.
 
     Raises:
-        UsageError: an option is wrong, or an earlier experiment of the name was another one.
-        ManifestError: the YAML is, with line and key.
+        UsageError: an option is wrong, or an earlier experiment of that name has another definition.
+        ManifestError: the YAML is wrong; the message has line and key.
         BottleError: the bottles cannot be launched.
         KeyboardInterrupt: the user interrupted it; every run has ended.
     """
@@ -84,7 +84,7 @@ def define_and_run(words: Sequence[str], text: str, names: MutableMapping[str, o
     experiment = Experiment.of(definition, _check(args.check, names))
     if args.out:
         if not args.out.isidentifier():
-            raise UsageError(f"--out: not a name of a variable: {args.out!r}")
+            raise UsageError(f"--out: {args.out!r} is not the name of a variable")
         names[args.out] = experiment
     executor = _variable("--on", args.on, names) if args.on else None
     run_experiment(experiment, executor, workers=count("--workers", args.workers), fresh=args.fresh)
@@ -93,7 +93,7 @@ def define_and_run(words: Sequence[str], text: str, names: MutableMapping[str, o
 def run_experiment(
     experiment: Experiment, executor: object = None, *, workers: int = 0, fresh: bool = False
 ) -> Experiment:
-    """Run an experiment and show how it goes: `Experiment.run` with a live grid, and results at the end.
+    """Run an experiment: `Experiment.run` with a live grid, and the results at the end.
 
     Args:
         experiment: what to run.
@@ -121,14 +121,14 @@ def run_experiment(
 
 class _View(Protocol):
     def tick(self, progress: ExperimentProgress) -> None:
-        """Show how far it is."""
+        """Show the progress."""
 
     def close(self) -> None:
         """Show the end."""
 
 
 class _PlainView:
-    """Prints at the beginning and at the end: for terminals, nbval and papermill."""
+    """Print the results at the end: for terminals, nbval and papermill."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
@@ -151,7 +151,7 @@ class _PlainView:
 
 
 class _RichView(_PlainView):
-    """A widget that is updated while runs go on, and static HTML with their transcripts at the end."""
+    """Show a widget while the runs are going on, and static HTML with their transcripts at the end."""
 
     def __init__(self, experiment: Experiment, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(experiment)
@@ -202,7 +202,7 @@ class _RichView(_PlainView):
         return self._widget
 
     def _news(self, states: Mapping[str, str], now: float) -> dict[str, list[str]]:
-        """Return the last lines of the runs that go on, or ended not long ago: the page may only just have come up."""
+        """Return the last lines of the runs that are running, or ended a moment ago: the page may have opened late."""
         running = {run for run, state in states.items() if state == "running"}
         self._ended |= dict.fromkeys(self._running - running, now)
         self._ended = {run: at for run, at in self._ended.items() if now - at < _REMEMBERED}
@@ -217,7 +217,7 @@ def _show_plans(plans: Sequence[BottlePlan]) -> None:
 
 
 def _say_workspaces(experiment: Experiment) -> None:
-    """Say what is copied into bottles, and what is not."""
+    """Print what is copied into the bottles, and what is left out."""
     for entries, size, left_out in dict.fromkeys(experiment.packed().values()):
         names = ", ".join(one_line(name) for name in left_out[:_NAMED])
         more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
@@ -227,7 +227,7 @@ def _say_workspaces(experiment: Experiment) -> None:
 
 def _show_results(experiment: Experiment) -> None:
     if experiment.stopped:
-        say(f"{experiment.name}: ended early: {experiment.stopped}; run the cell again to go on")
+        say(f"{experiment.name}: ended early: {experiment.stopped}; run the cell again to continue")
     if not any(run.counted for run in experiment.runs()):
         return
     comparison = experiment.compare()
@@ -241,7 +241,7 @@ def _show_results(experiment: Experiment) -> None:
 def _show_figure(experiment: Experiment) -> None:
     from IPython.display import display
 
-    with contextlib.suppress(UsageError):  # without matplotlib, the table has to do
+    with contextlib.suppress(UsageError):  # without matplotlib there is only the table
         display(experiment.figure())  # type: ignore[no-untyped-call]
 
 
@@ -250,7 +250,7 @@ def _check(name: str, names: Mapping[str, object]) -> Any:  # noqa: ANN401 - a f
         return None
     found = _variable("--check", name, names)
     if not callable(found):
-        raise UsageError(f"--check: {name} is no function")
+        raise UsageError(f"--check: {name} is not a function")
     return found
 
 

@@ -1,4 +1,7 @@
-"""All that this package knows of ipykernel: what output can be, who reads it, and a thread's output under its cell."""
+"""The kernel: whether it shows rich output, whether a person is at the page, and threads that print under their cell.
+
+No other module depends on ipykernel.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Any
 PLAIN = "BB_JUPYTER_PLAIN"
 
 
-def shell() -> Any:  # noqa: ANN401 -- a kernel's or a terminal's: what they have is asked for at run time
+def shell() -> Any:  # noqa: ANN401 -- a kernel's or a terminal's; their attributes differ
     """Return IPython's shell, `None` outside of IPython."""
     if "IPython" not in sys.modules:
         return None
@@ -23,14 +26,14 @@ def shell() -> Any:  # noqa: ANN401 -- a kernel's or a terminal's: what they hav
 
 
 def is_rich() -> bool:
-    """Whether this is a notebook that shows HTML and updates displays."""
+    """Return whether this is a notebook, which shows HTML and updates displays."""
     return os.environ.get(PLAIN, "") in ("", "0") and getattr(shell(), "kernel", None) is not None
 
 
 def has_page() -> bool:
-    """Whether a person may be at a page that runs the cell: one who could be asked for input, as the protocol puts it.
+    """Return whether a person may be at the page that runs the cell, that is, whether the cell may ask for input.
 
-    nbclient and all that is built on it (papermill, nbconvert, nbval) say no to that, every front end says yes.
+    Every front end allows input; nbclient and the programs built on it (papermill, nbconvert, nbval) do not.
     Source: Jupyter's messaging protocol 5.4, `execute_request`, `allow_stdin`.
     """
     parent: Mapping[str, Any] = getattr(shell(), "get_parent", dict)()
@@ -38,10 +41,10 @@ def has_page() -> bool:
 
 
 def start_thread(target: Callable[[], object], name: str) -> Thread:
-    """Start a daemon thread whose output lands under the cell that runs now, whichever cells run later.
+    """Start a daemon thread whose output appears under the cell that runs now, whichever cells run later.
 
-    ipykernel 7.4 has `set_thread_parent` for it; before, a thread that runs in a copy of the cell's context does it
-    (measured on 6.29 to 7.4: a bare thread prints under the wrong cell from 7.1 on).
+    ipykernel 7.4 has `set_thread_parent` for this; before, the thread has to run in a copy of the cell's context.
+    Measured on 6.29 to 7.4: from 7.1 on, a plain thread prints under the wrong cell.
     """
     ip = shell()
     if hasattr(ip, "set_thread_parent"):

@@ -1,6 +1,6 @@
-"""`%%bottle`, `%bottle` and `%%bottle_manifest`: they parse and delegate.
+"""The magics `%%bottle`, `%bottle`, `%%bottle_manifest` and `%%bottle_experiment`, and their settings.
 
-Imported by `%load_ext`, so what a magic needs is imported when it runs.
+`%load_ext` imports this module, so each magic imports what it needs only when it runs.
 """
 
 from __future__ import annotations
@@ -22,21 +22,26 @@ _LIMITS = ("memory", "cpus", "pids", "disk", "timeout")
 
 
 class Settings(Magics):
-    """Traits of `BottleMagics`, checked when they are set; heavy modules are imported only then."""
+    """Settings of `%config BottleMagics`: the defaults of every bottle and cell of this kernel.
 
-    backend = Unicode(
-        "", help="Where bottles run: docker, bubblewrap, smolmachines; empty to choose by what works here."
+    A value is checked when it is set; only then are heavy modules imported.
+    """
+
+    backend = Unicode("", help="Backend of new bottles; empty for the best one that works on this host.").tag(
+        config=True
+    )
+    memory = Unicode("", help="Memory limit, such as 4g; empty for the built-in default.").tag(config=True)
+    cpus = Float(None, allow_none=True, help="Limit of CPUs, such as 1.5; None for no limit.").tag(config=True)
+    pids = Integer(None, allow_none=True, help="Limit of processes and threads; None for the built-in default.").tag(
+        config=True
+    )
+    disk = Unicode("", help="Limit of what a bottle stores, such as 4g; empty for the built-in default.").tag(
+        config=True
+    )
+    timeout = Unicode("", help="Time limit of a cell, such as 30m; empty for no limit.").tag(config=True)
+    output_cap = Integer(
+        1 << 20, min=1 << 10, help="Most bytes of output that a cell shows; the log has all of it."
     ).tag(config=True)
-    memory = Unicode("", help="Limit of memory, such as 4g; empty for the built-in default.").tag(config=True)
-    cpus = Float(None, allow_none=True, help="Limit of processors, such as 1.5; None for none.").tag(config=True)
-    pids = Integer(None, allow_none=True, help="Limit of processes; None for the built-in default.").tag(config=True)
-    disk = Unicode("", help="Limit of what a bottle writes, such as 4g; empty for the built-in default.").tag(
-        config=True
-    )
-    timeout = Unicode("", help="Time limit of a cell, such as 30m; empty for none.").tag(config=True)
-    output_cap = Integer(1 << 20, min=1 << 10, help="Most bytes of output that a cell shows; a log has all of it.").tag(
-        config=True
-    )
 
     @property
     def names(self) -> dict[str, Any]:
@@ -50,7 +55,7 @@ class Settings(Magics):
 
         name = str(proposal["value"])
         if name and name not in registry.names():
-            raise TraitError(f"no backend is called '{name}'. {did_you_mean(name, registry.names())}")
+            raise TraitError(f"there is no backend '{name}'. {did_you_mean(name, registry.names())}")
         return name
 
     @validate(*_LIMITS)
@@ -66,7 +71,7 @@ class Settings(Magics):
 
     @observe("backend", *_LIMITS)
     def _push(self, change: object) -> None:
-        """Make the values the session's, so that bottles launched from Python have them too."""
+        """Copy the values to the session, so that bottles launched from Python have them too."""
         from bb_jupyter.api import limits_of
         from bb_jupyter.core.launch_options import DEFAULT_LIMITS
         from bb_jupyter.core.session import current
@@ -102,7 +107,7 @@ def _help_of_experiment() -> str:
 
 
 def _documented_by(text: Callable[[], str]) -> Callable[[F], F]:
-    """Let `?` show *text*, which is made when somebody asks (IPython calls an object's `getdoc`)."""
+    """Return a decorator: `?` shows the result of *text*, called on demand (IPython calls an object's `getdoc`)."""
 
     def mark(magic: F) -> F:
         magic.getdoc = text  # type: ignore[attr-defined]
@@ -120,7 +125,7 @@ class BottleMagics(Settings):
     @cell_magic("bottle")  # type: ignore[arg-type]
     @shown_shortly
     def bottle_cell(self, line: str, cell: str) -> None:
-        """Run the cell in a bottle; `%%bottle --help` says how."""
+        """Run the cell in a bottle; see `%%bottle --help`."""
         from bb_jupyter.core.session import current
         from bb_jupyter.notebook import cell as cells
         from bb_jupyter.notebook.options import cell_parser
@@ -134,7 +139,7 @@ class BottleMagics(Settings):
     @line_magic("bottle")  # type: ignore[arg-type]
     @shown_shortly
     def bottle_line(self, line: str) -> None:
-        """Watch and handle bottles; `%bottle` alone lists the sub-commands."""
+        """Manage bottles; `%bottle` alone lists the sub-commands."""
         from bb_jupyter.notebook import commands
         from bb_jupyter.text.tokenise import split
 
@@ -145,7 +150,7 @@ class BottleMagics(Settings):
     @cell_magic("bottle_manifest")  # type: ignore[arg-type]
     @shown_shortly
     def bottle_manifest(self, line: str, cell: str) -> None:
-        """Define a bottle for this kernel: NAME on the line, YAML or Markdown with frontmatter in the cell."""
+        """Define a bottle manifest for this kernel: NAME on the line, YAML or Markdown with frontmatter in the cell."""
         from bb_jupyter.notebook import manifest_magic
         from bb_jupyter.text.tokenise import split
 
@@ -156,7 +161,7 @@ class BottleMagics(Settings):
     @cell_magic("bottle_experiment")  # type: ignore[arg-type]
     @shown_shortly
     def bottle_experiment(self, line: str, cell: str) -> None:
-        """Run agents at tasks, many times, and compare them; `%%bottle_experiment --help` says how."""
+        """Run agents on tasks many times, and compare them; see `%%bottle_experiment --help`."""
         from bb_jupyter.notebook import experiment_magic
         from bb_jupyter.text.tokenise import split
 
@@ -164,7 +169,7 @@ class BottleMagics(Settings):
 
 
 def load(ip: InteractiveShell) -> None:
-    """Register everything with the shell *ip*.  Idempotent."""
+    """Register the magics and their completion with the shell *ip*.  Idempotent."""
     from bb_jupyter.notebook import complete
 
     ip.register_magics(BottleMagics)
@@ -174,7 +179,7 @@ def load(ip: InteractiveShell) -> None:
 
 
 def unload(ip: InteractiveShell) -> None:
-    """Take everything away from the shell *ip* again; bottles run on."""
+    """Remove the magics and their completion from the shell *ip*; bottles keep running."""
     from bb_jupyter.notebook import complete
 
     for kind, name in _MAGICS:
@@ -186,7 +191,7 @@ def unload(ip: InteractiveShell) -> None:
 
 
 def _body_for_a_lone_line(lines: list[str]) -> list[str]:
-    """Give a lone `%%bottle NAME` or `--help` an empty line as body: IPython refuses a cell magic that has none."""
+    """Add an empty body to a lone `%%bottle NAME` or `--help`: IPython refuses a cell magic without a body."""
     words = lines[0].split() if len(lines) == 1 else []
     is_ours = words[:1] in [[f"%%{name}"] for kind, name in _MAGICS if kind == "cell"]
     return [*lines, "\n"] if is_ours and (words[0] == "%%bottle" or not {"-h", "--help"}.isdisjoint(words)) else lines

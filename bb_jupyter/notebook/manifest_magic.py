@@ -1,4 +1,4 @@
-"""`%%bottle_manifest NAME`: define a bottle for this kernel."""
+"""`%%bottle_manifest NAME`: define a bottle manifest for this kernel."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from bb_jupyter.notebook.views.display import say
 def parser() -> Parser:
     """Return the parser of the line."""
     parser = Parser(
-        "%%bottle_manifest", "NAME", "Define a bottle for this kernel, as YAML or Markdown with YAML frontmatter."
+        "%%bottle_manifest",
+        "NAME",
+        "Define a bottle manifest for this kernel.  The cell holds YAML, or Markdown with YAML frontmatter.",
     )
-    parser.add_argument("bottle", metavar="NAME", help="how `%%%%bottle ... --bottle NAME` finds it")
+    parser.add_argument("bottle", metavar="NAME", help="name for `%%%%bottle ... --bottle NAME`")
     return parser
 
 
 def define(words: Sequence[str], text: str, names: Mapping[str, object]) -> None:
-    """Define it, and say in one line what it has.
+    """Define the manifest of a cell, and print in one line what it sets.
 
     Raises:
         UsageError: the name is not allowed.
-        ManifestError: with line and key.
+        ManifestError: the manifest is wrong; the message has line and key.
     """
     name = parser().read(words, names).bottle
     say(f"defined bottle {name}: {summary(define_bottle(name, text))}")
 
 
 def summary(manifest: BottleManifest) -> str:
-    """Return in a line what *manifest* sets."""
+    """Return in one line what *manifest* sets."""
     parts = {
         "extends": ", ".join(manifest.extends),
         "image": manifest.image or manifest.dockerfile,

@@ -16,16 +16,16 @@ from bb_jupyter.notebook.parser import Parser
 T = TypeVar("T")
 
 _EXAMPLES = """\
-The lines below the magic are a script for `bash -e` where the bottle has bash, else for `sh -e`;
-with --agent, --resume or --new they are a prompt for the bottle's agent, which goes on with its
-conversation if there is one.  Without any lines the bottle is only launched.
-A cell with the name of a running bottle runs in it; --env, --cwd and --user then hold for that
-cell, while the cell that launches sets them for all.
-{name} in the value of an option is the notebook's variable of that name.
+The body of the cell is a script.  `bash -e` runs it, or `sh -e` in a bottle without bash.
+With --agent, --resume or --new the body is a prompt for the bottle's agent.  The agent continues
+its conversation if it has one.  A cell without a body only launches the bottle.
+A cell that names a running bottle runs in that bottle.  Its --env, --cwd and --user apply to that
+cell; in the cell that launches the bottle they apply to all cells.
+{name} in the value of an option stands for the notebook's variable of that name.
 
 examples:
   %%bottle demo
-  %%bottle demo --copy src --env LANG=C.UTF-8 --timeout 5m   # launch with files
+  %%bottle demo --copy src --env LANG=C.UTF-8 --timeout 5m   # copies a directory in
   %%bottle demo --bg --out run
   %%bottle fix --agent claude --copy src --out r             # the body is a prompt
 """
@@ -34,58 +34,65 @@ examples:
 def cell_parser() -> Parser:
     """Return the parser of the line of `%%bottle`."""
     parser = Parser(
-        "%%bottle", "NAME [options]", "Run the cell in the bottle NAME; launch it first if need be.", _EXAMPLES
+        "%%bottle",
+        "NAME [options]",
+        "Run the cell in the bottle NAME; launch the bottle if it is not running.",
+        _EXAMPLES,
     )
     add_launch_options(parser)
     cell = parser.add_argument_group("this cell")
     cell.add_argument(
-        "-t", "--timeout", default="", metavar="TIME", help="kill the script after TIME, such as 90, 5m, 1h30m"
+        "-t", "--timeout", default="", metavar="TIME", help="kill the script after TIME: 90 (seconds), 5m, 1h30m"
     )
-    cell.add_argument("--bg", action="store_true", help="run in the background; output still lands under this cell")
+    cell.add_argument(
+        "--bg", action="store_true", help="run in the background; the output still appears under this cell"
+    )
     cell.add_argument(
         "--out", default="", metavar="VAR", help="store the result in VAR (with --bg: a handle to wait for)"
     )
-    cell.add_argument("--resume", action="store_true", help="the body is a prompt that goes on with the conversation")
-    cell.add_argument("--new", action="store_true", help="the body is a prompt that begins a new conversation")
-    cell.add_argument("--fresh", action="store_true", help="stop a running bottle of that name first")
-    cell.add_argument("--rm", action="store_true", help="stop the bottle after the script")
-    cell.add_argument("--no-raise-error", action="store_true", help="let the cell succeed when the script fails")
+    cell.add_argument("--resume", action="store_true", help="the body is a prompt that continues the conversation")
+    cell.add_argument("--new", action="store_true", help="the body is a prompt that starts a new conversation")
+    cell.add_argument("--fresh", action="store_true", help="first stop the running bottle of that name")
+    cell.add_argument("--rm", action="store_true", help="stop the bottle when the script has ended")
+    cell.add_argument("--no-raise-error", action="store_true", help="the cell succeeds even if the script fails")
     return parser
 
 
 def add_launch_options(parser: Parser) -> None:
-    """Add NAME and what decides how a bottle is launched."""
-    parser.add_argument("name", metavar="NAME", help="name of the bottle: a-z, 0-9 and -")
+    """Add NAME and the options of a launch."""
+    parser.add_argument("name", metavar="NAME", help="name of the bottle: a-z, 0-9 and -, at most 40 characters")
     launch = parser.add_argument_group("launch")
     for options, metavar, text in _LAUNCH:
         repeatable = options[-1] in _REPEATABLE
         action, default = ("append", []) if repeatable else ("store", "")
         launch.add_argument(*options, action=action, default=default, metavar=metavar, help=text)
-    launch.add_argument("--keep", action="store_true", help="the bottle outlives this kernel (see `%%bottle attach`)")
+    launch.add_argument(
+        "--keep", action="store_true", help="the bottle keeps running when this kernel ends; see `%%bottle attach`"
+    )
 
 
 _LAUNCH = [
-    (("-a", "--agent"), "AGENT", "agent manifest; the cell's body is its prompt"),
-    (("-b", "--bottle"), "BOTTLE", "bottle manifest"),
-    (("--backend",), "BACKEND", "where it runs: docker, bubblewrap or smolmachines"),
-    (("--image",), "IMAGE", "image to run (docker, smolmachines)"),
-    (("--allow",), "HOST", "let the bottle reach HOST through its gateway; repeatable"),
-    (("-e", "--env"), "K[=V]", "variable; without a value that of this kernel; repeatable"),
-    (("--copy",), "SRC[:DST]", "copy a file or directory in; repeatable"),
-    (("--cwd",), "DIR", "working directory, relative to the home in the bottle"),
-    (("--user",), "USER", "user in the bottle"),
-    (("--memory",), "SIZE", "limit of memory, such as 512m or 4g"),
-    (("--cpus",), "N", "limit of processors, such as 1.5"),
+    (("-a", "--agent"), "AGENT", "the agent; the body of the cell is its prompt"),
+    (("-b", "--bottle"), "BOTTLE", "the bottle manifest"),
+    (("--backend",), "BACKEND", "where the bottle runs; `%%bottle doctor` lists the backends"),
+    (("--image",), "IMAGE", "image to run, on backends with images"),
+    (("--allow",), "HOST", "host that the bottle may reach through its gateway; repeatable"),
+    (("-e", "--env"), "K[=V]", "environment variable; without V its value is this kernel's; repeatable"),
+    (("--copy",), "SRC[:DST]", "copy a file or directory into the bottle; repeatable"),
+    (("--cwd",), "DIR", "working directory, relative to the agent's home"),
+    (("--user",), "USER", "user who runs the commands in the bottle"),
+    (("--memory",), "SIZE", "memory limit, such as 512m or 4g"),
+    (("--cpus",), "N", "limit of CPUs, such as 1.5"),
     (("--pids",), "N", "limit of processes and threads"),
 ]
 _REPEATABLE = {"--allow", "--env", "--copy"}
 
 
 def launch_options(args: Namespace) -> LaunchOptions:
-    """Return what `add_launch_options` parsed.
+    """Return the launch options that `add_launch_options` declared.
 
     Raises:
-        UsageError: a value cannot be right.
+        UsageError: a value is not allowed.
     """
     return LaunchOptions(
         agent=args.agent,
@@ -103,7 +110,7 @@ def launch_options(args: Namespace) -> LaunchOptions:
 
 
 def environment(pairs: Iterable[str]) -> dict[str, str]:
-    """Return the variables of `--env`; one without a value has that of this kernel.
+    """Return the variables of `--env`; one without a value takes it from this kernel.
 
     Raises:
         UsageError: this kernel has no such variable.
@@ -112,7 +119,9 @@ def environment(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals and name not in os.environ:
-            raise UsageError(f"--env {name}: this kernel has no such variable", hint=f"Write --env {name}=VALUE.")
+            raise UsageError(
+                f"--env {name}: this kernel has no environment variable {name}", hint=f"Write --env {name}=VALUE."
+            )
         found[name] = value if equals else os.environ[name]
     return found
 
@@ -127,7 +136,7 @@ def duration(text: str) -> float | None:
 
 
 def converted(option: str, text: str, convert: Callable[[str], T]) -> T | None:
-    """Return *text* converted; `None` when it is empty.
+    """Return the value of an option, converted; `None` when it is empty.
 
     Raises:
         UsageError: *convert* raised a `ValueError`.

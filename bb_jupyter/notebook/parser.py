@@ -1,4 +1,4 @@
-"""`argparse` for the line of a magic: raises instead of exiting, suggests what was meant, abbreviates nothing."""
+"""`argparse` for the line of a magic: it raises instead of exiting, suggests options, and takes no abbreviations."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from bb_jupyter.text.tokenise import expand
 
 
 class HelpWanted(Exception):
-    """The line asks for help; the text is what to show."""
+    """The line asks for help; the message of this exception is the help."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses the words of one magic.
+    """Parser of one magic's words.
 
     Args:
-        prog: how the user calls it, such as `%bottle ls`.
-        takes: what follows that, such as `NAME [options]`.
-        description: what it does.
-        epilog: examples, shown as they are.
+        prog: the command, such as `%bottle ls`.
+        takes: its arguments, such as `NAME [options]`.
+        description: what the command does.
+        epilog: text after the options, shown unchanged.
     """
 
     def __init__(self, prog: str, takes: str, description: str, epilog: str = "") -> None:
         super().__init__(
             prog=prog,
-            usage=f"%(prog)s {takes}",
+            usage=f"%(prog)s {takes}".rstrip(),
             description=description,
             epilog=epilog,
             add_help=False,
@@ -40,8 +40,8 @@ class Parser(argparse.ArgumentParser):
         """Parse *words*, and look up `{name}` in arguments and in the values of options.
 
         Raises:
-            UsageError: the words are not what this magic takes.
-            HelpWanted: `--help` is among them.
+            UsageError: the words do not fit the arguments and options.
+            HelpWanted: `--help` is among the words.
         """
         args, unknown = self.parse_known_args(words)
         if unknown:
@@ -58,15 +58,19 @@ class Parser(argparse.ArgumentParser):
         return [action for action in self._actions if not action.option_strings]
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print before it exits."""
-        raise UsageError(f"{self.prog}: {message}", hint=f"`{self.prog} --help` shows how.")
+        """Raise the message that argparse would print before it exits.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{self.prog}: {message}", hint=f"See `{self.prog} --help`.")
 
     def _refuse(self, word: str) -> NoReturn:
         if not word.startswith("-"):
-            raise UsageError(f"{self.prog}: unexpected '{word}'", hint=f"`{self.prog} --help` shows how.")
+            raise UsageError(f"{self.prog}: unexpected argument '{word}'", hint=f"See `{self.prog} --help`.")
         option = word.partition("=")[0]
         near = did_you_mean(option, self.options())
-        hint = near if near.startswith("Did") else f"`{self.prog} --help` lists them."
+        hint = near if near.startswith("Did") else f"`{self.prog} --help` lists the options."
         raise UsageError(f"{self.prog}: there is no option '{option}'", hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""One script running in a bottle: shown while it runs, its log closed, its failure told."""
+"""A script that runs in a bottle: its output, its result, and the error of a failed one."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from bb_jupyter.text.visible import one_line
 
 @dataclass(frozen=True)
 class Script:
-    """What to run.
+    """A script to run.
 
     Attributes:
-        body: for `bash -e`, or `sh -e` where there is no bash.
-        env: variables beside the bottle's.
+        body: run by `bash -e`, or by `sh -e` in a bottle without bash.
+        env: environment variables, in addition to the bottle's.
         cwd: working directory; empty for the bottle's.
-        user: user in the bottle; empty for the bottle's.
+        user: user who runs it; empty for the bottle's.
         timeout: seconds; `None` for the bottle's limit.
         cap: most bytes of output to show.
     """
@@ -45,17 +45,17 @@ class Script:
 
 @dataclass(frozen=True)
 class CellResult:
-    """How the script of a cell ended.
+    """How the script of a cell ended: the value of `--out`.
 
     Attributes:
-        returncode: its exit status; 128 + N when signal N ended it, 124 when its time limit did.
-        stdout: its output as text, undecodable bytes replaced; head and tail when it was more than 8 MiB.
-        stderr: the same of its standard error.
+        returncode: exit status; 128 + N if signal N ended the script, 124 if the time limit did.
+        stdout: standard output as text, with undecodable bytes replaced; head and tail of more than 8 MiB.
+        stderr: standard error, in the same way.
         duration: seconds.
-        log: file with both as they were written; missing when there was no output.
-        truncated: bytes missing from `stdout` and `stderr`.
-        timed_out: its time limit ended it.
-        interrupted: the user did.
+        log: file with both, unchanged; it does not exist if there was no output.
+        truncated: number of bytes missing from `stdout` and `stderr`.
+        timed_out: the time limit ended the script.
+        interrupted: the user ended the script.
     """
 
     returncode: int
@@ -69,7 +69,7 @@ class CellResult:
 
     @classmethod
     def of(cls, completed: Completed, log: Path) -> CellResult:
-        """Return the result of a command that ended."""
+        """Return the result of *completed*, whose output is in *log*."""
         return cls(
             returncode=completed.returncode,
             stdout=completed.stdout.decode("utf-8", "replace"),
@@ -83,7 +83,7 @@ class CellResult:
 
     @property
     def ok(self) -> bool:
-        """Whether it ended with exit status 0."""
+        """Whether the exit status is 0."""
         return self.returncode == 0
 
 
@@ -91,12 +91,12 @@ class Running:
     """A script that has been started; one thread shows it.
 
     Args:
-        held: the bottle.
-        script: what to run in it.
+        handle: the bottle.
+        script: the script to run in it.
 
     Raises:
         BottleGone: the bottle died or was stopped.
-        UsageError: the script is too long, or its user unknown.
+        UsageError: the script is too long, or its user does not exist.
     """
 
     def __init__(self, handle: BottleHandle, script: Script) -> None:
@@ -114,7 +114,7 @@ class Running:
     def show(self) -> CellResult:
         """Show the output until the script ends.
 
-        An interrupt kills the script and nothing else; what it still wrote is shown, and the result says `interrupted`.
+        An interrupt kills the script and nothing else; its remaining output is shown, and the result is `interrupted`.
 
         Raises:
             BottleGone: the bottle died or was stopped while the script ran; its output so far is shown.
@@ -129,13 +129,15 @@ class Running:
             return CellResult.of(execution.wait(), self._log.path)
 
     def kill(self) -> None:
-        """Kill the script.  Any thread may; the one in `show` then returns.  Idempotent."""
+        """Kill the script, from any thread; `show` then returns.  Idempotent."""
         self._execution.kill()
 
     def _cut_log(self) -> list[str]:
         if not self._log.full:
             return []
-        return [f"⋯ the log is not whole: the disk is full, or it has {about_size(MAX_LOG)}: {self._log.path}"]
+        return [
+            f"⋯ the log is incomplete: the disk is full, or the log has reached {about_size(MAX_LOG)}: {self._log.path}"
+        ]
 
     def _pump(self, execution: Execution) -> None:
         try:
@@ -147,26 +149,26 @@ class Running:
 
 
 class Work(Protocol):
-    """What a cell started in a bottle: a script, or an agent at a prompt."""
+    """Work that a cell started in a bottle: a script, or an agent with a prompt."""
 
     name: str
 
     def show(self) -> CellResult | AgentResult:
-        """Show it until it ends."""
+        """Show the work until it ends."""
 
     def kill(self) -> None:
-        """End it, and nothing else."""
+        """End the work, and nothing else."""
 
 
 def check(name: str, result: CellResult | AgentResult) -> None:
-    """Raise when a cell's work did not end well.
+    """Raise if the work of a cell failed.
 
     Raises:
-        KeyboardInterrupt: the user interrupted it.
-        CommandFailed: its exit status is not 0.
+        KeyboardInterrupt: the user interrupted the work.
+        CommandFailed: the exit status is not 0, or the time limit ended the work.
     """
     if result.interrupted:
-        raise KeyboardInterrupt(f"{name}: interrupted {_after(result)}; the bottle runs on")
+        raise KeyboardInterrupt(f"{name}: interrupted {_after(result)}; the bottle keeps running")
     if result.timed_out:
         raise CommandFailed(_timed_out(name, result), returncode=result.returncode)
     if not result.ok:
@@ -174,14 +176,14 @@ def check(name: str, result: CellResult | AgentResult) -> None:
         raise CommandFailed(f"{name}: {why} {_after(result)}", returncode=result.returncode)
 
 
-def tell(name: str, result: CellResult | AgentResult) -> None:
-    """Say in a cell that succeeds whatever its work did (`--no-raise-error`) when that is not all there would be."""
+def say_timeout(name: str, result: CellResult | AgentResult) -> None:
+    """Print that the time limit ended the work: a cell with `--no-raise-error` raises nothing."""
     if result.timed_out:
         say(_timed_out(name, result))
 
 
 def _timed_out(name: str, result: CellResult | AgentResult) -> str:
-    return f"{name}: timed out {_after(result)}; the bottle runs on"
+    return f"{name}: timed out {_after(result)}; the bottle keeps running"
 
 
 def _after(result: CellResult | AgentResult) -> str:

@@ -1,4 +1,4 @@
-"""Output of a command into a cell: at once, in order, coalesced, capped, and in bounded memory whatever comes."""
+"""The output of a command in a cell: at once, in order, in few messages, up to a cap, and in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from bb_jupyter.text.visible import Visible
 
 #: Seconds between two messages of a busy command: 20 a second.
 INTERVAL = 0.05
-#: JupyterLab draws 50 outputs of a cell and each change of stream starts one; after this many, stderr is shown in red
-#: on the other's stream.
+#: JupyterLab draws 50 outputs of a cell, and each change of stream starts a new one.  After this many changes, stderr
+#: is shown in red on the stream that is current.
 MAX_SWITCHES = 30
-#: Seconds after which a cell that shows no more because of its cap says so.
+#: Seconds after which a cell that has reached its cap says so.
 _PATIENCE = 1.0
 _RED, _END = "\x1b[31m", "\x1b[39m"
 
 
 class Writer(Protocol):
-    """What `sys.stdout` is to a cell."""
+    """The part of `sys.stdout` that a cell needs."""
 
     def write(self, text: str, /) -> object:
-        """Add text to what is sent next."""
+        """Add text to the next message."""
 
     def flush(self) -> object:
-        """Send it."""
+        """Send the message."""
 
 
-class News(Protocol):
-    """Lines of ours that a cell shows while its command runs."""
+class NoticeSource(Protocol):
+    """Source of notices that a cell shows while its command runs."""
 
     def take(self) -> Sequence[str]:
-        """Return those that have not been shown yet."""
+        """Return the notices that have not been shown yet."""
 
     def patience(self) -> float | None:
-        """Return after how many seconds to look again; `None` when nothing is to be expected."""
+        """Return the seconds until the next look; `None` if no notice can come."""
 
 
-def pump(execution: Execution, screen: Screen, news: News | None = None) -> None:
+def pump(execution: Execution, screen: Screen, notices: NoticeSource | None = None) -> None:
     """Show the output of *execution* on *screen* until it ends.
 
     Args:
         execution: the command.
         screen: where it is shown.
-        news: what else to tell meanwhile.
+        notices: lines to show meanwhile.
 
     Raises:
         BottleGone: the bottle died or was stopped while the command ran.
     """
     while execution.running:
-        for chunk in execution.poll(_sooner(screen.patience(), news.patience() if news else None)):
+        for chunk in execution.poll(_sooner(screen.patience(), notices.patience() if notices else None)):
             screen.write(chunk.stream, chunk.data)
-        for line in news.take() if news else ():
+        for line in notices.take() if notices else ():
             screen.note(line)
         screen.tick()
 
@@ -67,16 +67,16 @@ def _sooner(*times: float | None) -> float | None:
 
 
 class Screen:
-    """Where one command's output is shown.
+    """The place in a cell where one command's output is shown.
 
-    The first half of *cap* streams live, the last half is shown at the end; what is between is counted, never decoded.
+    The first half of *cap* is shown live, the last half at the end.  The bytes between are counted, never decoded.
 
     Args:
         stdout: the cell's stdout.
         stderr: the cell's stderr.
         cap: most bytes of output to show.
-        log: the file that has all of it, named when something is left out.
-        clock: seconds that only grow.
+        log: the file with all output; its name is shown when bytes are left out.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -89,51 +89,51 @@ class Screen:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cell = _Cell(stdout, stderr)
-        self._service = cap - cap // 2
+        self._budget = cap - cap // 2
         self._tail = _Tail(cap // 2)
         self._log = log
         self._clock = clock
-        self._due = self._held_since = float("-inf")
-        self._said = False
+        self._due = self._tail_since = float("-inf")
+        self._cap_reported = False
 
     def write(self, stream: Stream, data: bytes) -> None:
-        """Take output; it is shown at once when the last message was long enough ago, else with the next `tick`."""
-        if self._service > len(data):
+        """Take output; the next `tick` shows it if the last message was long enough ago."""
+        if self._budget > len(data):
             self._cell.add(stream, data)
-            self._service -= len(data)
+            self._budget -= len(data)
             return
-        if self._service:
-            end = data.rfind(b"\n", 0, self._service) + 1 or self._service
+        if self._budget:
+            end = data.rfind(b"\n", 0, self._budget) + 1 or self._budget
             self._cell.add(stream, data[:end])
-            data, self._service = data[end:], 0
+            data, self._budget = data[end:], 0
         if data:
             if not self._tail.size:
-                self._held_since = self._clock()
+                self._tail_since = self._clock()
             self._tail.add(stream, data)
 
     def tick(self) -> None:
-        """Send what is due."""
+        """Send the output that is due."""
         now = self._clock()
         if self._cell.pending and now >= self._due:
             self._cell.send()
             self._due = now + INTERVAL
-        if not self._said and self._tail.size and (self._tail.dropped or now >= self._held_since + _PATIENCE):
-            self._say(f"more output than a cell shows at once: the end follows, all of it is in {self._log}")
-            self._said = True
+        if not self._cap_reported and self._tail.size and (self._tail.dropped or now >= self._tail_since + _PATIENCE):
+            self._say(f"there is more output than a cell shows; its end follows, and all of it is in {self._log}")
+            self._cap_reported = True
 
     def patience(self) -> float | None:
-        """Return for how many seconds nothing needs to be sent; `None` for as long as nothing comes."""
+        """Return the seconds until something has to be sent; `None` until there is new output."""
         due = [self._due] if self._cell.pending else []
-        if self._tail.size and not self._said:
-            due.append(self._held_since + _PATIENCE)
+        if self._tail.size and not self._cap_reported:
+            due.append(self._tail_since + _PATIENCE)
         return max(0.0, min(due) - self._clock()) if due else None
 
     def note(self, line: str) -> None:
-        """Take a line of our own, fit to be shown; it comes whatever was left out of the output."""
+        """Take a notice, already made visible; it is shown even where output is left out."""
         self._cell.note(line)
 
     def finish(self, notes: Iterable[str] = ()) -> None:
-        """Show all that waits, the end of what was capped, what was left out, and *notes*."""
+        """Show the pending output, the end of a capped one, the number of bytes left out, and *notes*."""
         tail = self._tail.take()
         if self._tail.dropped:
             self._cell.end_text()
@@ -153,7 +153,7 @@ class Screen:
 
 
 class _Cell:
-    """The two streams of a cell, decoded and made visible, in the order in which the output came."""
+    """The two streams of a cell, decoded and made visible, in the order of the output."""
 
     def __init__(self, stdout: Writer, stderr: Writer) -> None:
         self._writers: dict[Stream, Writer] = {"stdout": stdout, "stderr": stderr}
@@ -167,18 +167,18 @@ class _Cell:
         self._append(stream, self._texts[stream].feed(data))
 
     def note(self, line: str) -> None:
-        """Add a line of our own, on a line of its own, in no colour of the bottle's."""
+        """Add a notice on a line of its own, without the colours of the bottle's output."""
         plain = "".join(text.plain() for text in self._texts.values()) + line
         last = next((text for _, text in reversed(self.pending) if text), self._last)
         self._append("stderr", f"{plain}\n" if last.endswith("\n") else f"\n{plain}\n")
 
     def end_text(self) -> None:
-        """Show unfinished characters and end colours that were left on."""
+        """Add unfinished characters, and reset colours that were left on."""
         for stream, text in self._texts.items():
             self._append(stream, text.finish())
 
     def send(self) -> None:
-        """Write what is pending, a message for each change of stream."""
+        """Write the pending text, one message for each change of stream."""
         pending, self.pending = self.pending, []
         for stream, text in pending:
             self._write(stream, text)
@@ -195,7 +195,7 @@ class _Cell:
         may_switch = self._switches < MAX_SWITCHES or self._current == "stderr"
         if stream != self._current and may_switch:
             if self._current is not None:
-                self._writers[self._current].flush()  # the two are sent in the order of their flushes
+                self._writers[self._current].flush()  # both streams are sent in the order of their flushes
             self._current, self._switches = stream, self._switches + 1
         current = self._current or stream
         self._writers[current].write(text if stream == current else _marked(stream, text))
@@ -203,7 +203,7 @@ class _Cell:
 
 
 class _Text:
-    """Bytes of one stream to text that is fit to be shown."""
+    """Decoder of one stream: bytes to visible text."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -222,7 +222,7 @@ class _Text:
 
 
 class _Tail:
-    """The last *limit* bytes, by stream, in order; how many were dropped before them."""
+    """The last *limit* bytes of both streams, in order, and the number of bytes dropped before them."""
 
     _BLOCK = 1 << 14
     _MOST_BLOCKS = 4096
@@ -245,7 +245,7 @@ class _Tail:
             self._drop()
 
     def take(self) -> list[tuple[Stream, bytes]]:
-        """Return what is kept, and forget it; after a gap it begins with a whole line or at least a whole character."""
+        """Return the bytes that were kept, and forget them; after a gap they begin with a whole line or character."""
         if self._cut_line and self._blocks:
             first = self._blocks[0][1]
             start = first.find(b"\n", 0, self._LONGEST_LINE) + 1 or _first_character(first)
@@ -270,7 +270,7 @@ class _Tail:
 
 
 def _first_character(data: bytearray) -> int:
-    """Return where the first UTF-8 character of *data* starts: past at most three continuation bytes."""
+    """Return the position of the first UTF-8 character of *data*, after at most three continuation bytes."""
     return next((at for at, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
 
 

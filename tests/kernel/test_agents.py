@@ -36,8 +36,8 @@ def test_options_that_cannot_be_right(notebook: Notebook, bottle_name: str) -> N
     notebook.run(f"%%bottle {bottle_name}\ntrue")
     for options, words in (
         ("--resume", "has no agent"),
-        ("--resume --new", "two different things"),
-        ("--new --user root", "--user is for scripts"),
+        ("--resume --new", "exclude each other"),
+        ("--new --user root", "--user applies to scripts"),
         ("--agent shell", "launched with another --agent"),
     ):
         cell = notebook.run(f"%%bottle {bottle_name} {options}\nsay x")

@@ -104,7 +104,7 @@ def test_another_launch_option_on_a_running_bottle_is_refused_not_ignored(notebo
     notebook.run(f"%%bottle {bottle_name} --memory 512m")
     cell = notebook.run(f"%%bottle {bottle_name} --memory 256m\necho ran")
     assert not cell.ok and cell.stdout == ""
-    assert "runs already" in cell.error and "--fresh" in cell.error
+    assert "is running and was launched with another" in cell.error and "--fresh" in cell.error
 
 
 def test_python_api_and_cells_share_their_bottles(notebook: Notebook, bottle_name: str) -> None:

@@ -48,7 +48,7 @@ def test_a_kept_bottle_is_attached_to_after_a_restart_of_the_kernel(notebook: No
     assert cell.ok and "`%bottle attach` finds it again" in cell.displays[0]["text/plain"]
     notebook.restart()
     listed = notebook.run("%bottle ls").displays[0]["text/plain"]
-    assert bottle_name in listed and "none (attach takes it)" in listed
+    assert bottle_name in listed and "none (see %bottle attach)" in listed
     refused = notebook.run(f"%%bottle {bottle_name}\ntrue")
     assert refused.error.startswith("NameTaken: ") and f"%bottle attach {bottle_name}" in refused.error
     assert notebook.run(f"%bottle attach {bottle_name}").stdout == f"attached {bottle_name} (docker)\n"

@@ -20,7 +20,7 @@ BAD_CELLS = {
     "bad bottle name": ("%%bottle Bad_Name\ntrue", "UsageError", "bad-name"),
     "name with a path in it": ("%%bottle ../x\ntrue", "UsageError", "../x"),
     "no name": ("%%bottle\ntrue", "UsageError", "NAME"),
-    "two names": ("%%bottle a b\ntrue", "UsageError", "unexpected 'b'"),
+    "two names": ("%%bottle a b\ntrue", "UsageError", "unexpected argument 'b'"),
     "unknown option": ("%%bottle demo --imag x\ntrue", "UsageError", "Did you mean '--image'?"),
     "abbreviated option": ("%%bottle demo --time 5\ntrue", "UsageError", "there is no option '--time'"),
     "option without its value": ("%%bottle demo --image\ntrue", "UsageError", "expected one argument"),

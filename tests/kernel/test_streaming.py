@@ -30,7 +30,7 @@ def interrupted(notebook: Notebook, code: str, when: str) -> Cell:
 def test_interrupt_keeps_the_output_and_the_bottle_and_stops_run_all(notebook: Notebook, bottle: str) -> None:
     cell = interrupted(notebook, f"%%bottle {bottle}\necho begun; sleep 1000 & sleep 1000; echo never", "begun\n")
     assert cell.stdout == "begun\n" and not cell.ok
-    assert re.fullmatch(rf"KeyboardInterrupt: {bottle}: interrupted after \S+ s; the bottle runs on", cell.error)
+    assert re.fullmatch(rf"KeyboardInterrupt: {bottle}: interrupted after \S+ s; the bottle keeps running", cell.error)
     after = notebook.run(f"%%bottle {bottle}\nps -A -o args | grep -c '[s]leep 1000' || echo alive")
     assert after.stdout == "0\nalive\n"
 
@@ -59,7 +59,7 @@ def test_time_limit_says_so_in_a_cell_that_does_not_fail(notebook: Notebook, bot
         key = notebook.start(f"%%bottle {bottle} --timeout 250ms {options}\necho begun; sleep 1000")
         assert notebook.finish(key).ok
         cell = notebook.until(key, lambda cell: "timed out" in cell.stdout)
-        assert re.search(rf"begun\n{bottle}: timed out after \S+ s; the bottle runs on\n", cell.stdout), cell.stdout
+        assert re.search(rf"begun\n{bottle}: timed out after \S+ s; the bottle keeps running\n", cell.stdout), cell.stdout
         assert not cell.error and not cell.stderr
 
 
@@ -131,7 +131,7 @@ def test_a_log_that_could_not_be_written_is_told(notebook: Notebook, bottle: str
     finally:
         notebook.run("pathlib.Path.open = real")
     assert cell.ok and cell.stdout.endswith("1000000\n")
-    assert "the log is not whole: the disk is full" in cell.stderr
+    assert "the log is incomplete: the disk is full" in cell.stderr
 
 
 def test_output_below_the_cap_is_whole_and_says_nothing(notebook: Notebook, bottle: str) -> None:

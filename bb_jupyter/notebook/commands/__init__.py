@@ -1,4 +1,4 @@
-"""The sub-commands of `%bottle`, a file each: a module here that has `command` is one, named as its file."""
+"""The sub-commands of `%bottle`.  Each module here is one: it has the name of its file, and defines `command`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def run(words: Sequence[str], names: Mapping[str, object], prog: str = "%bottle"
     """Run a sub-command.
 
     Args:
-        words: its name and arguments; none shows the sub-commands.
+        words: its name and arguments; without any, the sub-commands are listed.
         names: the user's variables, for `{name}` in values.
-        prog: how the user called it.
+        prog: the program: `%bottle`, or `bb-jupyter` in a terminal.
 
     Raises:
         UsageError: there is no such sub-command, or its arguments are wrong.
-        HelpWanted: `--help` follows the sub-command.
+        HelpWanted: the arguments ask for help.
         BottleError: the sub-command failed.
     """
     if not words or words[0] in ("-h", "--help", "help"):
@@ -56,11 +56,11 @@ def parser(name: str, prog: str = "%bottle") -> Parser:
 
 
 def overview(prog: str = "%bottle") -> str:
-    """Return what `%bottle` and `%bottle?` show."""
+    """Return the help of `%bottle`, which `%bottle?` shows too."""
     offered = [(f"{name} {command.takes}".strip(), command.summary) for name, command in _offered(prog).items()]
     width = max(len(usage) for usage, _ in offered)
     lines = [f"  {prog} {usage:<{width}}  {summary}" for usage, summary in offered]
-    after = [f"`{prog} SUB --help` shows the options of one."]
+    after = [f"`{prog} SUB --help` shows the options of a sub-command."]
     if prog == "%bottle":
-        after.append("`%%bottle NAME` runs a cell in a bottle: see `%%bottle --help`.")
-    return "\n".join(["Watch and handle bottles.", "", *lines, "", *after])
+        after.append("`%%bottle NAME` runs a cell in a bottle; see `%%bottle --help`.")
+    return "\n".join(["Manage bottles.", "", *lines, "", *after])

@@ -1,4 +1,4 @@
-"""`%bottle agents`: the agents and the providers that a cell can name, and what is wrong with the broken ones."""
+"""`%bottle agents`: list the agents and providers that a cell can name, and the errors of broken ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _run(args: Namespace) -> None:
 
 
 def _agent(entry: Entry[AgentManifest], providers: dict[str, ProviderEntry]) -> list[str]:
-    """Return an agent's row: it is as broken as its provider is."""
+    """Return an agent's row; an agent is broken if its provider is."""
     name = (entry.manifest.provider if entry.manifest else None) or ""
     shown = state(entry.error)
     if name and name not in providers:
@@ -34,9 +34,9 @@ def _agent(entry: Entry[AgentManifest], providers: dict[str, ProviderEntry]) -> 
 
 
 def _provider(entry: ProviderEntry) -> list[str]:
-    """Return a provider's row: its name stands for an agent of it that says nothing else."""
-    origin = f"{entry.origin}, instead of the built-in one" if entry.replaces_built_in else entry.origin
+    """Return a provider's row: the name of a provider is also an agent without further settings."""
+    origin = f"{entry.origin}, replaces the built-in one" if entry.replaces_built_in else entry.origin
     return [entry.name, entry.name, origin, state(entry.error), str(entry.path) if entry.origin == "home" else ""]
 
 
-command = Command("list the agents, and what is wrong with broken ones", _run)
+command = Command("list the agents, with the errors of broken ones", _run)

@@ -1,4 +1,4 @@
-"""`%bottle allow`: let a running bottle reach more hosts."""
+"""`%bottle allow`: allow a running bottle to reach more hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from bb_jupyter.notebook.views.egress_table import policy_line
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="a bottle of this kernel")
-    parser.add_argument("hosts", metavar="HOST[:PORT]", nargs="+", help="exact, or *.suffix for every host below it")
+    parser.add_argument(
+        "hosts", metavar="HOST[:PORT]", nargs="+", help="a host name, or *.DOMAIN for all hosts below DOMAIN"
+    )
 
 
 def _run(args: Namespace) -> None:
@@ -27,11 +29,11 @@ def _run(args: Namespace) -> None:
     say(f"{handle.name} may now reach {new}" if new else f"{handle.name} could reach that already")
     say(policy_line(generation, routes))
     if not had_network:
-        say("Commands that start from now on find the network.")
+        say("Commands that start from now on have the network; those that run already do not.")
 
 
 command = Command(
-    "let a running bottle reach more hosts, from now on",
+    "allow a running bottle to reach more hosts",
     _run,
     "NAME HOST[:PORT]...",
     _arguments,

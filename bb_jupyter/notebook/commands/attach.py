@@ -1,4 +1,4 @@
-"""`%bottle attach`: hold a kept bottle again after its kernel is gone."""
+"""`%bottle attach`: attach this kernel to a kept bottle whose kernel has ended."""
 
 from __future__ import annotations
 
@@ -19,4 +19,6 @@ def _run(args: Namespace) -> None:
     say(f"attached {handle.name} ({handle.plan.spec.backend})")
 
 
-command = Command("hold a kept bottle again whose kernel is gone", _run, "NAME", _arguments, needs_session=True)
+command = Command(
+    "attach this kernel to a kept bottle whose kernel has ended", _run, "NAME", _arguments, needs_session=True
+)

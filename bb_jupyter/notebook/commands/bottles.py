@@ -1,4 +1,4 @@
-"""`%bottle bottles`: the manifests that `--bottle` can name, and what is wrong with the broken ones."""
+"""`%bottle bottles`: list the manifests that `--bottle` can name, and the errors of broken ones."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ def _state(entry: Entry[BottleManifest]) -> str:
     return summary(entry.manifest) if entry.manifest else state(entry.error)
 
 
-command = Command("list the bottle manifests, and what is wrong with broken ones", _run)
+command = Command("list the bottle manifests, with the errors of broken ones", _run)

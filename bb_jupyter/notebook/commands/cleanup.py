@@ -1,4 +1,4 @@
-"""`%bottle cleanup`: remove what killed kernels left."""
+"""`%bottle cleanup`: remove what killed kernels left behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bb_jupyter.notebook.views.display import say
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="only list it")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be removed; remove nothing")
 
 
 def _run(args: Namespace) -> None:
@@ -20,6 +20,4 @@ def _run(args: Namespace) -> None:
     say("\n".join(f"{verb} {line}" for line in found) or "nothing to clean up")
 
 
-command = Command(
-    "remove what killed kernels left; live bottles stay, and kept ones that run", _run, "[--dry-run]", _arguments
-)
+command = Command("remove what killed kernels left behind; running bottles stay", _run, "[--dry-run]", _arguments)

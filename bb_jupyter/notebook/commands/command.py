@@ -1,4 +1,4 @@
-"""What a sub-command of `%bottle` is."""
+"""The type of a sub-command of `%bottle`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bb_jupyter.notebook.parser import Parser
 
 
 def no_arguments(parser: Parser) -> None:
-    """Take none."""
+    """Declare no arguments."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Command:
 
     Attributes:
         summary: what it does, in a few words.
-        run: does it and shows what came of it; raises `BottleError`.
+        run: runs it and shows the result; raises `BottleError`.
         takes: its arguments, for the help.
-        add_arguments: declares them.
-        needs_session: it works on bottles that this very process holds, so it is none for a terminal.
+        add_arguments: declares the arguments.
+        needs_session: whether it works on bottles of this process; a terminal does not offer it then.
     """
 
     summary: str

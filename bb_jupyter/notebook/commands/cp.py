@@ -1,4 +1,4 @@
-"""`%bottle cp`: copy into a bottle or out of one, as `docker cp` does."""
+"""`%bottle cp`: copy a file or directory into a bottle or out of it, as `docker cp` does."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SHOWN = 20
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("source", metavar="SRC", help="PATH of this computer, or NAME:PATH in a bottle")
+    parser.add_argument("source", metavar="SRC", help="a path on this host, or NAME:PATH in a bottle")
     parser.add_argument(
-        "target", metavar="DST", help="the other of the two; an existing directory takes SRC under its name"
+        "target", metavar="DST", help="the other one of the two; SRC is copied into an existing directory"
     )
 
 
@@ -28,14 +28,14 @@ def _run(args: Namespace) -> None:
     source, target = _place(args.source), _place(args.target)
     if bool(source[0]) == bool(target[0]):
         raise UsageError(
-            "%bottle cp: one of SRC and DST is in a bottle, the other is not",
+            "%bottle cp: exactly one of SRC and DST must be in a bottle",
             hint="Write NAME:PATH for a path in a bottle, and ./PATH for a file whose name holds a colon.",
         )
     if source[0]:
         report = current().get(source[0]).cp_out(source[1], target[1])
     else:
         report = current().get(target[0]).cp_in(source[1], target[1])
-    _tell(report, args)
+    _report(report, args)
 
 
 def _place(text: str) -> tuple[str, str]:
@@ -44,7 +44,7 @@ def _place(text: str) -> tuple[str, str]:
     return (name, path) if colon and name and "/" not in name and name not in (".", "~") else ("", text)
 
 
-def _tell(report: CopyReport, args: Namespace) -> None:
+def _report(report: CopyReport, args: Namespace) -> None:
     entries = "1 entry" if report.files == 1 else f"{report.files} entries"
     say(f"copied {entries} ({about_size(report.size)}) from {one_line(args.source)} to {one_line(args.target)}")
     for name, why in report.refused[:_SHOWN]:
@@ -54,5 +54,5 @@ def _tell(report: CopyReport, args: Namespace) -> None:
 
 
 command = Command(
-    "copy into a bottle or out of one: NAME:PATH is in a bottle", _run, "SRC DST", _arguments, needs_session=True
+    "copy into a bottle or out of it; NAME:PATH is a path in a bottle", _run, "SRC DST", _arguments, needs_session=True
 )

@@ -1,4 +1,4 @@
-"""`%bottle dashboard`: every live bottle and what waits for the human, live where the front end can."""
+"""`%bottle dashboard`: show every running bottle and every waiting request, live where the front end can."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ def _run(args: Namespace) -> None:
     display(dashboard.Dashboard())  # type: ignore[no-untyped-call]
 
 
-command = Command("watch and steer every live bottle from a cell", _run)
+command = Command("watch and control every running bottle from a cell", _run)

@@ -1,4 +1,4 @@
-"""`%bottle doctor`: what works on this host, what does not, and how to mend it."""
+"""`%bottle doctor`: show what works on this host, what does not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bb_jupyter.notebook.views.display import show_table
 def _run(args: Namespace) -> None:
     checks = {"here": _here(), **api.doctor()}
     rows = [[where, check.name, check.verdict, check.detail, check.fix] for where in checks for check in checks[where]]
-    show_table(("where", "what", "verdict", "found", "to mend it"), rows, empty="nothing was checked")
+    show_table(("where", "what", "verdict", "found", "to fix it"), rows, empty="nothing was checked")
 
 
 def _here() -> list[Check]:
@@ -31,7 +31,7 @@ def _here() -> list[Check]:
 
 def _chosen() -> Check:
     if configured := current().default_backend:
-        return Check("backend", "ok", f"{configured} (%config says so)")
+        return Check("backend", "ok", f"{configured} (set by %config)")
     try:
         backend, reason = registry.choose()
     except BottleError as error:
@@ -66,4 +66,4 @@ def _output() -> Check:
     return Check("output", "ok", f"plain: {why}")
 
 
-command = Command("check every backend of this host, and say how to mend it", _run)
+command = Command("check every backend on this host, and show how to fix what fails", _run)

@@ -1,4 +1,4 @@
-"""`%bottle logs`: the output of a cell again, of a stopped bottle too."""
+"""`%bottle logs`: show the output of an earlier cell; the bottle may have ended."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bb_jupyter.notebook.commands.command import Command
 from bb_jupyter.notebook.parser import Parser, count
 from bb_jupyter.notebook.views.display import say
 
-#: Most bytes to show: the end of a longer log.
+#: Most bytes to show; of a longer log, its end.
 _MOST = 1 << 20
 
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="a bottle, running or stopped")
-    parser.add_argument("--run", default="", metavar="N", help="which run, from 1; the last one by default")
+    parser.add_argument("--run", default="", metavar="N", help="number of the run, from 1; the last one by default")
     parser.add_argument("--tail", default="", metavar="N", help="only the last N lines")
 
 
@@ -30,13 +30,15 @@ def _run(args: Namespace) -> None:
     run = count("--run", args.run) or len(found)
     lines = count("--tail", args.tail)
     if run > len(found):
-        raise UsageError(f"bottle '{args.name}' has {len(found)} logs", hint=f"Write --run 1 to --run {len(found)}.")
+        raise UsageError(
+            f"--run: bottle '{args.name}' has {len(found)} runs", hint=f"Write --run 1 to --run {len(found)}."
+        )
     path = found[run - 1]
     size = path.stat().st_size
     text = _end_of(path)
     say(f"{args.name}, run {run} of {len(found)}, {about_size(size)}: {path}")
     if size > _MOST and not lines:
-        say(f"⋯ only the last {about_size(_MOST)} are shown")
+        say(f"⋯ these are the last {about_size(_MOST)}; the file has all of it")
     say("\n".join(text.splitlines()[-lines:] if lines else text.splitlines()))
 
 
@@ -58,5 +60,5 @@ def _end_of(path: Path) -> str:
 
 
 command = Command(
-    "show the output of an earlier cell, of a stopped bottle too", _run, "NAME [--run N] [--tail N]", _arguments
+    "show the output of an earlier cell; the bottle may have ended", _run, "NAME [--run N] [--tail N]", _arguments
 )

@@ -1,4 +1,4 @@
-"""`%bottle ls`: every live bottle of this user, of all kernels."""
+"""`%bottle ls`: list the running bottles of this user, of all kernels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _waits(count: int) -> str:
 def _owner(agent: ActiveAgent) -> str:
     if agent.owner == ProcessIdentity.current():
         return "this kernel"
-    return str(agent.owner) if agent.owner.alive else "none (attach takes it)"
+    return str(agent.owner) if agent.owner.alive else "none (see %bottle attach)"
 
 
-command = Command("list the live bottles of all kernels", _run)
+command = Command("list the running bottles of all kernels", _run)

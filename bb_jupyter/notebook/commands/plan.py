@@ -1,4 +1,4 @@
-"""`%bottle plan`: the preflight of a launch, without the launch."""
+"""`%bottle plan`: show the preflight of a launch, without the launch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`%bottle selftest`: try to break a bottle's promises from inside."""
+"""`%bottle selftest`: try to break out of a bottle from inside."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from bb_jupyter.selftest import require, selftest
 
 def _arguments(parser: Parser) -> None:
     add_launch_options(parser)
-    parser.add_argument("--new", action="store_true", help="launch NAME for the test, and remove it afterwards")
+    parser.add_argument("--new", action="store_true", help="launch NAME for the test, and stop it afterwards")
 
 
 def _run(args: Namespace) -> None:
     options = launch_options(args)
     if not args.new and options != LaunchOptions():
-        raise UsageError("%bottle selftest: options of a launch go with --new", hint="Or test a bottle that runs.")
+        raise UsageError("%bottle selftest: launch options need --new", hint="Leave them out to test a running bottle.")
     with ExitStack() as stack:
         launched = stack.enter_context(current().launch(args.name, options)) if args.new else None
         results = selftest(launched or current().get(args.name))
     rows = [[result.promise, result.word, result.detail] for result in results]
-    show_table(("promise", "verdict", "what was tried"), rows, empty="nothing was tried")
+    show_table(("promise", "verdict", "what was tried"), rows, empty="there was nothing to try")
     require(results)
 
 
 command = Command(
-    "try to break a bottle's promises from inside; fails if one does not hold", _run, "NAME [--new options]", _arguments
+    "try to break out of a bottle from inside; fails if a wall does not hold", _run, "NAME [--new options]", _arguments
 )

@@ -14,14 +14,14 @@ from bb_jupyter.process import deferred_interrupts
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="*", help="bottles to stop")
-    parser.add_argument("--all", action="store_true", help="every bottle of this kernel")
+    parser.add_argument("--all", action="store_true", help="stop every bottle of this kernel")
 
 
 def _run(args: Namespace) -> None:
     if bool(args.names) == args.all:
-        raise UsageError("%bottle stop: name the bottles to stop, or write --all")
+        raise UsageError("%bottle stop: give the names of the bottles to stop, or --all")
     if args.all:
-        with deferred_interrupts.defer_sigint():  # what is stopped is said, whatever comes meanwhile
+        with deferred_interrupts.defer_sigint():  # an interrupt must not hide what was stopped
             _say(current().stop_all())
     for name in args.names:
         with deferred_interrupts.defer_sigint():
@@ -33,4 +33,4 @@ def _say(stopped: list[str]) -> None:
     say(f"stopped {', '.join(stopped)}" if stopped else "no bottle of this kernel is running")
 
 
-command = Command("stop bottles and remove all they have", _run, "NAME... | --all", _arguments)
+command = Command("stop bottles and remove everything they hold", _run, "NAME... | --all", _arguments)

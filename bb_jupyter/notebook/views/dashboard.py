@@ -1,9 +1,9 @@
-"""The dashboard: bottles of all kernels and what they ask, in a cell.
+"""The dashboard: the bottles of all kernels and their requests, in a cell.
 
-JupyterLab with our extension draws it itself, like the panel, from the Jupyter server: with no kernel at all, too.
-Other front ends get a widget whose page asks the server where that sees the same bottles, and the kernel over the
-widget's comm elsewhere.  Where nobody is at a page (nbclient, nbconvert), and on a page without either, it is the HTML
-or the text of the moment.
+JupyterLab with the extension of this package draws the dashboard as it draws the panel: from the Jupyter server, even
+without a kernel.  Other front ends get a widget.  Its page asks the server if that sees the same bottles; otherwise it
+asks the kernel over the widget's comm.  Without a page (nbclient, nbconvert), or on a page without widgets, the
+dashboard is HTML or text of the current state.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from bb_jupyter.webapi.host_id import place
 from bb_jupyter.webapi.routes import answer
 from bb_jupyter.webapi.watcher import INTERVAL, Watcher
 
-#: What JupyterLab draws with our extension (`labextension/src/drawn.ts`).
+#: Media type that the extension draws in JupyterLab (`labextension/src/drawn.ts`).
 MIME = "application/vnd.bb-jupyter.console+json"
 _NONE = "no bottle is running"
 _HEAD = ("name", "backend", "agent", "state", "owner", "last line")
 
 
 class Dashboard(anywidget.AnyWidget):
-    """The live bottles of this user, of all kernels and backends: their output, their requests, and what they ask."""
+    """Widget with the running bottles of this user, of all kernels and backends: their output and their requests."""
 
     _esm = page_script("widget.js")
     _css = style_sheet("console.css")
@@ -49,24 +49,24 @@ class Dashboard(anywidget.AnyWidget):
         return "Dashboard()"
 
     def open(self) -> None:
-        """Let the page know of the widget; where there is none, an export would keep its state and show it dead."""
+        """Open the widget's comm, if there is a page: an export would otherwise keep the state of a dead widget."""
         if kernel.has_page():
             super().open()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401 -- the base's
-        """Return the live display, and what a notebook that is read later shows."""
+        """Return the live display, and the static one for a notebook that is read later."""
         found = super()._repr_mimebundle_(**kwargs) if self.comm is not None else None
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
         text, markup = moment()
         return {**data, MIME: {"place": self.place}, "text/html": markup, "text/plain": text}, metadata
 
     def close(self) -> None:
-        """Let the page go.  Idempotent."""
+        """Close the widget.  Idempotent."""
         self._closed.set()
         super().close()
 
     def _heard(self, _widget: object, message: Mapping[str, Any], _buffers: object) -> None:
-        """Take a message of the page: on the main thread, when the kernel is idle."""
+        """Handle a message of the page; the main thread runs this when the kernel is idle."""
         if message.get("follow"):
             self._push = self._push or bool(message.get("push"))
             self._follow()
@@ -74,16 +74,16 @@ class Dashboard(anywidget.AnyWidget):
             path, _, query = str(message.get("path")).partition("?")
             body = message.get("body")
             asked = body if isinstance(body, dict) else {}
-            status, told = answer(str(message.get("method")), path, dict(parse_qsl(query)), asked)
-            self.send({"number": message["number"], "status": status, "body": told})
+            status, reply = answer(str(message.get("method")), path, dict(parse_qsl(query)), asked)
+            self.send({"number": message["number"], "status": status, "body": reply})
 
     def _follow(self) -> None:
         if self._follower is None:
-            self._follower = threading.Thread(target=self._tell, name="bottle dashboard", daemon=True)
+            self._follower = threading.Thread(target=self._push_changes, name="bottle dashboard", daemon=True)
             self._follower.start()
 
-    def _tell(self) -> None:
-        """Tell the page what has changed; where it cannot ask a server, at once what it will ask for."""
+    def _push_changes(self) -> None:
+        """Send changes to the page; a page without a server also gets the new state, which it would ask for."""
         watcher = Watcher()
         while not self._closed.wait(INTERVAL):
             changed = watcher.changes()
@@ -97,14 +97,14 @@ class Dashboard(anywidget.AnyWidget):
 
 
 def moment() -> tuple[str, str]:
-    """Return what there is right now, as text and as HTML."""
+    """Return the current state as text and as HTML."""
     rows = [
         [row["name"], row["backend"], row["agent"], row["state"], row["owner"], row["last"][:80]]
         for row in bottles.listing()["bottles"]
     ]
-    asked = [f"{row['id']}. {row['bottle']}: {row['kind']}" for row in approvals.pending()["approvals"]]
+    requests = [f"{row['id']}. {row['bottle']}: {row['kind']}" for row in approvals.pending()["approvals"]]
     text, markup = (text_table(rows, _HEAD), html_table(rows, _HEAD)) if rows else (_NONE, _NONE)
-    if asked:
-        waiting = one_line(f"waiting for you: {', '.join(asked)}")
+    if requests:
+        waiting = one_line(f"waiting for you: {', '.join(requests)}")
         text, markup = f"{text}\n{waiting}", f"{markup}<div>{escaped(waiting)}</div>"
     return text, markup

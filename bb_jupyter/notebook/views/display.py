@@ -1,4 +1,4 @@
-"""Rich output with a plain twin: every display is HTML and text, and only the text where that is asked for."""
+"""Output in a cell: every display is HTML and plain text; without a notebook, the text alone is printed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """Print a line of our own."""
+    """Print *text*, made visible."""
     sys.stdout.write(visible(text) + "\n")
     sys.stdout.flush()
 
 
 def show(text: str, markup: str) -> None:
-    """Show *text*, as the HTML *markup* where this is a notebook.
+    """Show *markup* in a notebook, and *text* elsewhere.
 
     Args:
-        text: for terminals, nbval and papermill; made visible here.
-        markup: the same as HTML; everything in it that is data is escaped by whoever made it.
+        text: for terminals, nbval and papermill; this function makes it visible.
+        markup: the same content as HTML; the caller has escaped all data in it.
     """
     if not kernel.is_rich():
         say(text)
@@ -40,13 +40,13 @@ def publish(
     """Show HTML with its plain twin.
 
     Args:
-        text: fit to be shown.
-        markup: the same as HTML, escaped.
+        text: plain text, already made visible.
+        markup: the same content as HTML; the caller has escaped all data in it.
         handle: an earlier display to replace.
-        extra: the same for front ends that know more, by media type.
+        extra: the same content in other media types, for front ends that support them.
 
     Returns:
-        What replaces it later.
+        A handle to replace the display later.
     """
     from IPython.display import display
 
@@ -58,7 +58,7 @@ def publish(
 
 
 def show_plan(plan: BottlePlan) -> None:
-    """Show the preflight."""
+    """Show the preflight of a launch."""
     rows = plan.rows()
     title = f"bottle <b>{escaped(plan.spec.name)}</b> · {escaped(rows[0][1])}"
     show(plan.text(), f"<details open><summary>{title}</summary>{html_table(rows, labels=True)}</details>")
@@ -70,7 +70,7 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str
     Args:
         head: titles of the columns.
         rows: cells, as text.
-        empty: what to say when there are no rows.
+        empty: text to print when there are no rows.
     """
     if not rows:
         say(empty)

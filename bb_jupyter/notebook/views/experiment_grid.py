@@ -1,4 +1,4 @@
-"""The runs of an experiment as a grid: an agent a line, a prompt a column, a mark a run; as text, as HTML, and live."""
+"""The runs of an experiment as a grid: a line for each agent, a column for each prompt, a mark for each run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bb_jupyter.notebook.views.page_script import page_script, style_sheet
 from bb_jupyter.text.table import Markup, html_table, text_table
 from bb_jupyter.text.visible import block, one_line
 
-#: How a state is marked in text.
+#: Mark of each state in text.
 MARKS = {"waiting": "·", "running": "▸", "passed": "✓", "failed": "✗", "stopped": "■"}
-#: Most runs of which each has a mark; beyond, cells hold counts.
+#: Most runs for which each has a mark; with more, cells hold counts.
 MOST = 3000
-#: How much of transcripts a saved notebook holds, in characters: of one run, and of all.
+#: Most characters of transcripts in a saved notebook: of one run, and of all.
 _ONE, _ALL = 4000, 400_000
-#: How much of a run's events is read for that at least, in bytes.
+#: Least bytes of a run's events to read for a transcript.
 _LEAST = 4 << 10
 #: Lines of one tool's result in a transcript.
 _LINES = 10
@@ -33,7 +33,7 @@ _LINES = 10
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each run stands.
+    """The place of each run in the grid.
 
     Attributes:
         columns: prompts.
@@ -45,7 +45,7 @@ class Layout:
 
     @classmethod
     def of(cls, runs: Sequence[RunRecord]) -> Layout:
-        """Lay out the runs of a grid."""
+        """Return the layout of *runs*."""
         columns = tuple(dict.fromkeys(run.prompt for run in runs))
         several = len({run.bottle for run in runs}) > 1
         lines: dict[str, list[list[str]]] = {}
@@ -60,11 +60,11 @@ class Layout:
         return text_table(rows, ["", *self.columns])
 
     def html(self, states: Mapping[str, str], transcripts: Mapping[str, str] | None = None) -> str:
-        """Return the grid as HTML; a mark with a transcript unfolds it.
+        """Return the grid as HTML; a click on a mark unfolds the transcript of its run.
 
         Args:
-            states: of the runs.
-            transcripts: of runs, as text from bottles; escaped here.
+            states: state of each run.
+            transcripts: text from bottles, by run; this function escapes it.
         """
         rows = [
             [label, *(Markup(_html_marks(cell, states, transcripts or {})) for cell in cells)]
@@ -74,10 +74,10 @@ class Layout:
 
 
 class GridWidget(anywidget.AnyWidget):
-    """The grid while runs go on.
+    """Widget with the grid, while runs are running.
 
     Args:
-        layout: where each run stands.
+        layout: the place of each run.
         ids: of all runs, in the order of `states`.
     """
 
@@ -100,7 +100,7 @@ class GridWidget(anywidget.AnyWidget):
 
 
 def note(progress: ExperimentProgress) -> str:
-    """Return how far an experiment is, in one line."""
+    """Return the progress of an experiment, in one line."""
     done = progress.count("passed", "failed", "stopped")
     parts = [f"{done} of {len(progress.states)} runs done"]
     if running := progress.count("running"):
@@ -113,19 +113,19 @@ def note(progress: ExperimentProgress) -> str:
 
 
 def counts(states: Mapping[str, str]) -> str:
-    """Return how many runs are in which state, in one line."""
+    """Return the number of runs in each state, in one line."""
     found = {state: sum(other == state for other in states.values()) for state in MARKS}
     return f"{len(states)} runs: " + ", ".join(f"{count} {state}" for state, count in found.items() if count)
 
 
 def transcripts(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """Return what a saved notebook tells of each run: the end, where that is long."""
+    """Return the transcript of each run that has ended, for a saved notebook; of a long one the end."""
     width = min(_ONE, _ALL // max(1, len(runs)))
     return {run.id: _transcript(run, width) for run in runs if run.state not in ("waiting", "running")}
 
 
 def line_of(event: AgentEvent, width: int = _ONE) -> str:
-    """Return an event as plain lines: hostile text, made visible, and of long words the first *width* characters."""
+    """Return an event as plain lines, made visible; of a long text the first *width* characters."""
     if isinstance(event, Text | Final):
         return block(event.text[:width])
     if isinstance(event, Thinking):
@@ -143,18 +143,18 @@ def line_of(event: AgentEvent, width: int = _ONE) -> str:
 
 def _transcript(run: RunRecord, width: int) -> str:
     about = f"run {run.id}: {run.state}" + (f", {one_line(run.reason)}" if run.reason else "")
-    said = run.check_output.strip()[-width:]
-    last = [f"— check —\n{block(said)}"] if said else []
-    told: list[str] = []
+    check = run.check_output.strip()[-width:]
+    last = [f"— check —\n{block(check)}"] if check else []
+    lines: list[str] = []
     events = run.latest(max(_LEAST, 4 * width))
     answers = {event.text for event in events if isinstance(event, Text)}
     for event in reversed(events):
-        if sum(map(len, told)) > width:
-            told.append("…")
+        if sum(map(len, lines)) > width:
+            lines.append("…")
             break
         if not (isinstance(event, Final) and event.text in answers) and (line := line_of(event, width)):
-            told.append(line)
-    return "\n".join([about, *reversed(told), *last])
+            lines.append(line)
+    return "\n".join([about, *reversed(lines), *last])
 
 
 def _label(run: RunRecord, *, several: bool) -> str:

@@ -1,4 +1,4 @@
-"""A launch as the cell shows it: the preflight, progress while it takes time, one line at the end."""
+"""A launch in a cell: the preflight, the progress while it takes time, and one line at the end."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from bb_jupyter.text.visible import one_line
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-#: Seconds between two updates of the progress, and before the first: a quick launch shows none.
+#: Seconds between two updates of the progress, and before the first one: a quick launch shows no progress.
 INTERVAL = 0.2
 
 
 def launch(session: Session, name: str, options: LaunchOptions) -> BottleHandle:
-    """Launch a bottle and show how it goes.
+    """Launch a bottle and show the progress.
 
     Raises:
-        BottleError: it cannot be launched.
-        KeyboardInterrupt: the user interrupted it; nothing is left behind.
+        BottleError: the bottle cannot be launched.
+        KeyboardInterrupt: the user interrupted the launch; nothing is left behind.
     """
     progress = _RichProgress(name) if kernel.is_rich() else _PlainProgress(name)
     try:
@@ -40,7 +40,7 @@ def launch(session: Session, name: str, options: LaunchOptions) -> BottleHandle:
 
 
 class _PlainProgress:
-    """Prints each step and each line of log once."""
+    """Print each step and each line of the log once."""
 
     def __init__(self, name: str) -> None:
         self._started = time.monotonic()
@@ -60,7 +60,7 @@ class _PlainProgress:
 
 
 class _RichProgress(_PlainProgress):
-    """One display that is updated while it goes on, and is a plain line at the end."""
+    """Show one display, which is updated during the launch and is a plain line at the end."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(name)

@@ -1,4 +1,4 @@
-"""Markdown that a bottle wrote, as HTML that does nothing: no raw HTML, no picture to fetch, links that say where."""
+"""Markdown from a bottle as inert HTML: no raw HTML, no pictures, and links that show their target."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from markdown_it.token import Token
 
 from bb_jupyter.text.visible import block
 
-#: Longest answer that is rendered, in characters; a longer one is shown as text.
+#: Most characters of a text that is rendered; a longer one is shown as it is.
 _LONGEST = 200_000
 
 
 def markdown(text: str) -> str:
     """Return *text* as HTML.
 
-    Pictures become links: a notebook that shows one would tell its server whatever the address holds.  A link has its
-    host behind it, for its words may name another; only http, https and mailto are links at all.
+    Pictures become links: to show one, the page would fetch it, and its address could carry data out.  The host of a
+    link is written behind it, because its text may name another host.  Only http, https and mailto become links.
 
     Args:
         text: hostile Markdown (CommonMark and tables).
@@ -29,7 +29,7 @@ def markdown(text: str) -> str:
     clean = block(text)
     if len(clean) > _LONGEST:
         return f"<pre>{html.escape(clean)}</pre>"
-    # Once more: an entity such as &#x202e; became its character only now.
+    # Once more, because an entity such as &#x202e; has become its character only now.
     return block(str(_parser().render(clean)))
 
 

@@ -1,4 +1,4 @@
-"""An agent's run in a cell: what it does as it does it, folded when it is done, and its answer below."""
+"""An agent's run in a cell: a live list of its steps, folded at the end, and its answer below."""
 
 from __future__ import annotations
 
@@ -21,81 +21,81 @@ if TYPE_CHECKING:
 
 #: Seconds between two updates of the live display.
 INTERVAL = 0.2
-#: What the live display holds of a run, and what a saved notebook does, in characters; its beginning and its end.
+#: Most characters of a run in the live display, and in a saved notebook.
 LIVE, SAVED = 16 << 10, 128 << 10
-#: How much of one tool's result is shown, in characters, and how many lines of it in plain output.
+#: Most characters of one tool's result, and most lines of it in plain output.
 _RESULT, _LINES = 4000, 10
-#: How many changed files are named.
+#: Most changed files to name.
 _FILES = 10
 
 
 class View(Protocol):
-    """Where a run is shown."""
+    """A place where a run is shown."""
 
     def add(self, event: AgentEvent) -> None:
-        """Take the next event."""
+        """Add the next event."""
 
     def tick(self) -> None:
-        """Show what is due."""
+        """Show the events that are due."""
 
     def patience(self) -> float | None:
-        """Return for how many seconds nothing needs to be shown; `None` for as long as nothing comes."""
+        """Return the seconds until something has to be shown; `None` until the next event."""
 
     def finish(self, result: AgentResult | None) -> None:
-        """Show the end; `None` when there is no result."""
+        """Show the end of the run; `None` if it has no result."""
 
 
-class News(Protocol):
-    """What else is shown while a run goes on."""
+class RequestView(Protocol):
+    """Shows the requests of a bottle while a run is running."""
 
     expected: bool
 
     def look(self) -> None:
-        """Show what is new."""
+        """Show new requests and decisions."""
 
     def finish(self) -> None:
-        """Show how it ended."""
+        """Show the decisions of all requests."""
 
 
-def show(name: str, run: AgentRun, news: News | None = None) -> AgentResult:
+def show(name: str, run: AgentRun, requests: RequestView | None = None) -> AgentResult:
     """Show a run until it ends.
 
-    An interrupt ends the agent and nothing else; its result says `interrupted`.
+    An interrupt ends the agent and nothing else; the result is then `interrupted`.
 
     Args:
-        name: of the bottle.
+        name: name of the bottle.
         run: the run.
-        news: what else to show meanwhile.
+        requests: shows the requests of the bottle meanwhile.
 
     Raises:
-        BottleGone: the bottle died or was stopped; what the agent did so far is shown.
+        BottleGone: the bottle died or was stopped; the steps so far are shown.
     """
     view: View = _RichView(name) if kernel.is_rich() else _PlainView(name)
     try:
         try:
-            _follow(run, view, news)
+            _follow(run, view, requests)
         except KeyboardInterrupt:
             with deferred_interrupts.defer_sigint(same=True):
                 run.kill()
-                _follow(run, view, news)
+                _follow(run, view, requests)
     finally:
         with deferred_interrupts.defer_sigint():
-            if news is not None:
-                news.finish()
+            if requests is not None:
+                requests.finish()
             view.finish(None if run.running else run.result)
     return run.result
 
 
 def summary(result: AgentResult) -> str:
-    """Return how a run went, in one line: duration, turns, tokens, cost, changed files."""
-    used = result.usage
+    """Return a run in one line: duration, turns, tokens, cost, changed files."""
+    usage = result.usage
     how = "done" if result.ok else "interrupted" if result.interrupted else "failed"
     facts = [f"{how} in {_seconds(result.duration)}"]
-    facts += [f"{used.turns} turn{'s' if used.turns > 1 else ''}"] if used.turns else []
-    if used.input_tokens or used.output_tokens:
-        cached = f" ({used.cached_tokens:,} cached)" if used.cached_tokens else ""
-        facts.append(f"{used.input_tokens:,} tokens in{cached}, {used.output_tokens:,} out")
-    facts += [f"${used.cost:.4f}"] if used.cost is not None else []
+    facts += [f"{usage.turns} turn{'s' if usage.turns > 1 else ''}"] if usage.turns else []
+    if usage.input_tokens or usage.output_tokens:
+        cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+        facts.append(f"{usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out")
+    facts += [f"${usage.cost:.4f}"] if usage.cost is not None else []
     facts += [_files(result.changed)] if result.changed else []
     return " · ".join(facts)
 
@@ -110,20 +110,20 @@ def _seconds(duration: float) -> str:
     return f"{duration:.1f} s" if duration < 60 else format_duration(round(duration))
 
 
-def _follow(run: AgentRun, view: View, news: News | None) -> None:
+def _follow(run: AgentRun, view: View, requests: RequestView | None) -> None:
     while run.running:
         patience = view.patience()
-        if news is not None and news.expected:
+        if requests is not None and requests.expected:
             patience = INTERVAL if patience is None else min(patience, INTERVAL)
         for event in run.poll(patience):
             view.add(event)
         view.tick()
-        if news is not None:
-            news.look()
+        if requests is not None:
+            requests.look()
 
 
 class _PlainView:
-    """Prints: for terminals, nbval and papermill."""
+    """Print the run: for terminals, nbval and papermill."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -139,7 +139,7 @@ class _PlainView:
             say(line)
 
     def tick(self) -> None:
-        """Everything has been printed."""
+        """Do nothing: every event has been printed."""
 
     def patience(self) -> float | None:
         return None
@@ -150,7 +150,7 @@ class _PlainView:
 
 
 def _line_of(event: AgentEvent) -> str:
-    """Return an event that is not the agent's own words as plain lines; empty for one that is not shown."""
+    """Return an event as plain lines, made visible; empty for text of the agent and for events that are not shown."""
     if isinstance(event, Thinking) and not event.partial:
         return f"… {one_line(event.text)}"
     if isinstance(event, ToolCall):
@@ -167,7 +167,7 @@ def _line_of(event: AgentEvent) -> str:
 
 
 class _RichView:
-    """One display that is replaced while the agent works; in the end it is folded, with the answer below."""
+    """Show one display, which is replaced during the run and folded at its end, with the answer below."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -212,7 +212,7 @@ class _RichView:
             publish(block(result.answer), markdown(result.answer))
 
     def _say(self, event: Text | Thinking) -> None:
-        """Put pieces together in one item, and let the whole take their place."""
+        """Join partial texts in one item; the whole text replaces them."""
         item = self._streaming
         if item is None or type(item.event) is not type(event):
             item = _Item(type(event)(parent=event.parent))
@@ -222,26 +222,26 @@ class _RichView:
             item.event = type(event)(before + event.text, parent=event.parent)
         self._streaming = item if event.partial else None
 
-    def _kept(self, service: int) -> list[_Item]:
-        """Return the latest items that fit, whatever there is of earlier ones in a line."""
+    def _kept(self, budget: int) -> list[_Item]:
+        """Return the latest items that fit in *budget* characters; one line stands for the earlier ones."""
         kept: list[_Item] = []
         for item in reversed(self._items):
-            service -= len(item.html)
-            if service < 0 and kept:
+            budget -= len(item.html)
+            if budget < 0 and kept:
                 left = len(self._items) - len(kept)
                 return [_Item(Other("", f"{left} earlier steps are in the log")), *reversed(kept)]
             kept.append(item)
         return kept[::-1]
 
-    def _list(self, service: int) -> str:
-        return "".join(item.html for item in self._kept(service))
+    def _list(self, budget: int) -> str:
+        return "".join(item.html for item in self._kept(budget))
 
     def _show(self, markup: str, text: str) -> None:
         self._display = publish(text, f"<div>{markup}</div>", self._display)
 
 
 class _Item:
-    """One line of a transcript; a tool call with its result folded in."""
+    """One item of a transcript; a tool call includes its result."""
 
     def __init__(self, event: AgentEvent) -> None:
         self.event = event
@@ -249,7 +249,7 @@ class _Item:
 
     @property
     def text(self) -> str:
-        """The plain twin."""
+        """The item as plain text."""
         if isinstance(self.event, Text):
             return _cut(self.event.text)
         result = f"\n{_cut(_line_of(self.result))}" if self.result else ""
@@ -257,7 +257,7 @@ class _Item:
 
     @property
     def html(self) -> str:
-        """The item as HTML; all of it is escaped."""
+        """The item as HTML; all data in it is escaped."""
         return f'<div style="margin-left:2em">{self._html()}</div>' if self.event.parent else self._html()
 
     def _html(self) -> str:
@@ -278,7 +278,7 @@ class _Item:
 
 
 def _cut(text: str) -> str:
-    """Return *text* fit to be shown; of a long one its beginning and its end."""
+    """Return *text* made visible; of a long text the beginning and the end."""
     if len(text) > _RESULT:
         half = _RESULT // 2
         text = f"{text[:half]}\n… {len(text) - _RESULT} characters …\n{text[-half:]}"

@@ -35,9 +35,9 @@ def test_two_lines_do_not_share_their_lists() -> None:
     ("line", "part"),
     [
         ("demo --no-raise", "Did you mean '--no-raise-error'"),
-        ("demo --xyzzy", "lists them"),
+        ("demo --xyzzy", "lists the options"),
         ("demo --imag=x", "there is no option '--imag'"),
-        ("demo true", "unexpected 'true'"),
+        ("demo true", "unexpected argument 'true'"),
         ("", "NAME"),
     ],
 )
