@@ -59,7 +59,7 @@ def test_time_limit_says_so_in_a_cell_that_does_not_fail(notebook: Notebook, bot
         key = notebook.start(f"%%bottle {bottle} --timeout 250ms {options}\necho begun; sleep 1000")
         assert notebook.finish(key).ok
         cell = notebook.until(key, lambda cell: "timed out" in cell.stdout)
-        assert re.search(rf"begun\n{bottle}: timed out after \S+ s; the bottle keeps running\n", cell.stdout), cell.stdout
+        assert re.search(rf"begun\n{bottle}: timed out after \S+ s; the bottle keeps running\n", cell.stdout)
         assert not cell.error and not cell.stderr
 
 
