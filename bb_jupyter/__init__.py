@@ -68,8 +68,8 @@ __all__ = [
     "stop",
 ]
 
-#: Public name → module; a module is imported when one of its names is first asked for, which keeps `%load_ext` quick.
-_HOME_OF = {
+#: Module → its public names.  A module is imported when one of its names is first used, which keeps `%load_ext` fast.
+_MODULES = {
     "api": ("active", "approve", "attach", "audit", "cleanup", "deny", "doctor", "get", "launch", "stop"),
     "backend": ("ActiveAgent", "Bottle", "Check", "Chunk", "Completed", "CopyReport", "Execution"),
     "notebook.views.dashboard": ("Dashboard",),
@@ -86,8 +86,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _PACKAGES:
         return import_module(f"{__name__}.{name}")
-    home = next((module for module, names in _HOME_OF.items() if name in names), "errors")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    module = next((module for module, names in _MODULES.items() if name in names), "errors")
+    return getattr(import_module(f"{__name__}.{module}"), name)
 
 
 def __dir__() -> list[str]:
@@ -95,14 +95,14 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(ip: InteractiveShell) -> None:
-    """Register the magics and their completion: what `%load_ext bb_jupyter` calls."""
+    """Register the magics and their completion; `%load_ext bb_jupyter` calls this."""
     from bb_jupyter.notebook.magics import load
 
     load(ip)
 
 
 def unload_ipython_extension(ip: InteractiveShell) -> None:
-    """Take the magics away again; bottles run on."""
+    """Remove the magics; bottles keep running."""
     from bb_jupyter.notebook.magics import unload
 
     unload(ip)

@@ -1,4 +1,4 @@
-"""`bb-jupyter`: the sub-commands of `%bottle` that make sense outside of a notebook, from a terminal."""
+"""`bb-jupyter`: the sub-commands of `%bottle` that work in a terminal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command.
 
     Args:
-        argv: its name and arguments; those of the process by default.
+        argv: the name of the sub-command and its arguments; by default those of this process.
 
     Returns:
-        The exit status: 0, or 1 when it failed.
+        The exit status: 0, or 1 if the sub-command failed.
     """
     try:
         commands.run(sys.argv[1:] if argv is None else argv, {}, PROG)

@@ -1,4 +1,4 @@
-"""Bottles from Python: what `bb_jupyter` exports.  The magics do the same over the same session."""
+"""The Python API of bottles, which `bb_jupyter` exports.  The magics use the same session."""
 
 from __future__ import annotations
 
@@ -44,35 +44,35 @@ def launch(
 ) -> BottleHandle:
     """Launch a bottle.
 
-    Leaving the `with` block of what it returns stops it; else it is stopped when this process ends.
+    The bottle stops at the end of the `with` block of the returned handle, or when this process ends.
 
     Args:
-        name: what to call it: 1 to 40 of `a-z`, `0-9` and `-`.
+        name: name of the bottle: 1 to 40 characters of `a-z`, `0-9` and `-`.
         agent: name of an agent manifest.
         bottle: name of a bottle manifest.
         backend: `docker`, `bubblewrap` or `smolmachines`; empty to choose one of the first two by what works here.
-        image: image to run (docker).
-        allow: hosts that the gateway lets through beside the manifest's routes.
-        env: variables for every command.
-        copy: `SRC[:DST]` of what to copy in.
-        cwd: default working directory, relative to the home in the bottle.
+        image: image to run, on backends with images.
+        allow: hosts that the bottle may reach, in addition to the routes of its manifest.
+        env: environment variables of every command.
+        copy: files and folders to copy in, each as `SRC[:DST]`.
+        cwd: default working directory, relative to the agent's home.
         user: default user in the bottle.
-        memory: limit in bytes, or as `"4g"`.
-        cpus: limit of processors; fractions allowed.
+        memory: memory limit in bytes, or as `"4g"`.
+        cpus: limit of CPUs; fractions are allowed.
         pids: limit of processes and threads.
-        disk: limit of what the writable file systems hold, in bytes or as `"4g"`.
-        timeout: limit of one command in seconds, or as `"30m"`.
-        keep: the bottle outlives this process; `attach` finds it again.
+        disk: limit of the writable file systems, in bytes or as `"4g"`.
+        timeout: time limit of one command in seconds, or as `"30m"`.
+        keep: the bottle keeps running when this process ends; `attach` takes it over.
 
     Returns:
-        The running bottle.
+        The handle of the running bottle.
 
     Raises:
         UsageError: a name or a value is wrong.
-        ManifestError: a manifest is.
-        NameTaken: a live bottle has the name.
-        BackendUnavailable: this host cannot run it.
-        BuildFailed: its image cannot be built.
+        ManifestError: a manifest is wrong.
+        NameTaken: a running bottle has the name.
+        BackendUnavailable: the backend does not work on this host.
+        BuildFailed: the image cannot be built.
     """
     options = LaunchOptions(
         agent=agent,
@@ -91,85 +91,88 @@ def launch(
 
 
 def get(name: str) -> BottleHandle:
-    """Return a running bottle of this process, such as one that a cell launched.
+    """Return the handle of a running bottle of this process, for example one that a cell launched.
 
     Raises:
-        UsageError: this process holds none of that name.
-        BottleGone: it died or was stopped elsewhere.
+        UsageError: this process has no bottle of that name.
+        BottleGone: the bottle died or was stopped elsewhere.
     """
     return current().get(name)
 
 
 def active() -> list[ActiveAgent]:
-    """Return the live bottles of this user on this host, of every kernel and backend, oldest first."""
+    """Return the running bottles of this user on this host, of all kernels and backends, oldest first."""
     return current().active()
 
 
 def attach(name: str) -> BottleHandle:
-    """Hold a kept bottle again whose kernel is gone.
+    """Attach this process to a kept bottle whose kernel has ended.
+
+    Returns:
+        The handle of the bottle.
 
     Raises:
-        UsageError: there is no such bottle, or it does not outlive its kernel.
-        NameTaken: another live kernel holds it.
-        BottleGone: it does not run any more.
+        UsageError: there is no such bottle, or it was not launched with `keep`.
+        NameTaken: a running kernel is attached to it.
+        BottleGone: the bottle is not running any more.
     """
     return current().attach(name)
 
 
 def stop(name: str) -> None:
-    """Remove a bottle of this process, or a kept one that no live kernel holds.
+    """Stop and remove a bottle of this process, or a kept one to which no running kernel is attached.
 
     Raises:
-        UsageError: there is none of that name, or another live kernel holds it.
+        UsageError: there is no bottle of that name, or another running kernel is attached to it.
     """
     current().stop(name)
 
 
 def cleanup(*, dry_run: bool = False) -> list[str]:
-    """Remove what killed kernels left; live and kept bottles stay.
+    """Remove what killed kernels left behind; running bottles stay.
 
     Args:
-        dry_run: only list it.
+        dry_run: list what would be removed; remove nothing.
 
     Returns:
-        What was (or would be) removed, a line each.
+        A line for each thing that was (or would be) removed.
     """
     return current().cleanup(dry_run=dry_run)
 
 
 def doctor() -> dict[str, list[Check]]:
-    """Look thoroughly at every backend.
+    """Check every backend thoroughly.
 
     Returns:
-        What was found, by the name of the backend.
+        The checks of each backend, by its name.
     """
     return {name: registry.get(name).diagnose() for name in registry.names()}
 
 
 def audit(name: str) -> pandas.DataFrame | list[dict[str, object]]:
-    """Return what every bottle of a name did through its gateway, oldest first; bottles that ended too.
+    """Return the log of the gateways of all bottles with a name, oldest first; ended bottles are included.
 
-    One row is one request or tunnel (`event` is `egress`), or another event of the gateway or of the human's, such as
-    `policy`, `routes` or `gateway-died`.  Columns:
+    A row is a request or tunnel (`event` is `egress`), or another event, such as `policy`, `routes` or `gateway-died`.
+    Columns:
 
-    * `time`: when it began, in UTC;
-    * `bottle`: the bottle's slug; `generation`: number of the policy that was in force;
-    * `event`; `verdict`: `allowed`, `denied` or `failed`, empty for what is no request;
-    * `method`, `scheme`, `host`, `port`, `path`: what was asked for, without a query; `path` is empty for a tunnel;
-    * `rule`: the route that allowed it or the rule that denied it; `reason`: why it was denied or failed;
-    * `mode`: `tunnel` or `intercept`; `injected`: whether a credential was put in;
-    * `status`: of the answer; `up`, `down`: bytes to the server and to the bottle; `seconds`: how long it took.
+    * `time`: start, in UTC;
+    * `bottle`: slug of the bottle; `generation`: number of the policy in force;
+    * `event`; `verdict`: `allowed`, `denied` or `failed`, empty for an event that is not a request;
+    * `method`, `scheme`, `host`, `port`, `path`: the request, without a query; `path` is empty for a tunnel;
+    * `rule`: the route that allowed the request or the rule that denied it; `reason`: why it was denied or failed;
+    * `mode`: `tunnel` or `intercept`; `injected`: whether the gateway added a credential;
+    * `status`: status of the answer; `up`, `down`: bytes to the server and to the bottle; `seconds`: duration.
 
-    A number that is not known is missing (`None`, or pandas' `NA`).
+    An unknown number is missing (`None`, or `NA` in pandas).
 
     Args:
-        name: what the bottle was called, or a slug for that one alone.
+        name: name of the bottles, or the slug of one.
 
     Returns:
-        A table where pandas is installed, else a list of rows.
+        A pandas table if pandas is installed, otherwise a list of rows.
 
     Raises:
-        UsageError: nothing was ever logged under that name.
+        UsageError: there is no log for that name.
     """
     from bb_jupyter.gateway.audit.audit_log import slugs_of
     from bb_jupyter.gateway.audit.history import COLUMNS, history
@@ -192,19 +195,19 @@ def _row(record: AuditRecord) -> dict[str, object]:
 
 
 def approve(id: int, *, why: str = "", **options: object) -> Status:
-    """Approve what a bottle asks for, and wait until that is done; `approvals()` lists what waits.
+    """Approve a request of a bottle, and wait for the effect; `approvals()` lists the waiting requests.
 
     Args:
-        id: number of the proposal.
-        why: words for the agent.
-        options: what the kind of the proposal takes, as `%bottle approve --help` lists it: `refs` of a push (names of
+        id: number of the request.
+        why: reason, which the agent reads.
+        options: options of the request's kind, as `%bottle approve --help` lists them: `refs` of a push (names of
             the refs that go upstream), `answer` to a question, `to` of an offered file (where to copy it).
 
     Returns:
-        Where it stands: `state`, `decision`, and what came of it as `outcome`.
+        The status of the request: its `state`, the `decision`, and the `outcome` of its effect.
 
     Raises:
-        UsageError: there is no such proposal, it is decided already, or an option does not fit it.
+        UsageError: there is no such request, it is already decided, or an option does not fit it.
     """
     from bb_jupyter.broker import effects
 
@@ -213,17 +216,17 @@ def approve(id: int, *, why: str = "", **options: object) -> Status:
 
 
 def deny(id: int, *, why: str) -> Status:
-    """Deny what a bottle asks for.
+    """Deny a request of a bottle.
 
     Args:
-        id: number of the proposal.
-        why: words for the agent.
+        id: number of the request.
+        why: reason, which the agent reads.
 
     Returns:
-        Where it stands.
+        The status of the request: its `state` and the `decision`.
 
     Raises:
-        UsageError: there is no such proposal, or it is decided already.
+        UsageError: there is no such request, or it is already decided.
     """
     from bb_jupyter.broker import effects
 
@@ -231,10 +234,10 @@ def deny(id: int, *, why: str) -> Status:
 
 
 def limits_of(**values: str | float | None) -> Limits:
-    """Return limits from values as people write them, such as `memory="4g"`; `None` and `""` are left out.
+    """Return limits from values as users write them, such as `memory="4g"`; `None` and `""` are ignored.
 
     Raises:
-        UsageError: a value cannot be right.
+        UsageError: a value is not allowed.
     """
     from pydantic import ValidationError
 

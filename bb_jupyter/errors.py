@@ -1,7 +1,7 @@
-"""Every error bb_jupyter raises on purpose, under one root.
+"""The errors that bb_jupyter raises on purpose, under one root.
 
-Each message is one or two lines: what is wrong, where, and what to do.  A traceback of ours in a cell
-is a bug; the magics show these errors without one.
+Each message has one or two lines: what is wrong, where, and what to do.  The magics show these errors without a
+traceback; a traceback of bb_jupyter in a cell is a bug.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class BottleError(Exception):
     """Root of every error that bb_jupyter raises on purpose.
 
     Args:
-        message: what is wrong and where, in one line.
-        hint: what to do about it, shown on a line of its own; empty for none.
+        message: what is wrong and where, on one line.
+        hint: what to do, on a line of its own; empty for none.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -26,14 +26,14 @@ class BottleError(Exception):
 
 
 class ManifestError(BottleError):
-    """A manifest cannot be used: where, which key, and what would be right.
+    """A manifest is wrong; the message has the place, the key and the correction.
 
     Args:
         message: what is wrong, without the location.
         path: the file, or a label such as ``<cell>`` for a manifest defined in a notebook.
-        line: 1-based line in that file, or ``None`` when the whole file is meant.
+        line: 1-based line in that file, or ``None`` for the whole file.
         key: dotted path of the key, such as ``egress.routes[0].host``.
-        hint: what would be right.
+        hint: what is allowed instead.
     """
 
     def __init__(
@@ -50,56 +50,56 @@ class ManifestError(BottleError):
         self.path, self.line, self.key, self._what = path, line, key, message
 
     def at(self, path: Path | str, line: int) -> ManifestError:
-        """Return the same error for a place that is known by now."""
+        """Return the same error with its place, which the raising code did not know."""
         return ManifestError(self._what, path=path, line=line, key=self.key, hint=self.hint)
 
 
 class UsageError(BottleError):
-    """An argument is wrong: a name, an option, a value, a path the user gave."""
+    """An argument of the user is wrong: a name, an option, a value or a path."""
 
 
 class BackendUnavailable(BottleError):
-    """A backend cannot work on this host; the hint is the command or setting that mends it."""
+    """A backend does not work on this host; the hint is the command or setting that fixes it."""
 
 
 class BottleGone(BottleError):
-    """The bottle died or was stopped elsewhere; nothing more can run in it."""
+    """The bottle died or was stopped elsewhere; nothing can run in it any more."""
 
 
 class NameTaken(BottleError):
-    """A live bottle of this user has the name already; the message says who owns it."""
+    """A running bottle of this user already has the name; the message names its owner."""
 
 
 class BuildFailed(BottleError):
-    """An image build failed; the message ends in the last lines of its log."""
+    """The build of an image failed; the message ends with the last lines of the log."""
 
 
 class PolicyDenied(BottleError):
-    """The gateway's policy forbids what was asked; the message names the rule."""
+    """The policy of the gateway denies a request; the message names the rule."""
 
 
 class UnknownProposal(UsageError):
-    """There is no proposal of that number in the approval queue."""
+    """The approval queue has no proposal with that number."""
 
 
 class AlreadyDecided(UsageError):
-    """A proposal was decided before, or its time is over."""
+    """The proposal was decided earlier, or its time has expired."""
 
 
 class TokenMismatch(UsageError):
-    """A decision names another content than the proposal has: what was shown is not what would be decided."""
+    """The token of a decision is not that of the proposal: the human saw another content."""
 
 
 class Flood(BottleError):
-    """A bottle asks its human for too much; the hint says when it may ask again."""
+    """A bottle has sent too many requests; the hint says when it may send the next one."""
 
 
 class PromiseBroken(BottleError):
-    """A self-test got through a wall of the bottle; the message says which."""
+    """A self-test broke through a wall of the bottle; the message names the wall."""
 
 
 class CommandFailed(BottleError):
-    """A cell's body ended with a non-zero exit status (or its time limit); `returncode` holds it."""
+    """The body of a cell ended with a non-zero exit status, in `returncode`, or at its time limit."""
 
     def __init__(self, message: str, *, returncode: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -107,11 +107,11 @@ class CommandFailed(BottleError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Name the nearest known word, or list them all when none is near.
+    """Return a hint with the nearest known word, or with all known words if none is near.
 
     Args:
-        word: what the user typed.
-        known: what would have been right.
+        word: the word that the user typed.
+        known: the words that are allowed.
 
     Returns:
         A hint such as ``Did you mean 'stop'?`` or ``Known: a, b, c.``; empty when *known* is empty.

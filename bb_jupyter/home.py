@@ -1,7 +1,7 @@
-"""Where bb_jupyter keeps its files: one folder per user, closed to everybody else.
+"""The folder of bb_jupyter's files: one per user, closed to other users.
 
-``~/.bot-bottle`` (moved by ``BOT_BOTTLE_HOME``) holds what the user wrote (``bottles/``, ``agents/``, ``contrib/``,
-``skills/``, ``secrets/``) and what bottles leave (``state/<slug>/``, ``logs/<slug>/``, ``audit/``).
+It is ``~/.bot-bottle``, or ``BOT_BOTTLE_HOME``.  The user's own files are in ``bottles/``, ``agents/``, ``contrib/``,
+``skills/`` and ``secrets/``; the files of bottles are in ``state/<slug>/``, ``logs/<slug>/`` and ``audit/``.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pathlib import Path
 
 
 def bot_bottle_home() -> Path:
-    """Return the user's folder, absolute; it need not exist."""
+    """Return the absolute path of the user's folder, which may not exist yet."""
     return Path(os.environ.get("BOT_BOTTLE_HOME") or Path.home() / ".bot-bottle").expanduser().absolute()
 
 
 def private_dir(path: Path) -> Path:
-    """Create *path* below the user's folder, with every missing parent, readable by the user alone.
+    """Create the folder *path* below the user's folder, with all missing parents, readable by the user alone.
 
     Returns:
         The same path.
 
     Raises:
-        OSError: it cannot be created.
+        OSError: the folder cannot be created.
     """
     missing = takewhile(lambda folder: not folder.exists(), (path, *path.parents))
     for folder in reversed([*missing]):

@@ -1,1 +1,1 @@
-"""The IPython face: magics, cell streaming, display.  Parses and delegates; `bb_jupyter.core.session` does the work."""
+"""The magics of IPython and the output of their cells.  They parse and delegate to `bb_jupyter.core.session`."""

@@ -1,1 +1,1 @@
-"""Text for people: hostile text made visible, command lines split into words."""
+"""Text for people: hostile text made visible, tables, and command lines split into words."""

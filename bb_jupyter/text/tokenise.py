@@ -1,4 +1,4 @@
-"""The line of a magic, as words: quoted like a shell's, `# comment` at the end, `{name}` in its arguments."""
+"""The command line of a magic, split into words: shell quotes, a `# comment` at the end, `{name}` in arguments."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from os import PathLike, fspath
 
 from bb_jupyter.errors import UsageError, did_you_mean
 
-#: `{name}` is looked up, `{{name}}` is a literal `{name}`; other braces, such as JSON's, stay as they are.
+#: `{name}` is looked up, `{{name}}` stands for `{name}`; other braces, such as those of JSON, are kept.
 _BRACED = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
 
 
 def split(line: str) -> list[str]:
-    """Split the line of a magic as a shell would; what follows a `#` at the start of a word is a comment.
+    """Return the words of a magic's line, split as a shell does; a `#` at the start of a word begins a comment.
 
     Raises:
         UsageError: a quote is not closed.
@@ -40,15 +40,15 @@ def split(line: str) -> list[str]:
 
 
 def expand(args: Namespace, names: Mapping[str, object], only: Mapping[str, str]) -> None:
-    """Look up `{name}` in arguments and the values of options; nothing is ever evaluated.
+    """Replace `{name}` in arguments and option values by the user's variable *name*; nothing is evaluated.
 
     Args:
-        args: changed in place.
+        args: the arguments; changed in place.
         names: the user's variables.
-        only: argument or option (as shown in an error) by its attribute of *args*.
+        only: names of arguments and options for error messages, by their attribute of *args*.
 
     Raises:
-        UsageError: there is no such variable, or it is neither text, a number nor a path.
+        UsageError: there is no such variable, or it is not text, a number or a path.
     """
     for attribute, option in only.items():
         value = getattr(args, attribute)
