@@ -7,16 +7,16 @@ import { Row } from "./row.js";
 /** @typedef {import("./client.js").Changed} Changed */
 /** @typedef {import("./client.js").Client} Client */
 
-// Milliseconds between two looks that nothing but time asks for: a bottle that died without a word, uptimes.
+// Milliseconds between two loads without a change event, for bottles that died unnoticed; and between updates of times.
 const SELDOM = 30_000;
 const TICK = 5_000;
-// Rows whose name can be searched for.
+// Number of rows from which there is a search field.
 const MANY = 8;
 
 /**
- * The bottles of the machine's user and what they ask: the content of the panel and of the dashboard.
+ * The bottles of this user and their requests: the content of the panel and of the dashboard.
  *
- * Nothing moves under a pointer: what is gone keeps its place until the pointer has left, what is new comes last.
+ * Nothing moves under a pointer: an ended bottle keeps its place until the pointer has left, and a new one comes last.
  */
 export class Board {
   /**
@@ -34,7 +34,7 @@ export class Board {
     this.asked = h("div", { class: "bb-cards" });
     this.askedBox = h("section", { "aria-label": "Approvals", hidden: true }, h("h3", {}, "Waiting for you"), this.asked);
     this.list = h("ul", { class: "bb-rows" });
-    this.note = h("div", { class: "bb-faint", role: "status" }, "Looking …");
+    this.note = h("div", { class: "bb-faint", role: "status" }, "Loading …");
     this.filter = h("input", { type: "search", placeholder: "Search bottles", "aria-label": "Search bottles", hidden: true,
       oninput: () => this.choose(), onkeydown: event => event.stopPropagation() });
     this.element = h("div", { class: "bb-board", onpointerleave: () => this.sweep(),
@@ -80,7 +80,7 @@ export class Board {
       if (row) row.update(bottle);
       else this.add(new Row(bottle, this.client, this.options.open ?? null));
     }
-    say(this.note, bottles.length ? "" : "No bottle is running. %%bottle NAME in a cell starts one.");
+    say(this.note, bottles.length ? "" : "No bottle is running. A cell with %%bottle NAME launches one.");
     this.filter.hidden = bottles.length < MANY;
     this.choose();
     this.sweep();
@@ -115,18 +115,18 @@ export class Board {
     for (const [token, card] of this.cards) card.over = !waiting.has(token);
     for (const approval of approvals) (this.cards.get(approval.token) ?? this.ask(approval)).settle(approval);
     this.sweep();
-    for (const card of this.cards.values()) if (card.over) void this.tellEnd(card);
+    for (const card of this.cards.values()) if (card.over) void this.showEnd(card);
     this.options.onPending?.(approvals);
   }
 
-  /** Say what became of a card that was decided elsewhere and is still looked at.  @param {Card} card */
-  async tellEnd(card) {
+  /** Show the decision on a card that was decided elsewhere and is still in view.  @param {Card} card */
+  async showEnd(card) {
     if (card.approval.state !== "pending" || card.sending) return;
     card.settle({ ...card.approval, state: "withdrawn" });
     card.settle(await this.client.ask("GET", `approvals/${card.approval.id}`).catch(() => card.approval));
   }
 
-  /** Remove what is gone, unless somebody is at it. */
+  /** Remove ended bottles and decided requests, unless the pointer or the focus is on them. */
   sweep() {
     if (this.element.matches(":hover")) return;
     for (const found of [this.cards, this.rows]) {
@@ -147,7 +147,7 @@ export class Board {
     for (const part of [...this.rows.values(), ...this.cards.values()]) part.tick();
   }
 
-  /** Move to what waits for the human, or to the first bottle. */
+  /** Focus the first waiting request, or else the first bottle. */
   focus() {
     const first = this.asked.querySelector("article") ?? this.list.querySelector("button");
     if (first instanceof HTMLElement) first.focus();

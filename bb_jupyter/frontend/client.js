@@ -1,4 +1,4 @@
-// How the console asks: over REST from the page (works while the kernel is busy), or over the widget's comm.
+// How a page calls the API: by REST, which works while the kernel is busy, or over the widget's comm.
 
 /**
  * @typedef {{slug: string, name: string, backend: string, agent: string, bottle: string, state: string, created: number,
@@ -13,14 +13,14 @@
  * @typedef {{status: number, body: any}} Answer
  * @typedef {{ask: (method: string, path: string, body?: object, waits?: () => void) => Promise<any>,
  *   onChange: (hear: (changed: Changed) => void) => () => void}} Client
- *   `waits` is called when the answer waits for a busy kernel
+ *   `waits` is called if the answer has to wait for a busy kernel
  */
 
-/** What to say then. */
-export const BUSY = "The kernel is busy, and this page reaches nothing else: this is done when its cell ends. " +
-  "At once, in a terminal: bb-jupyter approvals, then bb-jupyter approve, deny or stop.";
+/** Shown while a call waits for a busy kernel. */
+export const BUSY = "The kernel is busy, and this page can reach only the kernel: it acts when the cell has ended. " +
+  "To act at once, use a terminal: bb-jupyter approvals, then bb-jupyter approve, deny or stop.";
 
-/** What the other side refused, in its words. */
+/** An error answer of the API, with its message. */
 export class Refused extends Error {
   /** @param {number} status @param {any} body */
   constructor(status, body) {
@@ -35,7 +35,7 @@ export function unwrap(answer) {
   return answer.body;
 }
 
-/** Return where this page's Jupyter server is; `null` when this is no page of one. */
+/** Return the address of this page's Jupyter server; `null` if the page has none. */
 export function server() {
   const data = document.getElementById("jupyter-config-data")?.textContent;
   if (!data) return null;
@@ -48,7 +48,7 @@ export function server() {
 }
 
 /**
- * Ask the server that this page came from.  The XSRF cookie goes back as a header, as Jupyter Server wants it.
+ * Call the server that this page came from.  Jupyter Server requires the XSRF cookie as a header too.
  *
  * @param {{base: URL, token: string}} at
  * @param {string} method

@@ -52,7 +52,7 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Let an element show *text*, if it does not yet.  @param {Element} element @param {string} text */
+/** Set the text of an element, if it differs.  @param {Element} element @param {string} text */
 export function say(element, text) {
   const visible = block(text);
   if (element.textContent !== visible) element.textContent = visible;

@@ -8,10 +8,10 @@ import { h, say } from "./dom.js";
 
 /** @type {Record<string, string>} a state by the letter that stands for it */
 const STATES = { w: "waiting", r: "running", p: "passed", f: "failed", s: "stopped" };
-/** @type {Map<string, Map<string, string[]>>} experiment → run → what was told last, before anybody looked, too */
-const told = new Map();
+/** @type {Map<string, Map<string, string[]>>} experiment → run → its latest lines, also those from before the grid was drawn */
+const latest = new Map();
 
-/** The runs of an experiment, a square each; a click shows what that run does. */
+/** The runs of an experiment, a square each; a click on a square shows the steps of its run. */
 class Grid {
   /** @param {Model} model */
   constructor(model) {
@@ -69,7 +69,7 @@ class Grid {
     this.pane.hidden = !this.selected;
     if (!this.selected) return;
     say(this.title, this.squares.get(this.selected)?.title ?? "");
-    say(this.text, (told.get(this.model.get("key"))?.get(this.selected) ?? ["nothing yet"]).join("\n"));
+    say(this.text, (latest.get(this.model.get("key"))?.get(this.selected) ?? ["nothing yet"]).join("\n"));
     this.text.scrollTop = this.text.scrollHeight;
   }
 }
@@ -79,7 +79,7 @@ export default {
   initialize({ model }) {
     /** @type {Map<string, string[]>} */
     const all = new Map();
-    told.set(model.get("key"), all);
+    latest.set(model.get("key"), all);
     const hear = () => Object.entries(model.get("news")).forEach(([id, lines]) => all.set(id, lines));
     model.on("change:news", hear);
     hear();

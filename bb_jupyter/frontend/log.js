@@ -1,10 +1,10 @@
 import { h, lineOf, say } from "./dom.js";
 
-// Pixels of a line (the style sheet says the same), and lines that are kept at most.
+// Height of a line in pixels, as in the style sheet, and most lines to keep.
 const HEIGHT = 18;
 const MOST = 200_000;
 
-/** A log of any length: only the lines in sight are elements.  Follows its end until somebody scrolls up. */
+/** A log of any length; only the visible lines are elements.  It follows its end until the user scrolls up. */
 export class Log {
   /** @param {string} label */
   constructor(label) {
@@ -45,7 +45,7 @@ export class Log {
     this.due();
   }
 
-  /** Draw with the next frame, once for all that came meanwhile. */
+  /** Draw with the next frame, once for all changes until then. */
   due() {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
@@ -84,7 +84,7 @@ export class Log {
     event.stopPropagation();
   }
 
-  /** Go to the next line that holds the query, or stay at one that does.  @param {-1 | 0 | 1} step */
+  /** Go to the next line that contains the query; with 0, stay at a line that contains it.  @param {-1 | 0 | 1} step */
   search(step) {
     const wanted = this.query.value.toLowerCase();
     if (!wanted) {

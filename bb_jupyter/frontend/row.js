@@ -5,12 +5,12 @@ import { Log } from "./log.js";
 /** @typedef {import("./client.js").Bottle} Bottle */
 /** @typedef {import("./client.js").Client} Client */
 
-// Milliseconds in which a second click means the first one was meant.
+// Milliseconds in which a second click confirms the first one.
 const SURE = 4000;
-// Bytes of earlier output that one click brings.
+// Bytes of earlier output that one click loads.
 const EARLIER = 900_000;
 
-/** One bottle in the list; unfolded it shows its output, its requests, and what can be done. */
+/** One bottle in the list; unfolded, it shows the output, the requests, and buttons. */
 export class Row {
   /** @param {Bottle} bottle @param {Client} client @param {((bottle: Bottle) => void) | null} open */
   constructor(bottle, client, open) {
@@ -45,7 +45,7 @@ export class Row {
     this.tick();
   }
 
-  /** Say what changes with time alone. */
+  /** Update the facts that change with time. */
   tick() {
     const { agent, bottle, backend, created, state, attached, cpu, memory } = this.bottle;
     if (this.over) return say(this.facts, "ended");
@@ -56,7 +56,7 @@ export class Row {
     say(this.facts, facts.filter(Boolean).join(" · "));
   }
 
-  /** Take that the bottle has ended.  @param {boolean} yes */
+  /** Show whether the bottle has ended.  @param {boolean} yes */
   end(yes) {
     if (yes === this.over) return;
     this.over = yes;
@@ -98,7 +98,7 @@ export class Row {
     if (event.key === "Enter") void this.allow(this.host?.value ?? "");
   }
 
-  /** Bring what is new; one look at a time.  @param {boolean} output @param {boolean} egress */
+  /** Load new output and requests; one load at a time.  @param {boolean} output @param {boolean} egress */
   async changed(output, egress) {
     if (!this.expanded || !this.log) return;
     try {
@@ -183,7 +183,7 @@ export class Row {
     if (!this.sure || !this.stopper) {
       this.sure = true;
       if (this.stopper) say(this.stopper, "Really stop?");
-      if (this.status) say(this.status, "Once more removes the bottle and all that is in it.");
+      if (this.status) say(this.status, "Click again to remove the bottle and everything in it.");
       setTimeout(() => {
         this.sure = false;
         if (this.stopper) say(this.stopper, "Stop");
@@ -217,7 +217,7 @@ export class Row {
     return answer;
   }
 
-  /** Go, unless the keyboard is here.  @returns {boolean} whether it went */
+  /** Remove this row unless it has the keyboard focus.  @returns {boolean} whether it was removed */
   leave() {
     if (this.element.querySelector(":focus-visible") || this.element.matches(":focus-visible")) return false;
     this.dispose();

@@ -8,10 +8,10 @@ import { rest, server, unwrap } from "./client.js";
  *   Model
  */
 
-// Milliseconds after which a question to the kernel waits for its cell.
+// Milliseconds without an answer after which the kernel counts as busy.
 const LATE = 1500;
 
-/** Asks the page's server where that sees the same bottles as the kernel: a busy kernel does not matter then. */
+/** Calls the page's server if that sees the same bottles as the kernel, and else the kernel, which may be busy. */
 class WidgetClient {
   /** @param {Model} model */
   constructor(model) {
@@ -21,7 +21,7 @@ class WidgetClient {
     this.waiting = new Map();
     /** @type {Set<(changed: Changed) => void>} */
     this.hearers = new Set();
-    /** @type {Map<string, any>} what the kernel told without being asked */
+    /** @type {Map<string, any>} state that the kernel sent without a call */
     this.pushed = new Map();
     this.at = this.findServer();
     this.hear = this.heard.bind(this);
@@ -83,7 +83,7 @@ export default {
   render({ model, el }) {
     const client = new WidgetClient(model);
     const board = new Board(client);
-    el.classList.add("bb-console");
+    el.classList.add("bb-ui");
     el.append(board.element);
     return () => {
       board.dispose();

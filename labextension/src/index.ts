@@ -3,10 +3,10 @@ import { ICommandPalette, Notification } from "@jupyterlab/apputils";
 import { oneLine } from "../../bb_jupyter/frontend/dom.js";
 import { title } from "../../bb_jupyter/frontend/approval.js";
 import type { Approval, Bottle } from "../../bb_jupyter/frontend/client.js";
-import { addDrawn } from "./drawn.js";
 import "./kinds.js";
-import { News } from "./news.js";
+import { Notifications } from "./notifications.js";
 import { Panel } from "./panel.js";
+import { addRenderers } from "./renderers.js";
 import { RestClient } from "./rest.js";
 import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 
@@ -21,23 +21,23 @@ const plugin: JupyterFrontEndPlugin<void> = {
   optional: [ICommandPalette, IRenderMimeRegistry],
   activate: (app: JupyterFrontEnd, palette: ICommandPalette | null, rendermime: IRenderMimeRegistry | null) => {
     const client = new RestClient(app.serviceManager);
-    const news = new News(approval => tell(app, approval), id => Notification.dismiss(id));
+    const notifications = new Notifications(approval => notify(app, approval), id => Notification.dismiss(id));
     const open = (bottle: Bottle) => void openNotebook(app, bottle);
-    const panel = new Panel(client, open, approvals => news.update(approvals));
+    const panel = new Panel(client, open, approvals => notifications.update(approvals));
     app.shell.add(panel, "left", { rank: 400, type: "Bottles" });
     app.commands.addCommand(SHOW, { label: "Show Bottles and Approvals", execute: () => app.shell.activateById(panel.id) });
-    app.commands.addCommand(REFRESH, { label: "Look for Bottles Again", execute: () => panel.board.load() });
+    app.commands.addCommand(REFRESH, { label: "Refresh Bottles", execute: () => panel.board.load() });
     for (const command of [SHOW, REFRESH]) {
       palette?.addItem({ command, category: CATEGORY });
     }
     if (rendermime) {
-      addDrawn(rendermime, client, open);
+      addRenderers(rendermime, client, open);
     }
   },
 };
 
-/** Say that a human is asked. */
-function tell(app: JupyterFrontEnd, approval: Approval): string {
+/** Show a notification of a request, and return its id. */
+function notify(app: JupyterFrontEnd, approval: Approval): string {
   const actions = [{ label: "Show", callback: () => void app.commands.execute(SHOW) }];
   return Notification.info(oneLine(title(approval)).slice(0, 140), { autoClose: 15_000, actions });
 }
@@ -50,7 +50,7 @@ async function openNotebook(app: JupyterFrontEnd, bottle: Bottle): Promise<void>
       return;
     }
   }
-  Notification.warning("This bottle's notebook is not open on this server.");
+  Notification.warning("No open notebook of this server has the kernel of this bottle.");
 }
 
 export default plugin;

@@ -9,7 +9,7 @@ const SVG =
 
 export const bottleIcon = new LabIcon({ name: "bb-jupyter:bottle", svgstr: SVG });
 
-/** The sidebar: its title counts what waits for the human. */
+/** The sidebar; its title shows the number of waiting requests. */
 export class Panel extends Widget {
   readonly board: Board;
 
@@ -19,7 +19,7 @@ export class Panel extends Widget {
     this.title.icon = bottleIcon;
     this.title.caption = "Bottles";
     this.addClass("bb-panel");
-    this.addClass("bb-console");
+    this.addClass("bb-ui");
     this.node.setAttribute("role", "region");
     this.node.setAttribute("aria-label", "Bottles");
     this.board = new Board(client, {

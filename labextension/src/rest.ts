@@ -3,10 +3,10 @@ import { ServerConnection } from "@jupyterlab/services";
 import type { Changed, Client } from "../../bb_jupyter/frontend/client.js";
 import { unwrap } from "../../bb_jupyter/frontend/client.js";
 
-/** Names the events of `bb_jupyter/server/events.py`. */
+/** Schema of the events of `bb_jupyter/server/events.py`. */
 const SCHEMA = "https://bb-jupyter.invalid/changed/v1";
 
-/** Asks this lab's own server; hears of changes over Jupyter's event stream. */
+/** Calls the server of this JupyterLab, and receives changes from Jupyter's event stream. */
 export class RestClient implements Client {
   constructor(private readonly services: ServiceManager.IManager) {}
 

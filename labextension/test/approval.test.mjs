@@ -5,7 +5,7 @@ import test from "node:test";
 import { addKind, Card, title } from "../lib/bb_jupyter/frontend/approval.js";
 import { Refused, unwrap } from "../lib/bb_jupyter/frontend/client.js";
 import "../lib/labextension/src/kinds.js";
-import { News } from "../lib/labextension/src/news.js";
+import { Notifications } from "../lib/labextension/src/notifications.js";
 
 /** As much of an element as a card uses. */
 class Element {
@@ -114,9 +114,9 @@ test("a kind that is added is drawn by its part, and one that is unknown as it i
 
 test("each proposal is told once, and taken back when it is decided", () => {
   const said = [];
-  const news = new News(({ token }) => said.push(`tell ${token}`) && token, id => said.push(`dismiss ${id}`));
-  news.update([{ token: "a" }, { token: "b" }]);
-  news.update([{ token: "b" }, { token: "c" }]);
+  const notifications = new Notifications(({ token }) => said.push(`tell ${token}`) && token, id => said.push(`dismiss ${id}`));
+  notifications.update([{ token: "a" }, { token: "b" }]);
+  notifications.update([{ token: "b" }, { token: "c" }]);
   assert.deepEqual(said, ["tell a", "tell b", "dismiss a", "tell c"]);
 });
 

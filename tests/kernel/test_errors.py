@@ -30,7 +30,7 @@ BAD_CELLS = {
     "unclosed quote": ("%%bottle demo --env 'A=b\ntrue", "UsageError", "a quote"),
     "unknown variable": ("%%bottle demo --env A={nosuch}\ntrue", "UsageError", "there is no variable 'nosuch'"),
     "variable of another type": ("%%bottle demo --env A={get_ipython}\ntrue", "UsageError", "not text"),
-    "unset variable of the kernel": ("%%bottle demo --env BB_NO_SUCH\ntrue", "UsageError", "no such variable"),
+    "unset variable of the kernel": ("%%bottle demo --env BB_NO_SUCH\ntrue", "UsageError", "no environment variable"),
     "bad name of a variable": ("%%bottle demo --env 1A=b\ntrue", "UsageError", "1A"),
     "bad time": ("%%bottle demo --timeout abc\ntrue", "UsageError", "--timeout: not a duration: 'abc'"),
     "bad size": ("%%bottle demo --memory lots\ntrue", "UsageError", "memory: not a size"),

@@ -23,7 +23,7 @@ from bb_jupyter.text.visible import one_line
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
-#: What JupyterLab's panel draws (`labextension/src/drawn.ts`).
+#: What JupyterLab's panel draws (`labextension/src/renderers.ts`).
 MIME = "application/vnd.bb-jupyter.approval+json"
 _ELSEWHERE = (
     "this cell goes on when it is decided: in the Bottles panel, in any other notebook, or in a terminal, "

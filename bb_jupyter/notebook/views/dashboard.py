@@ -25,7 +25,7 @@ from bb_jupyter.webapi.host_id import place
 from bb_jupyter.webapi.routes import answer
 from bb_jupyter.webapi.watcher import INTERVAL, Watcher
 
-#: Media type that the extension draws in JupyterLab (`labextension/src/drawn.ts`).
+#: Media type that the extension draws in JupyterLab (`labextension/src/renderers.ts`).
 MIME = "application/vnd.bb-jupyter.console+json"
 _NONE = "no bottle is running"
 _HEAD = ("name", "backend", "agent", "state", "owner", "last line")
@@ -35,7 +35,7 @@ class Dashboard(anywidget.AnyWidget):
     """Widget with the running bottles of this user, of all kernels and backends: their output and their requests."""
 
     _esm = page_script("widget.js")
-    _css = style_sheet("console.css")
+    _css = style_sheet("board.css")
     place = Unicode().tag(sync=True)
 
     def __init__(self) -> None:

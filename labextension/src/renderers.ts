@@ -5,16 +5,16 @@ import { Card } from "../../bb_jupyter/frontend/approval.js";
 import { Board } from "../../bb_jupyter/frontend/board.js";
 import type { Bottle, Client } from "../../bb_jupyter/frontend/client.js";
 
-/** What a cell publishes while a proposal waits: its number and nothing else (`bb_jupyter/notebook/cards.py`). */
+/** Media type of a waiting request in a cell; its data is the number alone (`bb_jupyter/notebook/views/approval_cards.py`). */
 const CARD = "application/vnd.bb-jupyter.approval+json";
-/** What the dashboard publishes: whose bottles it means (`bb_jupyter/notebook/dashboard.py`). */
-const CONSOLE = "application/vnd.bb-jupyter.console+json";
+/** Media type of the dashboard; its data identifies a host and user (`bb_jupyter/notebook/views/dashboard.py`). */
+const DASHBOARD = "application/vnd.bb-jupyter.console+json";
 
-/** Shows what the server tells and nothing of what the output says: an output may have come with a notebook. */
-abstract class Drawn extends Widget implements IRenderMime.IRenderer {
+/** Shows data of the server, never data of the output, because an output may have come with a foreign notebook. */
+abstract class ServerRenderer extends Widget implements IRenderMime.IRenderer {
   constructor() {
     super();
-    this.addClass("bb-console");
+    this.addClass("bb-ui");
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
@@ -28,8 +28,8 @@ abstract class Drawn extends Widget implements IRenderMime.IRenderer {
   protected abstract draw(data: IRenderMime.IMimeModel["data"]): Promise<Node>;
 }
 
-/** A proposal inside a cell; its buttons ask the server, so they work while the cell runs. */
-class DrawnCard extends Drawn {
+/** A request in a cell; its buttons call the server, so they work while the cell runs. */
+class CardRenderer extends ServerRenderer {
   constructor(private readonly client: Client) {
     super();
   }
@@ -46,8 +46,8 @@ class DrawnCard extends Drawn {
   }
 }
 
-/** The dashboard inside a cell: as live as the panel, with or without a kernel. */
-class DrawnConsole extends Drawn {
+/** The dashboard in a cell; it is live as the panel is, with or without a kernel. */
+class DashboardRenderer extends ServerRenderer {
   private board: Board | null = null;
 
   constructor(private readonly client: Client, private readonly open: (bottle: Bottle) => void) {
@@ -55,9 +55,9 @@ class DrawnConsole extends Drawn {
   }
 
   protected async draw(data: IRenderMime.IMimeModel["data"]): Promise<Node> {
-    const { place } = (data[CONSOLE] ?? {}) as { place?: unknown };
+    const { place } = (data[DASHBOARD] ?? {}) as { place?: unknown };
     if ((await this.client.ask("GET", "where")).place !== place) {
-      return document.createTextNode("These bottles are not those of this Jupyter server: %bottle ls shows them.");
+      return document.createTextNode("This Jupyter server does not see the bottles of this kernel.  `%bottle ls` lists them.");
     }
     this.board?.dispose();
     this.board = new Board(this.client, { open: this.open });
@@ -70,8 +70,8 @@ class DrawnConsole extends Drawn {
   }
 }
 
-/** Let cells show proposals and the dashboard; before a widget, which needs its kernel. */
-export function addDrawn(rendermime: IRenderMimeRegistry, client: Client, open: (bottle: Bottle) => void): void {
-  rendermime.addFactory({ safe: true, mimeTypes: [CARD], createRenderer: () => new DrawnCard(client) }, -10);
-  rendermime.addFactory({ safe: true, mimeTypes: [CONSOLE], createRenderer: () => new DrawnConsole(client, open) }, -10);
+/** Register the renderers of requests and of the dashboard, before the widget's, which needs a kernel. */
+export function addRenderers(rendermime: IRenderMimeRegistry, client: Client, open: (bottle: Bottle) => void): void {
+  rendermime.addFactory({ safe: true, mimeTypes: [CARD], createRenderer: () => new CardRenderer(client) }, -10);
+  rendermime.addFactory({ safe: true, mimeTypes: [DASHBOARD], createRenderer: () => new DashboardRenderer(client, open) }, -10);
 }
