@@ -1,8 +1,9 @@
-"""The broker: where a bottle meets its human, a process of this host whatever the backend.
+"""The broker: the process between a bottle and its human, on this host whatever the backend.
 
-* the process: ``__main__`` → `process` → `asgi` → the services `gateway.git` and `supervise` (whose `supervise_tools`
-  ask through `asking`, in `words`); `relay` carries its connections where no socket can be passed;
-* the host: `plan` (what a preflight shows → what the broker is told), `config`, `client` (starts and steers the
-process);
-* what outlives the process: `staging` (a file on its way out) and `deciding` (approve or deny, from anywhere).
+* In the process: `broker_process` starts the services `git_gate` and `supervise`, each behind an `asgi_service`;
+  `proposals` brings about what the human approves, by means of `effect_context`; `mux_listener` carries connections
+  where no socket can be passed.
+* In the process that owns the bottle: `broker_plan` (what the preflight shows), `broker_config` (the same with
+  secrets), `broker_client` (starts and steers the broker).
+* In any process of the user: `effects` (approve or deny).
 """

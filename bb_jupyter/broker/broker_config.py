@@ -1,44 +1,30 @@
-"""What the broker process is told: frozen; a secret travels only here, on standard input, and no `repr` shows it."""
+"""The configuration of a broker: its plans with their secrets, which reach it on standard input and no other way.
+
+It is frozen, and no `repr` shows a secret.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bb_jupyter.broker.broker_plan import GitGatePlan, GitRepoPlan, SupervisePlan
 from bb_jupyter.errors import ManifestError
 
+if TYPE_CHECKING:
+    from bb_jupyter.gateway.egress_plan import EgressPlan
 
-@dataclass(frozen=True, slots=True)
-class GitRepoConfig:
-    """One repository behind the git gate.
+
+@dataclass(frozen=True)
+class GitRepoConfig(GitRepoPlan):
+    """One repository behind the git gate, with its credential.
 
     Attributes:
-        alias: name under which the bottle clones it: ``http://git-gate:9418/<alias>.git``.
-        url: upstream: ``ssh://``, ``user@host:path``, ``https://`` or an absolute path of this host.
-        protected: refs that no push may change, as patterns.
-        allow_force: pushes may rewrite history.
-        allow_delete: pushes may delete refs.
-        max_push: bytes that one push may bring; ``None`` for the gate's default.
-        identity: private key file of the host, for ssh; empty for none.
-        host_key: the only key that the ssh server may present, as ``type base64``; empty for known_hosts.
-        username: user name beside the token, for https.
-        token_ref: where the token is kept; a held push names it, so that a later process finds the token again.
-        ca: file with the CA that the server's certificate is checked against, for https; empty for the host's.
-        token: the token itself; empty for none.
+        token: for https; empty for none.
     """
 
-    alias: str
-    url: str
-    protected: tuple[str, ...] = ()
-    allow_force: bool = False
-    allow_delete: bool = False
-    max_push: int | None = None
-    identity: str = ""
-    host_key: str = ""
-    username: str = ""
-    token_ref: str = ""
-    ca: str = ""
     token: str = field(default="", repr=False)
 
 
@@ -57,26 +43,15 @@ class GitGateConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SuperviseConfig:
-    """How the agent may ask the human.
-
-    Attributes:
-        timeout: seconds until what nobody answers is denied.
-    """
-
-    timeout: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
 class BrokerConfig:
-    """Everything that one broker is told at its start.
+    """Everything that one broker needs at its start.
 
     Attributes:
         slug: the bottle's slug.
         name: what the user calls the bottle.
         keep: the broker outlives its owner, as its bottle does.
         git: the git gate; ``None`` for none.
-        supervise: the agent's way to the human; ``None`` for none.
+        supervise: how the agent may ask the human; ``None`` when it may not.
         relay: program and arguments that join standard input and output to the relay in the bottle's network (docker);
             empty when listening sockets are passed by ``--listen-fd``.
     """
@@ -85,8 +60,41 @@ class BrokerConfig:
     name: str
     keep: bool = False
     git: GitGateConfig | None = None
-    supervise: SuperviseConfig | None = None
+    supervise: SupervisePlan | None = None
     relay: tuple[str, ...] = ()
+
+    @classmethod
+    def from_plans(
+        cls,
+        git: GitGatePlan | None,
+        supervise: SupervisePlan | None,
+        egress: EgressPlan | None,
+        *,
+        slug: str,
+        name: str,
+        keep: bool,
+        resolve_token: Callable[[str], str],
+    ) -> BrokerConfig:
+        """Return the configuration for a bottle's plans, **with the secrets**.
+
+        Args:
+            git: the bottle's repositories; ``None`` for no git gate.
+            supervise: how the agent may ask; ``None`` when it may not.
+            egress: the bottle's routes, whose credentials no push may carry.
+            slug: the bottle's slug.
+            name: what the user calls the bottle.
+            keep: the broker outlives its owner.
+            resolve_token: returns the value of a ``token_ref``.
+
+        Raises:
+            ManifestError: a credential is unset or empty.
+        """
+        gate = None
+        if git is not None and git.repos:
+            repos = tuple(_repo(repo, resolve_token) for repo in git.repos)
+            routed = tuple(resolve_token(ref) for ref in (egress.token_refs if egress else ()))
+            gate = GitGateConfig(repos, tuple(dict.fromkeys((*routed, *(repo.token for repo in repos if repo.token)))))
+        return cls(slug, name, keep, gate, supervise)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -111,10 +119,14 @@ class BrokerConfig:
             return cls(
                 **{**data, "relay": tuple(data.get("relay", ()))},
                 git=_git(git) if git is not None else None,
-                supervise=SuperviseConfig(**supervise) if supervise is not None else None,
+                supervise=SupervisePlan(**supervise) if supervise is not None else None,
             )
         except (ValueError, TypeError, AttributeError, KeyError):
             raise ManifestError("the first line is not a broker's configuration", key="broker") from None
+
+
+def _repo(plan: GitRepoPlan, resolve_token: Callable[[str], str]) -> GitRepoConfig:
+    return GitRepoConfig(**asdict(plan), token=resolve_token(plan.token_ref) if plan.token_ref else "")
 
 
 def _git(data: dict[str, Any]) -> GitGateConfig:

@@ -1,4 +1,7 @@
-"""From what a preflight shows to what a broker is told; and what can be known to be wrong before anything starts."""
+"""The plans of a bottle's git gate and supervision: what the preflight shows.  They hold no secret.
+
+`check_git_gate` finds what is wrong with them before anything starts.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,13 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bb_jupyter.broker.broker_config import BrokerConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
 from bb_jupyter.errors import ManifestError
 
 if TYPE_CHECKING:
-    from bb_jupyter.gateway.egress_plan import EgressPlan
     from bb_jupyter.manifest import GitGate
 
 _UPSTREAM_HOST: Final = re.compile(r"(?:(?:ssh|https)://(?:[^/@]*@)?|(?:[^/@:]+@)?(?=[^/:]+:[^/:]))(?P<host>[^/:]+)")
@@ -25,16 +26,16 @@ class GitRepoPlan:
     """One repository behind the git gate.
 
     Attributes:
-        alias: name under which the bottle clones it.
-        url: upstream.
-        protected: refs that no push may change.
+        alias: name under which the bottle clones it: ``http://git-gate:9418/<alias>.git``.
+        url: upstream: ``ssh://``, ``user@host:path``, ``https://`` or an absolute path of this host.
+        protected: refs that no push may change, as patterns.
         allow_force: pushes may rewrite history.
         allow_delete: pushes may delete refs.
         max_push: bytes that one push may bring; ``None`` for the gate's default.
-        identity: private key file of the host, for ssh.
-        host_key: the server's public key, for ssh.
-        username: user name, for https.
-        token_ref: where the token is kept, for https.
+        identity: private key file of the host, for ssh; empty for none.
+        host_key: the only key that the ssh server may present, as ``type base64``; empty for known_hosts.
+        username: user name beside the token, for https.
+        token_ref: where the token is kept; a held push names it, so that a later process finds the token again.
         ca: file with the CA that the server's certificate is checked against, for https; empty for the host's.
     """
 
@@ -56,7 +57,7 @@ class GitRepoPlan:
 
 @dataclass(frozen=True)
 class GitGatePlan:
-    """The repositories of a bottle, and whom its commits name."""
+    """The repositories of a bottle, and the author of its commits."""
 
     repos: tuple[GitRepoPlan, ...] = ()
     user_name: str = ""
@@ -86,7 +87,7 @@ class GitGatePlan:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> GitGatePlan:
-        """Build a plan of what `dataclasses.asdict` made of one, also after a way through JSON."""
+        """Return the plan that `dataclasses.asdict` turned into *data*, which may have been JSON in between."""
         repos = (GitRepoPlan(**{**repo, "protected": tuple(repo["protected"])}) for repo in data["repos"])
         return cls(tuple(repos), data["user_name"], data["user_email"])
 
@@ -106,7 +107,7 @@ class SupervisePlan:
     """How the agent may ask the human.
 
     Attributes:
-        timeout: seconds until a question that nobody answers is denied.
+        timeout: seconds until a request is denied when nobody decides.
     """
 
     timeout: float = 300.0
@@ -116,49 +117,12 @@ class SupervisePlan:
         return f"the agent may ask; unanswered is denied after {self.timeout:g} s"
 
 
-def broker_config(
-    git: GitGatePlan | None,
-    supervise: SupervisePlan | None,
-    egress: EgressPlan | None,
-    *,
-    slug: str,
-    name: str,
-    keep: bool,
-    resolve_token: Callable[[str], str],
-) -> BrokerConfig:
-    """Turn plans into what is sent to the broker, **with the secrets**.
-
-    Args:
-        git: the bottle's repositories; ``None`` for no git gate.
-        supervise: how the agent may ask; ``None`` when it may not.
-        egress: the bottle's routes, whose credentials no push may carry.
-        slug: the bottle's slug.
-        name: what the user calls the bottle.
-        keep: the broker outlives its owner.
-        resolve_token: gives the value for a ``token_ref``.
-
-    Raises:
-        ManifestError: a credential is unset or empty.
-    """
-    gate = None
-    if git is not None and git.repos:
-        repos = tuple(_repo_config(repo, resolve_token) for repo in git.repos)
-        routed = tuple(resolve_token(ref) for ref in (egress.token_refs if egress else ()))
-        gate = GitGateConfig(repos, tuple(dict.fromkeys((*routed, *(repo.token for repo in repos if repo.token)))))
-    asked = SuperviseConfig(supervise.timeout) if supervise is not None else None
-    return BrokerConfig(slug, name, keep, gate, asked)
-
-
-def _repo_config(repo: GitRepoPlan, resolve_token: Callable[[str], str]) -> GitRepoConfig:
-    return GitRepoConfig(**asdict(repo), token=resolve_token(repo.token_ref) if repo.token_ref else "")
-
-
 def check_git_gate(plan: GitGatePlan, resolve_token: Callable[[str], str], *, path: str = "") -> None:
-    """Look whether what the repositories need is on this host.
+    """Check that this host has what the repositories need.
 
     Args:
         plan: the repositories.
-        resolve_token: gives the value for a ``token_ref``.
+        resolve_token: returns the value of a ``token_ref``.
         path: the manifest, for errors.
 
     Raises:
@@ -199,8 +163,10 @@ def _check_local(url: str, path: str, key: str) -> None:
     except GitFailed:
         raise _wrong(path, key, f"{url} is no git repository") from None
     if names != "sha1":
-        hint = "`git init --object-format=sha1` makes one that it does."
-        raise ManifestError(f"the git gate knows no {names} repositories", path=path or None, key=key, hint=hint)
+        hint = "`git init --object-format=sha1` makes one that it supports."
+        raise ManifestError(
+            f"the git gate does not support {names} repositories", path=path or None, key=key, hint=hint
+        )
 
 
 def _credential(ref: str, resolve_token: Callable[[str], str], path: str, key: str) -> None:

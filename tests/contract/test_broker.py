@@ -18,6 +18,7 @@ from bb_jupyter import approvals, manifest
 from bb_jupyter.agent import provisioning
 from bb_jupyter.approvals.store import staging
 from bb_jupyter.backend import state
+from bb_jupyter.broker import effects
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
@@ -149,12 +150,11 @@ def test_an_approved_host_is_put_in_force_and_no_other(supervised: BottleHandle)
             {"host": "x.test", "resolve": "127.0.0.1"},
         )
     )
-    for proposal in (first, third):
-        approvals.decide(proposal.id, token=proposal.token, verdict="approved")
-    assert out(supervised, f"{CURL} '{SUPERVISE}/apply?{first.id}'") == "{'generation': 2}"
-    for refused in (second, third):
-        assert "error" in out(supervised, f"{CURL} '{SUPERVISE}/apply?{refused.id}'")
-    assert "error" in out(supervised, f"{CURL} '{SUPERVISE}/apply?99'")
+    outcomes = [effects.approve(proposal.id).outcome for proposal in (first, third)]
+    assert [outcome.ok for outcome in outcomes if outcome] == [True, False]
+    assert outcomes[0] and outcomes[0].detail == {"generation": 2}
+    for refused in (second.id, third.id, 99):
+        assert "error" in out(supervised, f"{CURL} '{SUPERVISE}/apply?{refused}'")
     routes = supervised.bottle.network.routes
     assert routes is not None
     assert [str(route) for route in routes.routes] == ["ok.test (GET)"]

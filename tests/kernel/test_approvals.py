@@ -102,6 +102,25 @@ def test_what_nobody_answers_is_denied_and_the_cell_goes_on(pair: tuple[Notebook
     assert "expired" in second.run("%bottle approvals --all").stdout
 
 
+def test_a_budget_that_a_process_asks_for_is_shown_in_the_running_cell_and_granted_by_the_command(
+    pair: tuple[Notebook, Notebook], bottle_name: str
+) -> None:
+    first, second = pair
+    running = first.start(ask(bottle_name, "ask", question="Go on?"))
+    first.until(running, told)
+    [waiting] = approvals.pending()
+    more = {"resource": "money", "amount": 5, "spent": 9.5, "limit": 10, "reason": "the tests are long", "run": "r1"}
+    budget = approvals.Queue(waiting.slug, waiting.bottle).propose("budget", more)
+    assert "wants $5.00 more for r1" in first.until(running, lambda cell: "$5.00" in cell.stderr).stderr
+    shown = second.run(f"%bottle approvals {budget.id}").stdout
+    assert "$9.50 of $10.00" in shown and f"%bottle approve {budget.id} [--granted AMOUNT]" in shown
+    assert second.complete(f"%bottle approve {budget.id} --gr")["matches"] == ["--granted"]
+    granted = second.run(f"%bottle approve {budget.id} --granted 2.50")
+    assert granted.stdout.endswith("— approved: Granted: $2.50.\n")
+    assert second.run(f"import bb_jupyter; bb_jupyter.approve({waiting.id}, answer='yes')").ok
+    assert "— approved: Granted: $2.50." in first.finish(running).stderr
+
+
 def test_an_interrupt_of_the_waiting_cell_takes_the_request_back(
     pair: tuple[Notebook, Notebook], bottle_name: str
 ) -> None:

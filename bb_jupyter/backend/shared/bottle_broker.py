@@ -243,10 +243,10 @@ class BottleBroker:
             self._client.detach()
 
     def _config(self) -> BrokerConfig:
-        from bb_jupyter.broker.broker_plan import broker_config
+        from bb_jupyter.broker.broker_config import BrokerConfig
 
         plan = self._plan
-        return broker_config(
+        return BrokerConfig.from_plans(
             plan.git_gate_plan, plan.supervise_plan, plan.egress_plan,
             slug=plan.slug, name=plan.spec.name, keep=plan.spec.keep, resolve_token=resolve_token,
         )  # fmt: skip

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from bb_jupyter.broker.broker_config import SuperviseConfig
+from bb_jupyter.broker.broker_plan import SupervisePlan
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -26,18 +26,18 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-def app(config: SuperviseConfig, broker: SupervisedBroker) -> DeferredApp:
+def app(plan: SupervisePlan, broker: SupervisedBroker) -> DeferredApp:
     """Return the ASGI application of a bottle's supervise service.
 
     Args:
-        config: how long to wait.
+        plan: how long to wait.
         broker: the bottle's broker.
     """
 
     def make() -> Starlette:
         from bb_jupyter.broker.supervise.tools import server_app
 
-        return server_app(broker, config.timeout)
+        return server_app(broker, plan.timeout)
 
     return DeferredApp(make)
 

@@ -13,7 +13,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from bb_jupyter.approvals import Proposal, pending
-from bb_jupyter.broker.broker_config import SuperviseConfig
+from bb_jupyter.broker.broker_plan import SupervisePlan
 from bb_jupyter.broker.supervise.mcp_server import app
 from tests.tools.fake_broker import FakeBroker
 
@@ -21,9 +21,7 @@ from tests.tools.fake_broker import FakeBroker
 @asynccontextmanager
 async def served(broker: FakeBroker, timeout: float = 60.0) -> AsyncIterator[int]:
     """Serve the service; gives its port."""
-    config = uvicorn.Config(
-        app(SuperviseConfig(timeout), broker), host="127.0.0.1", port=0, log_level="error", ws="none"
-    )
+    config = uvicorn.Config(app(SupervisePlan(timeout), broker), host="127.0.0.1", port=0, log_level="error", ws="none")
     server = uvicorn.Server(config)
     job = asyncio.create_task(server.serve())
     while not server.started:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from bb_jupyter.broker.broker_client import BrokerClient
-from bb_jupyter.broker.broker_config import BrokerConfig, GitGateConfig, GitRepoConfig, SuperviseConfig
-from bb_jupyter.broker.broker_plan import GitGatePlan, GitRepoPlan, broker_config
+from bb_jupyter.broker.broker_config import BrokerConfig, GitGateConfig, GitRepoConfig
+from bb_jupyter.broker.broker_plan import GitGatePlan, GitRepoPlan, SupervisePlan
 from bb_jupyter.errors import BackendUnavailable, ManifestError
 from bb_jupyter.gateway.audit.audit_log import AuditLog, read_slug
 from bb_jupyter.gateway.control.gateway_client import Event
@@ -25,7 +25,7 @@ from tests.tools.broker import OPTIONS, stand_in
 
 SLUG = "demo-0123abcd"
 REPO = GitRepoConfig("widgets", "https://h.test/x.git", ("main",), username="u", token_ref="T", token="s3cret-token")
-FULL = BrokerConfig(SLUG, "demo", True, GitGateConfig((REPO,), ("other-s3cret",)), SuperviseConfig(7.0), ("true",))
+FULL = BrokerConfig(SLUG, "demo", True, GitGateConfig((REPO,), ("other-s3cret",)), SupervisePlan(7.0), ("true",))
 
 
 @pytest.fixture(autouse=True)
@@ -69,18 +69,22 @@ def test_the_gate_knows_every_credential_of_the_bottle() -> None:
     values = {"T": "token-of-git", "R": "token-of-route"}
     git = GitGatePlan((GitRepoPlan("widgets", "https://h.test/x.git", username="u", token_ref="T"),))
     egress = EgressPlan((RoutePlan("h.test", auth_scheme="bearer", token_ref="R"),))
-    config = broker_config(git, None, egress, slug=SLUG, name="demo", keep=False, resolve_token=values.__getitem__)
+    config = BrokerConfig.from_plans(
+        git, None, egress, slug=SLUG, name="demo", keep=False, resolve_token=values.__getitem__
+    )
     assert config.git is not None
     assert set(config.git.secrets) == {*values.values()}
     assert config.git.repos[0].token == "token-of-git"
     assert config.supervise is None
-    nothing = broker_config(GitGatePlan((), "A"), None, None, slug=SLUG, name="demo", keep=False, resolve_token=str)
+    nothing = BrokerConfig.from_plans(
+        GitGatePlan((), "A"), None, None, slug=SLUG, name="demo", keep=False, resolve_token=str
+    )
     assert nothing.git is None
 
 
 def test_it_serves_reports_and_ends(listening: socket.socket) -> None:
     heard = Heard()
-    config = BrokerConfig(SLUG, "demo", supervise=SuperviseConfig())
+    config = BrokerConfig(SLUG, "demo", supervise=SupervisePlan())
     client = BrokerClient.spawn(config, heard.hear, listeners={"supervise": listening.fileno()})
     client.wait_serving("supervise")
     assert b"supervise demo GET /emit 0" in _get(listening, "/emit")
@@ -99,9 +103,7 @@ def test_a_wrong_socket_is_refused(listening: socket.socket, listeners: dict[str
         fds = {
             service: listening.fileno() if kind == "socket" else file.fileno() for service, kind in listeners.items()
         }
-        client = BrokerClient.spawn(
-            BrokerConfig(SLUG, "demo", supervise=SuperviseConfig()), Heard().hear, listeners=fds
-        )
+        client = BrokerClient.spawn(BrokerConfig(SLUG, "demo", supervise=SupervisePlan()), Heard().hear, listeners=fds)
         with pytest.raises(BackendUnavailable, match=r"service|socket"):
             client.wait_ready()
         client.stop()
@@ -109,7 +111,7 @@ def test_a_wrong_socket_is_refused(listening: socket.socket, listeners: dict[str
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_death_of_its_owner_ends_it_unless_its_bottle_runs(keep: bool) -> None:
-    process = _process(BrokerConfig(SLUG, "demo", keep, supervise=SuperviseConfig()))
+    process = _process(BrokerConfig(SLUG, "demo", keep, supervise=SupervisePlan()))
     assert process.stdin is not None
     process.stdin.close()  # before "serve": there is no bottle
     assert process.wait(60) == 0
@@ -119,7 +121,7 @@ def test_one_that_is_kept_is_taken_over_with_what_nobody_heard(home: Path, liste
     folder = home / "state" / ("long" * 30)  # longer than the address of a socket
     folder.mkdir(parents=True)
     path, fd = folder / "broker", listening.fileno()
-    config = BrokerConfig(SLUG, "demo", True, supervise=SuperviseConfig())
+    config = BrokerConfig(SLUG, "demo", True, supervise=SupervisePlan())
     process = _process(config, f"--control={path}", f"--listen-fd=supervise={fd}", fds=(fd,))
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(b'{"op": "serve"}\n')
@@ -143,7 +145,7 @@ def test_one_that_is_kept_is_taken_over_with_what_nobody_heard(home: Path, liste
 
 
 def test_control_messages_that_are_none_are_told() -> None:
-    process = _process(BrokerConfig(SLUG, "demo", supervise=SuperviseConfig()))
+    process = _process(BrokerConfig(SLUG, "demo", supervise=SupervisePlan()))
     assert process.stdin is not None and process.stdout is not None
     for line in (b"[]", b"{", b'{"op": "applied"}', b'{"op": "applied", "id": "x"}', b'{"no": 1}'):
         process.stdin.write(line + b"\n")
