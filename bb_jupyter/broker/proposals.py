@@ -204,8 +204,8 @@ def _decided(proposal: Proposal, decision: Decision) -> str:
         words = kind.approval(kind.read(proposal), decision)
     else:
         words = {
-            "denied": "The human denied this; go on without it.",
-            "expired": "Nobody answered in time, so this is denied; go on without it.",
+            "denied": "The human denied this; continue without it.",
+            "expired": "Nobody answered in time, so this is denied; continue without it.",
             "withdrawn": "This was withdrawn.",
         }[decision.verdict]
     return f"{words} They say: {decision.why}" if decision.why and decision.verdict in ("approved", "denied") else words

@@ -39,7 +39,7 @@ class BudgetContent(Content):
 class _Budget(Kind[BudgetContent]):
     name = "budget"
     content = BudgetContent
-    options = (Option("granted", "AMOUNT", "of a budget: how much is granted; by default what was asked for"),)
+    options = (Option("granted", "AMOUNT", "budget: how much is granted; default: what was asked for"),)
 
     def title(self, content: BudgetContent) -> str:
         run = f" for {content.run}" if content.run else ""

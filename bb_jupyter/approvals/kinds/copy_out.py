@@ -55,7 +55,7 @@ class CopyOutContent(Content):
 class _CopyOut(Kind[CopyOutContent]):
     name = "copy-out"
     content = CopyOutContent
-    options = (Option("to", "PATH", "of a file: where to copy it; by default into the bottle's inbox", is_path=True),)
+    options = (Option("to", "PATH", "file: where to copy it; default: the bottle's inbox", is_path=True),)
 
     def title(self, content: CopyOutContent) -> str:
         return f"offers the file {content.path} ({_size(content.size)})"

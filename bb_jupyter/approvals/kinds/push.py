@@ -134,7 +134,9 @@ class _Push(Kind[PushContent]):
     name = "push"
     content = PushContent
     options = (
-        Option("refs", "REF", "of a push: only this ref; can be repeated", flag="--ref", several=True, in_hint=False),
+        Option(
+            "refs", "REF", "push: release only this ref; can be repeated", flag="--ref", several=True, in_hint=False
+        ),
     )
     outlives_bottle = True
     patience = 300.0

@@ -27,7 +27,7 @@ class QuestionContent(Content):
 class _Question(Kind[QuestionContent]):
     name = "question"
     content = QuestionContent
-    options = (Option("answer", "TEXT", "to a question", is_required=True),)
+    options = (Option("answer", "TEXT", "question: the answer", is_required=True),)
     patience = 5.0
 
     def title(self, content: QuestionContent) -> str:

@@ -29,7 +29,7 @@ def _run(args: Namespace) -> None:
     mine = [(proposal, standing) for proposal, standing in known if args.what in ("", proposal.bottle)]
     if args.all:
         rows = [[title(proposal), proposal.kind, end(proposal, standing)] for proposal, standing in mine]
-        show_table(("request", "kind", "what became of it"), rows, empty="nothing was asked for")
+        show_table(("request", "kind", "outcome"), rows, empty="there are no requests")
         return
     waiting = [(proposal, standing) for proposal, standing in mine if standing.state == "pending"]
     for proposal, standing in waiting:
@@ -44,4 +44,6 @@ def _running() -> set[str]:
     return {record.name for record in state.records()}
 
 
-command = Command("show what bottles ask of you: hosts, pushes, questions, files", _run, "[NAME] [--all]", _arguments)
+command = Command(
+    "show what bottles ask of you: hosts, pushes, questions, files, budgets", _run, "[NAME] [--all]", _arguments
+)

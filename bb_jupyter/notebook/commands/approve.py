@@ -38,4 +38,4 @@ def _run(args: Namespace) -> None:
     say(f"{one_line(title(proposal))} — {one_line(end(proposal, standing))}")
 
 
-command = Command("say yes to a request", _run, _usage(), _arguments)
+command = Command("approve a request", _run, _usage(), _arguments)

@@ -1,4 +1,4 @@
-"""`%bottle deny`: say no to what a bottle asks for."""
+"""`%bottle deny`: deny what a bottle asks for."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ def _run(args: Namespace) -> None:
     say(f"{one_line(title(proposal))} — {one_line(end(proposal, standing))}")
 
 
-command = Command("say no to a request", _run, "ID --why TEXT", _arguments)
+command = Command("deny a request", _run, "ID --why TEXT", _arguments)

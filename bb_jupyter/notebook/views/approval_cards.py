@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 #: What JupyterLab's panel draws (`labextension/src/renderers.ts`).
 MIME = "application/vnd.bb-jupyter.approval+json"
 _ELSEWHERE = (
-    "this cell goes on when it is decided: in the Bottles panel, in any other notebook, or in a terminal, "
+    "this cell continues after the decision: decide in the Bottles panel, in any other notebook, or in a terminal, "
     "where bb-jupyter stands for %bottle"
 )
-_HELD = "the agent goes on meanwhile; the push is held until it is decided, by any notebook, even after the bottle"
+_HELD = "the agent continues meanwhile; the request stays until it is decided, even after the bottle has ended"
 
 
 class Cards:
