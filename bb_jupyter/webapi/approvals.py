@@ -1,4 +1,4 @@
-"""What bottles ask of their human, as JSON, and the human's answer."""
+"""The requests of bottles as JSON, and the human's decisions."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def decide(id_: int, *, verdict: str, token: str, why: str, options: Mapping[str
     from bb_jupyter.broker.effects import approve, deny
 
     if not re.fullmatch(r"[0-9a-f]{64}", token):
-        raise UsageError("token: the request's is wanted")
+        raise UsageError("token: must be that of the request, 64 hexadecimal digits")
     if verdict == "approved":
         given = {name: value for name, value in options.items() if value not in (None, "")}
         approve(id_, why=why, token=token, **given)
     elif verdict == "denied":
         deny(id_, why=why, token=token)
     else:
-        raise UsageError("verdict: approved or denied")
+        raise UsageError("verdict: must be approved or denied")
     return one(id_)
 
 

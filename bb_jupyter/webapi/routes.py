@@ -1,4 +1,4 @@
-"""The console's API: which paths there are, what they take, and what they do."""
+"""The JSON API behind panel and dashboard: its paths, their arguments, and what each does."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class Call:
         if not text:
             return default
         if not re.fullmatch(r"-?[0-9]{1,15}", text) or int(text) < least:
-            raise UsageError(f"{name}: not a number that can be meant: {text[:32]!r}")
+            raise UsageError(f"{name}: not a number in range: {text[:32]!r}")
         return int(text)
 
     def text(self, name: str, most: int = 4096) -> str:
-        """Return a field of the body as text; empty when it is missing.
+        """Return a field of the body as text, empty when it is missing.
 
         Raises:
-            UsageError: it is something else, or longer than *most* characters.
+            UsageError: it is not text, or longer than *most* characters.
         """
         value: object = self.body.get(name, "")
         if not isinstance(value, str) or len(value) > most:
-            raise UsageError(f"{name}: text of at most {most} characters is wanted")
+            raise UsageError(f"{name}: must be text of at most {most} characters")
         return value
 
 
@@ -63,7 +63,7 @@ class Route:
 
     Attributes:
         pattern: a regular expression that the whole path below the API's root matches.
-        methods: what each method does; returns JSON.
+        methods: functions by the HTTP method that calls them; each returns JSON.
     """
 
     pattern: str
@@ -107,17 +107,17 @@ def answer(method: str, path: str, query: Mapping[str, str], body: Json) -> tupl
     """Answer a call that came over a comm.
 
     Returns:
-        An HTTP status and JSON; what went wrong is `message` and `hint` in it.
+        An HTTP status, and JSON; that of an error has `message` and `hint`.
     """
     for route in ROUTES:
         match = re.fullmatch(route.pattern, path)
         if match and method in route.methods:
             return guarded(route.methods[method], Call(match.groupdict(), query, body))
-    return 404, {"message": "there is no such thing", "hint": ""}
+    return 404, {"message": "there is no such path", "hint": ""}
 
 
 def guarded(act: Callable[[Call], Json], call: Call) -> tuple[int, Json]:
-    """Return what *act* returns, or the error that it raised on purpose."""
+    """Return status and JSON of a call; a `BottleError` becomes its status, message and hint."""
     try:
         return 200, act(call)
     except BottleError as error:

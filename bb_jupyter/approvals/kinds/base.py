@@ -147,7 +147,7 @@ class Option:
         if not self.several:
             return self._text(value)
         if not isinstance(value, list | tuple) or len(value) > _MOST:
-            raise UsageError(f"{self.name}: a list of at most {_MOST} texts is wanted")
+            raise UsageError(f"{self.name}: must be a list of at most {_MOST} texts")
         return [self._text(item) for item in value]
 
     def _text(self, value: object) -> str:
@@ -156,7 +156,7 @@ class Option:
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str) or len(value) > _LONGEST:
-            raise UsageError(f"{self.name}: text of at most {_LONGEST} characters is wanted")
+            raise UsageError(f"{self.name}: must be text of at most {_LONGEST} characters")
         return value
 
 

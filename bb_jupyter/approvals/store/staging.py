@@ -1,7 +1,7 @@
-"""A file on its way out of a bottle: kept on this host as it was when it was offered, until the human has decided.
+"""Files that bottles offer: a copy on this host, as the file was when it was offered, until the human has decided.
 
-What is shown is what is copied, whatever the bottle does with its own file meanwhile.  The copy lies beside the queue,
-for no other user to read; it is checked once more when it is released.
+So the human gets what was shown, whatever the bottle does with its own file meanwhile.  The copy lies beside the queue,
+readable by this user alone; its digest is checked again when it is released.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 
 
 def staged(slug: str, name: str) -> Path:
-    """Return where a staged file lies.
+    """Return the path of a staged file.
 
     Args:
         slug: the bottle's.
@@ -45,7 +45,7 @@ def staged(slug: str, name: str) -> Path:
 
 
 def request_name(number: int) -> str:
-    """Return the name of a file that is being fetched under a number."""
+    """Return the name of a file that is being fetched, by the number of its request."""
     return f"staged-{number:x}"
 
 
@@ -67,7 +67,7 @@ def store(slug: str, name: str, chunks: Iterable[bytes]) -> None:
 
 
 def seal(slug: str, name: str, path: str, reason: str) -> dict[str, Any]:
-    """Name a staged file by its content and what is said of it, and tell what it is: no two proposals share one.
+    """Rename a staged file by its content, path and reason, so that no two proposals share one.
 
     Args:
         slug: the bottle's.
@@ -90,10 +90,10 @@ def seal(slug: str, name: str, path: str, reason: str) -> dict[str, Any]:
 
 
 def release(slug: str, name: str, digest: str, target: Path) -> None:
-    """Copy a staged file to where the human wants it; nothing is overwritten.
+    """Copy a staged file to *target*, which must not exist.
 
     Raises:
-        BottleError: it is not what was offered any more, or something is at *target*, or it cannot be written.
+        BottleError: the file has changed, *target* exists, or it cannot be written.
     """
     data = _content(staged(slug, name))
     if hashlib.sha256(data).hexdigest() != digest:
@@ -112,19 +112,19 @@ def discard(slug: str, name: str) -> None:
 
 
 def inbox(bottle: str) -> Path:
-    """Return the folder that a bottle's files go to when nobody says where; it is made."""
+    """Return the folder for a bottle's files where no other is named; it is made."""
     return private_dir(bot_bottle_home() / "inbox" / bottle)
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """Return a path in *folder* that is not taken: ``report.pdf``, ``report-2.pdf``."""
+    """Return a path in *folder* that does not exist: ``report.pdf``, or ``report-2.pdf``."""
     stem, suffix = posixpath.splitext(name)
     names = (name if number == 1 else f"{stem}-{number}{suffix}" for number in range(1, 10_000))
     return next(folder / wanted for wanted in names if not os.path.lexists(folder / wanted))
 
 
 def file_name(path: str) -> str:
-    """Return a name for a file of the bottle that is one on this host: nothing hidden, nothing that is an option."""
+    """Return a safe name on this host for a file of the bottle: not hidden, and not to be taken for an option."""
     name = re.sub(r"[^\w.,+@=-]+", "_", posixpath.basename(path.rstrip("/")), flags=re.ASCII).lstrip(".-")[:100]
     return name or "file"
 

@@ -44,6 +44,4 @@ def _running() -> set[str]:
     return {record.name for record in state.records()}
 
 
-command = Command(
-    "show what bottles ask of you: hosts, pushes, questions, files, budgets", _run, "[NAME] [--all]", _arguments
-)
+command = Command("show what bottles ask of you", _run, "[NAME] [--all]", _arguments)

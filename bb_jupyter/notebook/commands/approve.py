@@ -23,12 +23,6 @@ def _arguments(parser: Parser) -> None:
         parser.add_argument(option.as_flag, dest=option.name, metavar=option.metavar, help=shown, **more)
 
 
-def _usage() -> str:
-    """Return the arguments in one line.  Each option belongs to one kind, so none is required here."""
-    options = (f"[{option.as_flag} {option.metavar}]" + "..." * option.several for option in kinds.options().values())
-    return " ".join(["ID [--why TEXT]", *options])
-
-
 def _run(args: Namespace) -> None:
     from bb_jupyter.broker import effects
 
@@ -38,4 +32,4 @@ def _run(args: Namespace) -> None:
     say(f"{one_line(title(proposal))} — {one_line(end(proposal, standing))}")
 
 
-command = Command("approve a request", _run, _usage(), _arguments)
+command = Command("approve a request", _run, "ID [--why TEXT] [options]", _arguments)
