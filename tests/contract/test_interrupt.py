@@ -18,7 +18,7 @@ from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.bubblewrap import spawn
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session, current
-from bb_jupyter.notebook import commands, running
+from bb_jupyter.notebook import commands, script_run
 from tests.contract.conftest import Launch
 from tests.leftovers import Engine, leftovers
 
@@ -112,8 +112,8 @@ def test_a_second_interrupt_lets_the_first_undo_a_launch(
 @pytest.mark.bubblewrap
 def test_a_second_interrupt_of_a_cell_is_the_first(monkeypatch: pytest.MonkeyPatch, bottle_name: str) -> None:
     with Session().launch(bottle_name, LaunchOptions(backend="bubblewrap")) as bottle:
-        work = running.Running(bottle, running.Script("sleep 1000"))
-        _pressing(monkeypatch, running, "pump")
+        work = script_run.Running(bottle, script_run.Script("sleep 1000"))
+        _pressing(monkeypatch, script_run, "pump")
         assert work.show().interrupted
         assert bottle.exec(["true"]).wait().returncode == 0
 
