@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from bb_jupyter.policy import Denied
@@ -51,6 +52,7 @@ def normalise_host(raw: str) -> str:
     return name
 
 
+@lru_cache(maxsize=256)  # every request of a connection names its host again
 def ascii_host(name: str) -> str:
     """Return a host name that a person wrote, or one with punycode in it, in ASCII (UTS 46, IDNA 2008).
 
