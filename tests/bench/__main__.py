@@ -1,6 +1,6 @@
 """`python -m tests.bench [PART…]`: print how fast it is, as ratios measured in one run; the raw numbers go to a file.
 
-Parts: load, launch, exec, list, stop, output, egress, panel, experiment.  Nothing here passes or fails.
+Parts: load, launch, exec, list, stop, output, egress, approve, panel, experiment.  Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bb_jupyter.core.session import Session
-from tests.bench import egress, experiment, launching, output, panel
+from tests.bench import approving, egress, experiment, launching, output, panel
 from tests.bench.measure import Row
 from tests.leftovers import Engine
 
-PARTS = ("load", "launch", "exec", "list", "stop", "output", "egress", "panel", "experiment")
+PARTS = ("load", "launch", "exec", "list", "stop", "output", "egress", "approve", "panel", "experiment")
 _RESULT = Path(".cache/bench.json")
 
 
@@ -54,6 +54,8 @@ def _rows(parts: list[str]) -> Iterator[Row]:
             yield launching.stopping(session, engine)
         elif part == "output":
             yield from output.into_a_cell(engine)
+        elif part == "approve":
+            yield from approving.rows(session)
         elif part == "panel":
             yield from panel.seen()
         elif part == "experiment":

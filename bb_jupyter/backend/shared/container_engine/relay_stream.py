@@ -178,9 +178,8 @@ def _write(data: bytes) -> None:
 def _hang_up_at_end(engine: dict[str, Any], container: str, stream: Connection) -> None:
     """End the stream when its container has ended.
 
-    An engine that has much to do sometimes leaves the stream of a container open that was killed (seen with Docker
-    20.10, once in a dozen kills beside three other jobs).  The broker would never hear of the end, and start no other
-    relay.  The engine sends the head of its answer at once, and the body when the container has ended.
+    The stream normally ends with the container; this does not depend on it.  The engine sends the head of its answer at
+    once, and the body when the container has ended.
     """
     try:
         waiting = Connection(engine)
