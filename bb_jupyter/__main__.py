@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bb_jupyter.errors import BottleError
 from bb_jupyter.notebook import commands
-from bb_jupyter.notebook.parser import HelpWanted
+from bb_jupyter.notebook.error_display import HelpWanted
 from bb_jupyter.text.visible import visible
 
 PROG = "bb-jupyter"

@@ -6,7 +6,6 @@ traceback; a traceback of bb_jupyter in a cell is a bug.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -116,8 +115,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     Returns:
         A hint such as ``Did you mean 'stop'?`` or ``Known: a, b, c.``; empty when *known* is empty.
     """
+    from difflib import get_close_matches  # late: `%load_ext` imports this module
+
     choices = sorted(known)
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    near = get_close_matches(word, choices, n=1, cutoff=0.6)
     if near:
         return f"Did you mean '{near[0]}'?"
     return f"Known: {', '.join(choices)}." if choices else ""

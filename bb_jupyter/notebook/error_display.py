@@ -1,4 +1,7 @@
-"""Errors in a cell: one or two lines without a traceback of this package; the cell still fails."""
+"""Errors in a cell: one or two lines without a traceback of this package; the cell still fails.
+
+`%load_ext` imports this module, so it imports what errors need only when there is one.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from bb_jupyter.errors import BottleError
-from bb_jupyter.notebook.parser import HelpWanted
-from bb_jupyter.text.visible import visible
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _RED, _END = "\x1b[31m", "\x1b[39m"
+
+
+class HelpWanted(Exception):
+    """A line asks for help; the message of this exception is the help."""
 
 
 def shown_shortly(magic: Callable[P, R]) -> Callable[P, R | None]:
@@ -41,6 +46,8 @@ def short(error: BaseException) -> BaseException:
 
     IPython asks an exception for `_render_traceback_` before it formats one (`InteractiveShell.showtraceback`).
     """
+    from bb_jupyter.text.visible import visible
+
     text = visible(str(error))
     error.args = (text,) if text else ()
     error._render_traceback_ = lambda: [message(error)]  # type: ignore[attr-defined]
@@ -49,6 +56,8 @@ def short(error: BaseException) -> BaseException:
 
 def message(error: BaseException) -> str:
     """Return the text that a cell shows for *error*."""
+    from bb_jupyter.text.visible import visible
+
     text = visible(str(error))
     return f"{_RED}{type(error).__name__}{_END}" + (f": {text}" if text else "")
 

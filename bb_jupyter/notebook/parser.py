@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from bb_jupyter.errors import UsageError, did_you_mean
+from bb_jupyter.notebook.error_display import HelpWanted
 from bb_jupyter.text.tokenise import expand
-
-
-class HelpWanted(Exception):
-    """The line asks for help; the message of this exception is the help."""
 
 
 class Parser(argparse.ArgumentParser):

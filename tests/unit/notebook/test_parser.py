@@ -8,8 +8,8 @@ from bb_jupyter.api import limits_of
 from bb_jupyter.errors import UsageError
 from bb_jupyter.notebook import commands
 from bb_jupyter.notebook.complete import candidates
+from bb_jupyter.notebook.error_display import HelpWanted
 from bb_jupyter.notebook.options import cell_parser, environment, launch_options
-from bb_jupyter.notebook.parser import HelpWanted
 from bb_jupyter.text.tokenise import split
 
 
