@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests import notebooks
+from tests.engine.images import BUSYBOX
 from tests.leftovers import Engine, leftovers
 from tests.smolmachines import reporting
 
@@ -43,13 +44,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one worker, but let its docker half go to another worker than the rest."""
+    """Give a file to one worker, but let its docker and podman parts go to another worker than the rest."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFileAndBackend(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
-            return f"{file}:docker" if "docker" in test.partition("[")[2] else file
+            parameters = test.partition("[")[2]
+            engine = next((name for name in ("docker", "podman") if name in parameters), "")
+            return f"{file}:{engine}" if engine else file
 
     return ByFileAndBackend(config, log)
 
@@ -88,11 +91,26 @@ def engine() -> Engine:
         pytest.fail(f"no Docker engine: {reason}", pytrace=False)
 
 
+@pytest.fixture(scope="session")
+def podman() -> Engine:
+    """The private podman service of this run; tests of it are left out where there is none (`BB_SKIP_PODMAN=1`)."""
+    try:
+        address, base = os.environ["BB_TEST_PODMAN"], os.environ["BB_TEST_PODMAN_IMAGE"]
+    except KeyError:
+        reason = os.environ.get("BB_PODMAN_ERROR", "start pytest by `python -m tests.engine run pytest ...`")
+        pytest.skip(f"no podman service: {reason}")
+    return Engine(address, base, BUSYBOX)
+
+
 @pytest.fixture
 def nothing_left(home: Path, bottle_name: str, request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the test when anything of its bottles stays.  Ask for it before the fixtures that start bottles."""
     yield
-    engine = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
+    engine = None
+    if "[podman" in request.node.name:
+        engine = request.getfixturevalue("podman")
+    elif "engine" in request.fixturenames:
+        engine = request.getfixturevalue("engine")
     deadline = time.monotonic() + 20
     while left := leftovers(home, bottle_name, engine):
         if time.monotonic() > deadline:

@@ -76,10 +76,13 @@ class BottleBackend(ABC, Generic[PlanT]):
         name: as `--backend` takes it.
         isolation: one or two words for the preflight, such as `container`.
         host_programs: its bottles run this host's programs instead of an image.
+        preference: where nobody names a backend, the available one with the highest number is chosen; `None`: it is
+            used only when it is named.
     """
 
     name: str
     isolation: str
+    preference: int | None = None
     host_programs: bool = False
 
     @abstractmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from bb_jupyter.agent import provisioning
-from bb_jupyter.agent.guest import CommandRunner
+from bb_jupyter.agent.guest import CommandRunner, Guest
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.backend.plan import BottlePlan
@@ -72,11 +72,15 @@ class Bottle(CommandRunner[Execution], ABC):
 
     def trust_gateway(self) -> None:
         """Install the gateway's CA in the bottle; the agent's provider does it."""
+        self._provision_ca(self)
+
+    def _provision_ca(self, guest: Guest) -> None:
+        """Let the agent's provider put the gateway's CA into the bottle, which it uses as *guest*."""
         declared = self.plan.agent_provision
         if declared is None:
-            provisioning.provision_ca(self.plan, self, self.network.ca_pem)
+            provisioning.provision_ca(self.plan, guest, self.network.ca_pem)
         else:
-            get_provider(declared.provider).provision_ca(self.plan, self, self.network.ca_pem)
+            get_provider(declared.provider).provision_ca(self.plan, guest, self.network.ca_pem)
 
     @property
     def name(self) -> str:

@@ -16,7 +16,9 @@ import aiohttp
 import aiohttp.connector
 import pytest
 
-from bb_jupyter.backend.shared.container_engine.gateways import Gateways
+from bb_jupyter.backend.shared.container_engine.endpoint import Endpoint
+from bb_jupyter.backend.shared.container_engine.engine import Engine
+from bb_jupyter.backend.shared.container_engine.gateway import Gateways
 from bb_jupyter.gateway.control.gateway_config import DEFAULT_LIMITS, GatewayConfig
 from bb_jupyter.gateway.proxy import resolve, upstream
 from bb_jupyter.gateway.proxy.host_addresses import of_this_host
@@ -129,10 +131,12 @@ def test_an_address_of_the_machine_around_the_gateways_container_is_not_dialled(
 
 
 def test_a_gateway_in_a_container_is_told_the_addresses_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "tcp://198.51.100.7:2375")
     told: list[GatewayConfig] = []
     prepared: Any = SimpleNamespace(open=lambda config, on_event: told.append(config))
-    gateways = Gateways(cast("Any", SimpleNamespace(base_url="http://198.51.100.7:2375")), cast("Any", None))
+    url = "tcp://198.51.100.7:2375"
+    far = SimpleNamespace(endpoint=Endpoint(url, "a test"), client=SimpleNamespace(base_url="http" + url[3:]))
+    engine = SimpleNamespace(addresses=lambda: Engine.addresses(cast("Any", far)))
+    gateways = Gateways(cast("Any", engine), cast("Any", None))
     gateways._all, gateways._prepared = [prepared], prepared
     gateways.open(GatewayConfig("x"), print)
     assert {"198.51.100.7", *of_this_host()} == {*told[0].own}

@@ -20,8 +20,9 @@ from bb_jupyter import manifest
 from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.bubblewrap import bwrap, sandbox, spawn
+from bb_jupyter.backend.docker.backend import DockerBackend
 from bb_jupyter.backend.execution import Execution
-from bb_jupyter.backend.shared.container_engine import gateway_image
+from bb_jupyter.backend.shared.container_engine import sidecar
 from bb_jupyter.core.bottle_handle import BottleHandle
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.core.session import Session
@@ -121,7 +122,9 @@ def _gated_launch(session: Session, engine: Engine, what: str, options: LaunchOp
     started: list[Execution] = []
     base = patch.dict(os.environ, BOT_BOTTLE_BASE_IMAGE=engine.base_image)
     with base, contextlib.closing(docker.APIClient(engine.address)) as api:
-        containers = GatedContainers(api, engine.base_image, gateway_image.obtain(api, no_progress), services)
+        containers = GatedContainers(
+            api, engine.base_image, sidecar.obtain_image(DockerBackend().engine(), no_progress), services
+        )
         for number in range(10):
             ours = timed(lambda: started.append(_first_byte(session.launch(next(_names), options))))
             session.stop_all()  # before the other side begins: what goes on in the background would slow it
@@ -148,11 +151,11 @@ class GatedContainers:
         self._made: list[str] = []
 
     def start(self) -> None:
-        meeting = [Mount(gateway_image.MEETING, "bb-bench", type="volume")]
-        python = [gateway_image.PYTHON, "-m"]
+        meeting = [Mount(sidecar.MEETING, "bb-bench", type="volume")]
+        python = [sidecar.PYTHON, "-m"]
         agent = self._start(self._bottle, ["sleep", "600"], network_mode="none")
         self._start(self._gateway, [*python, "bb_jupyter.gateway"], network_mode="bridge", mounts=meeting)
-        handoff = [*python, "bb_jupyter.gateway.handoff.send_listener", f"{gateway_image.MEETING}/hand_off"]
+        handoff = [*python, "bb_jupyter.gateway.handoff.send_listener", f"{sidecar.MEETING}/hand_off"]
         self._start(self._gateway, handoff, network_mode=f"container:{agent}", mounts=meeting)
         if self._services:
             relay = [*python, "bb_jupyter.gateway.handoff.mux", *self._services]

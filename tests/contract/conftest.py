@@ -21,6 +21,7 @@ Launch = Callable[..., BottleHandle]
     params=[
         pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
         pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("podman", marks=pytest.mark.podman),
         # The whole SDK against a cloud on loopback whose machines are sandboxes of bubblewrap.
         pytest.param("smolmachines-cloud", marks=pytest.mark.smolmachines),
         pytest.param("smolmachines-local", marks=[pytest.mark.smolmachines, pytest.mark.docker]),
@@ -32,6 +33,10 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         request.getfixturevalue("cloud")
     if target == "local":
         monkeypatch.setenv("BOT_BOTTLE_SMOL_TARGET", "local")
+    if name == "podman":
+        podman = request.getfixturevalue("podman")
+        monkeypatch.setenv("CONTAINER_HOST", podman.address)
+        monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", podman.base_image)
     if name == "docker" or target == "local":
         engine = request.getfixturevalue("engine")
         monkeypatch.setenv("BOT_BOTTLE_BASE_IMAGE", engine.base_image)

@@ -87,10 +87,10 @@ def test_a_branch_that_does_not_start_leaves_none(engine: Engine, bottle: Bottle
 def test_cleanup_finds_it_when_its_kernel_died(
     engine: Engine, session: Session, bottle: BottleHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bb_jupyter.backend.shared.container_engine import branch
+    from bb_jupyter.backend.docker.engine import DockerEngine
 
     with monkeypatch.context() as killed:
-        killed.setattr(branch, "remove_image", lambda client, image: None)
+        killed.setattr(DockerEngine, "remove_image", lambda *_: None)
         bottle.branch()
         session.stop_all()
     assert len(images(engine, bottle)) == 1

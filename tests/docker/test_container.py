@@ -129,10 +129,10 @@ def test_a_command_that_a_signal_ends_is_no_dead_bottle(launch: Launch) -> None:
 
 
 def test_a_bottle_so_full_that_no_killer_starts_is_emptied(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bb_jupyter.backend.shared.container_engine import kill
+    from bb_jupyter.backend.shared.container_engine import execution
 
     bottle = launch(limits=Limits(pids=40))
-    monkeypatch.setattr(kill, "_killed", lambda *_: False)
+    monkeypatch.setattr(execution, "_killed", lambda *_: False)
     bomb = bottle.exec(["sh", "-c", "f() { f | f & }; (f); while :; do :; done"], timeout=1)
     assert bomb.wait().timed_out
     assert out(bottle, "ls >/dev/null; echo usable") == "usable\n"

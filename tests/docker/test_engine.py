@@ -15,9 +15,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from bb_jupyter.backend.docker import endpoint
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.backend.shared.container_engine import endpoint
-from bb_jupyter.backend.shared.container_engine import engine as connection
+from bb_jupyter.backend.docker.engine import DockerEngine
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.gateway.proxy.ca import LeafAuthority
 from bb_jupyter.manifest import allowed_route
@@ -114,7 +114,7 @@ def test_an_engine_that_goes_down_is_said(
     def refuse(*_: object) -> None:
         raise ConnectionRefusedError(111, "Connection refused")
 
-    connection.client().close()  # its connections: the next request makes a new one
+    DockerEngine.at(endpoint.find()).client.close()  # its connections: the next request makes a new one
     monkeypatch.setattr("docker.transport.unixconn.UnixHTTPConnection.connect", refuse)
     with pytest.raises(BackendUnavailable, match="nothing answers"):
         backend.enumerate_active()
@@ -132,7 +132,7 @@ def test_a_socket_that_is_not_permitted_is_said(prepare: Plan, monkeypatch: pyte
 
 def test_a_full_disk_is_said() -> None:
     refused = docker.errors.APIError("x", _Answer(), "write /var/lib/x: no space left on device")
-    error = connection.explain(refused, "create a bottle")
+    error = DockerEngine.at(endpoint.find()).explain(refused, "create a bottle")
     assert "disk is full" in error.message and "docker system prune" in error.hint
 
 

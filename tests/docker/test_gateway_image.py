@@ -6,19 +6,20 @@ import docker
 import pytest
 
 from bb_jupyter.backend.base import Progress
-from bb_jupyter.backend.shared.container_engine import gateway_image
+from bb_jupyter.backend.docker.backend import DockerBackend
+from bb_jupyter.backend.shared.container_engine import sidecar
 from bb_jupyter.errors import BuildFailed
 from tests.leftovers import Engine
 
 _FILES = "find . -name '*.py' | sort; cat bb_jupyter/__init__.py; id -u; ls -ld /run/gateway"
 
 #: What is copied whole.
-_PACKAGES = ("./bb_jupyter/gateway/", "./bb_jupyter/policy/")
+_PACKAGES = ("./bb_jupyter/gateway/", "./bb_jupyter/policy/", "./bb_jupyter/process/")
 
 
 def _obtain(api: docker.APIClient) -> tuple[str, list[Progress]]:
     shown: list[Progress] = []
-    return gateway_image.obtain(api, shown.append), shown
+    return sidecar.obtain_image(DockerBackend().engine(), shown.append), shown
 
 
 def test_it_holds_the_gateway_and_nothing_else_of_ours(api: docker.APIClient, engine: Engine) -> None:
@@ -26,7 +27,7 @@ def test_it_holds_the_gateway_and_nothing_else_of_ours(api: docker.APIClient, en
     with engine.client() as client:
         said = client.containers.run(image, ["sh", "-c", _FILES], remove=True).decode().splitlines()
         imports = "import sys, bb_jupyter.gateway.gateway_process as p; print('pydantic' in sys.modules, p.__file__)"
-        loaded = client.containers.run(image, [gateway_image.PYTHON, "-E", "-c", imports], remove=True).decode()
+        loaded = client.containers.run(image, [sidecar.PYTHON, "-E", "-c", imports], remove=True).decode()
     files = [line for line in said if line.endswith(".py")]
     ours = {"./bb_jupyter/__init__.py", "./bb_jupyter/errors.py", "./bb_jupyter/home.py"}
     assert {file for file in files if not file.startswith(_PACKAGES)} == ours
@@ -39,7 +40,7 @@ def test_it_holds_the_gateway_and_nothing_else_of_ours(api: docker.APIClient, en
 
 def test_it_is_made_once(api: docker.APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = _obtain(api)
-    monkeypatch.setattr(gateway_image, "_tags", {})  # as another process
+    monkeypatch.setattr(sidecar, "_tags", {})  # as another process
     again, shown = _obtain(api)
     assert again == first
     assert shown == []
@@ -48,9 +49,9 @@ def test_it_is_made_once(api: docker.APIClient, monkeypatch: pytest.MonkeyPatch)
 def test_a_base_that_cannot_have_python_is_said(
     api: docker.APIClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(gateway_image.VARIABLE, engine.busybox_image)
+    monkeypatch.setenv(sidecar.VARIABLE, engine.busybox_image)
     shown: list[Progress] = []
     with pytest.raises(BuildFailed, match=rf"gateway's image on {engine.busybox_image}") as told:
-        gateway_image.obtain(api, shown.append)
-    assert gateway_image.VARIABLE in told.value.hint
+        sidecar.obtain_image(DockerBackend().engine(), shown.append)
+    assert sidecar.VARIABLE in told.value.hint
     assert any(step.stage == "build gateway" for step in shown)

@@ -149,5 +149,5 @@ def test_the_guest_image_is_made_once_for_an_image(engine: Engine, api: docker.A
     launch()
     tag = guest_image.tag(api.inspect_image(engine.base_image)["Id"])
     first = api.inspect_image(tag)["Id"]
-    guest_image.make(api, api.inspect_image(engine.base_image)["Id"])
+    guest_image.make(DockerBackend().engine(), api.inspect_image(engine.base_image)["Id"])
     assert api.inspect_image(tag)["Id"] == first

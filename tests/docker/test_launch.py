@@ -14,8 +14,7 @@ import docker
 import pytest
 
 from bb_jupyter.backend.docker.backend import DockerBackend
-from bb_jupyter.backend.shared.container_engine import guest_image
-from bb_jupyter.backend.shared.container_engine import launch as launch_module
+from bb_jupyter.backend.shared.container_engine import container, guest_image
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import BackendUnavailable, UsageError
 from bb_jupyter.manifest import allowed_route
@@ -63,11 +62,11 @@ def test_a_provider_that_fails_leaves_nothing(
         pytest.fail("it was launched")
 
 
-@pytest.mark.parametrize("step", ["_create", "_start"])
+@pytest.mark.parametrize("step", ["create", "start"])
 def test_an_interrupt_in_the_middle_of_a_request_leaves_nothing(
     nothing_left: None, backend: DockerBackend, prepare: Plan, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    real: Callable[..., Any] = getattr(launch_module, step)
+    real: Callable[..., Any] = getattr(container, step)
     answered = threading.Event()
 
     def slow(*args: Any) -> Any:
@@ -77,7 +76,7 @@ def test_an_interrupt_in_the_middle_of_a_request_leaves_nothing(
         finally:
             answered.set()
 
-    monkeypatch.setattr(launch_module, step, slow)
+    monkeypatch.setattr(container, step, slow)
     with pytest.raises(KeyboardInterrupt), backend.launch(prepare()):
         pytest.fail("it was launched")
     assert answered.wait(60)

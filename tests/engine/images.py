@@ -29,12 +29,13 @@ RUN apt-get update && apt-get install --yes --no-install-recommends {packages} &
 """
 
 
-def ensure_images(address: str, cache: Path) -> str:
+def ensure_images(address: str, cache: Path, wanted: str = "") -> str:
     """Have the test images in the engine at *address*.
 
     Args:
         address: the engine, as in `DOCKER_HOST`.
         cache: folder that keeps the root file system between runs.
+        wanted: a base image that the engine has, to use instead of our own.
 
     Returns:
         The name of the base image; `BUSYBOX` names the other one.
@@ -45,7 +46,7 @@ def ensure_images(address: str, cache: Path) -> str:
     with contextlib.closing(docker.DockerClient(address, timeout=600)) as client, (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            base = os.environ.get("BB_TEST_BASE_IMAGE") or _base_image(client, cache)
+            base = wanted or _base_image(client, cache)
             if not _has(client, base):
                 raise EngineError(f"the engine at {address} has no image {base}\nUnset BB_TEST_BASE_IMAGE.")
             if not _has(client, BUSYBOX):
@@ -64,6 +65,8 @@ def _base_image(client: docker.DockerClient, cache: Path) -> str:
         if rootfs.exists() or os.geteuid() == 0:
             _make_rootfs(rootfs)
             client.api.import_image_from_file(str(rootfs), "bb-test-base", digest, changes=['CMD ["bash"]'])
+            if not _has(client, name):  # podman imports as `latest`, whatever tag is asked for
+                client.api.tag("bb-test-base:latest", "bb-test-base", digest)
         else:
             _build_on_pulled(client, name)
     return name
@@ -120,13 +123,13 @@ def _build_on_pulled(client: docker.DockerClient, name: str) -> None:
 def _make_busybox(client: docker.DockerClient, base: str) -> None:
     """Make an image of nothing but busybox: no users, no bash, no Python."""
     applets = client.containers.run(base, ["busybox", "--list"], remove=True).decode().split()
-    handoff = client.containers.create(base, ["true"])
+    scratch = client.containers.create(base, ["true"])
     try:
-        stream, _ = handoff.get_archive("/bin/busybox")
+        stream, _ = scratch.get_archive("/bin/busybox")
         with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
             binary = archive.extractfile("busybox").read()  # type: ignore[union-attr]
     finally:
-        handoff.remove()
+        scratch.remove()
     rootfs = io.BytesIO()
     with tarfile.open(fileobj=rootfs, mode="w") as tar:
         entry = tarfile.TarInfo("bin/busybox")

@@ -10,6 +10,8 @@ done <<'END'
 git git
 curl curl
 dockerd docker.io
+podman podman
+crun crun
 iptables iptables
 debootstrap debootstrap
 setpriv util-linux

@@ -86,7 +86,7 @@ class BottleLabels:
             return cls(
                 slug=labels[PREFIX + "slug"],
                 name=labels[PREFIX + "name"],
-                owner=ProcessIdentity.from_dict(json.loads(labels[PREFIX + "owner"])),
+                owner=_owner(labels[PREFIX + "owner"]),
                 created=float(labels[PREFIX + "created"]),
                 keep=get(labels, "keep") == "1",
                 agent=get(labels, "agent"),
@@ -114,3 +114,9 @@ class BottleLabels:
             owner=self.owner,
             keep=self.keep,
         )
+
+
+def _owner(label: str) -> ProcessIdentity:
+    """Read an owner: JSON, or JSON in hexadecimal digits where the engine takes no quotation mark."""
+    text = label if label.startswith("{") else bytes.fromhex(label)
+    return ProcessIdentity.from_dict(json.loads(text))

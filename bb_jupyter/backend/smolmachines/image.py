@@ -1,7 +1,7 @@
 """The image of a machine: the cloud takes a name in a registry, this host a docker-archive or a root file system.
 
-A local machine has no network to pull an image.  So the Docker engine pulls the image or builds it from its Dockerfile,
-and the result is saved, once for the same content.
+A local machine has no network to pull an image.  So a container engine pulls the image or builds it from its
+Dockerfile, and the result is saved, once for the same content.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bb_jupyter.backend import registry
 from bb_jupyter.backend.base import OnProgress, Progress
+from bb_jupyter.backend.shared.container_engine.backend import ContainerBackend
 from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from bb_jupyter.backend.smolmachines.prepare import is_path
 from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.home import bot_bottle_home, private_dir
 
-_HINT = "Start a Docker engine, or name a docker-archive or an unpacked root file system: --image /PATH."
+if TYPE_CHECKING:
+    from bb_jupyter.backend.shared.container_engine.engine import Engine
+
+_HINT = "Start a container engine, or name a docker-archive or an unpacked root file system: --image /PATH."
 
 
 def obtain(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> str:
@@ -34,15 +40,15 @@ def obtain(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> str:
 
 
 def _archive(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> Path:
-    from bb_jupyter.backend.shared.container_engine import engine, image
+    from bb_jupyter.backend.shared.container_engine import image
 
     try:
-        client = engine.client()
+        engine = _engine()
         wanted = ContainerBottlePlan(
             spec=plan.spec, slug=plan.slug, stage_dir=plan.stage_dir, root="", user="", image=plan.image,
             dockerfile=plan.dockerfile,
         )  # fmt: skip
-        image_id = image.obtain(client, wanted, on_progress)
+        image_id = image.obtain(engine, wanted, on_progress)
     except BackendUnavailable as error:
         raise BackendUnavailable(
             f"image {plan.image} cannot be made a machine's: {error.message}", hint=_HINT
@@ -51,8 +57,20 @@ def _archive(plan: SmolmachinesBottlePlan, on_progress: OnProgress) -> Path:
     if not target.exists():
         on_progress(Progress("save image", line=plan.image))
         with engine.errors(f"save image '{plan.image}'"):
-            _write(target, client.get_image(image_id))
+            _write(target, engine.client.get_image(image_id))
     return target
+
+
+def _engine() -> Engine:
+    """Return the container engine that this host has.
+
+    Raises:
+        BackendUnavailable: it has none.
+    """
+    for backend in registry.available():
+        if isinstance(backend, ContainerBackend):
+            return backend.engine()
+    raise BackendUnavailable("no container engine answers here")
 
 
 def _write(target: Path, pieces: object) -> None:

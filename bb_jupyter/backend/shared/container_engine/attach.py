@@ -10,9 +10,10 @@ from typing import Any
 from docker.errors import NotFound
 
 from bb_jupyter.backend import state
-from bb_jupyter.backend.shared.container_engine import engine, labels
+from bb_jupyter.backend.shared.container_engine import labels
 from bb_jupyter.backend.shared.container_engine.bottle import ContainerBottle
 from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan, container_name
+from bb_jupyter.backend.shared.container_engine.engine import Engine
 from bb_jupyter.backend.shared.container_engine.execution import gone
 from bb_jupyter.backend.shared.container_engine.prepare import plan_limits, user_in_words
 from bb_jupyter.backend.shared.labels import get
@@ -23,7 +24,7 @@ from bb_jupyter.manifest import BottleManifest, Limits
 
 
 @contextmanager
-def attach(slug: str) -> Iterator[ContainerBottle]:
+def attach(engine: Engine, slug: str) -> Iterator[ContainerBottle]:
     """Yield the bottle *slug*; it runs on afterwards.
 
     One that a restart of its engine stopped is started again: its files are there, its processes and its gateway not.
@@ -32,17 +33,16 @@ def attach(slug: str) -> Iterator[ContainerBottle]:
         BottleGone: it does not exist any more.
         BackendUnavailable: the engine does not answer, or does not start it.
     """
-    client = engine.client()
     with engine.errors(f"look for bottle {slug}"):
         try:
-            found = client.inspect_container(container_name(slug))
+            found = engine.client.inspect_container(container_name(slug))
         except NotFound:
             raise gone(slug) from None
         told = found["Config"]["Labels"]
         if not labels.is_mine(told):
             raise gone(slug)
-        client.start(found["Id"])  # nothing happens where it runs
-    bottle = ContainerBottle(_plan(slug, found, told), client)
+        engine.client.start(found["Id"])  # nothing happens where it runs
+    bottle = ContainerBottle(_plan(engine, slug, found, told), engine)
     if bottle.plan.egress_plan is not None:
         bottle.network.adopt(bottle.gateways.find, bottle.plan.egress_plan)
     # What serves a network that ended with the bottle's processes, serves nobody.
@@ -54,13 +54,13 @@ def attach(slug: str) -> Iterator[ContainerBottle]:
         bottle.network.release()
 
 
-def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> ContainerBottlePlan:
+def _plan(engine: Engine, slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> ContainerBottlePlan:
     wanted = json.loads(get(told, "spec"))
     details = next((record.details for record in state.records() if record.slug == slug), {})
     limits = Limits(**wanted["limits"])
     spec = BottleSpec(
         name=get(told, "name"),
-        backend="docker",
+        backend=engine.backend,
         backend_reason="it runs there",
         manifest=BottleManifest(name=get(told, "bottle")),
         image=wanted["image"],
@@ -75,7 +75,7 @@ def _plan(slug: str, found: Mapping[str, Any], told: Mapping[str, str]) -> Conta
         stage_dir=state.state_dir() / slug / "stage",
         root=f"image {wanted['image']} ({get(told, 'base').removeprefix('sha256:')[:12]})",
         user=user_in_words(spec.user),
-        limits=plan_limits(limits, engine.info()),
+        limits=plan_limits(limits, engine.info),
         image=wanted["image"],
         image_id=get(told, "base"),
         container=container_name(slug),

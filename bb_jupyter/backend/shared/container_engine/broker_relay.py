@@ -15,14 +15,12 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import docker
-
 from bb_jupyter.backend.base import no_progress
 from bb_jupyter.backend.shared.bottle_broker import control_socket, has_broker, services
-from bb_jupyter.backend.shared.container_engine import engine, gateway_image, labels, relay_stream, sidecar_container
+from bb_jupyter.backend.shared.container_engine import labels, relay_stream, sidecar
 from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.container_engine.engine import Engine
 from bb_jupyter.backend.shared.container_engine.enumerate import containers
-from bb_jupyter.backend.shared.container_engine.removal import remove
 from bb_jupyter.backend.shared.serial_executor import SerialExecutor
 from bb_jupyter.errors import BottleError
 
@@ -39,17 +37,18 @@ class Relay:
     """The relay of one bottle's broker, when it has one.  Each request is run to its end, in a thread.
 
     Args:
-        client: the engine.
+        engine: where the bottle runs.
         plan: the bottle's.
     """
 
-    def __init__(self, client: docker.APIClient, plan: ContainerBottlePlan) -> None:
-        self._client, self._plan = client, plan
+    def __init__(self, engine: Engine, plan: ContainerBottlePlan) -> None:
+        self._engine, self._plan = engine, plan
         self.name = f"{plan.container}-broker-{secrets.token_hex(3)}"
         self._steps: SerialExecutor | None = None
         self._broker: BrokerClient | None = None
         self._created: Future[bool] | None = None
         self._bottle_runs = False
+        self._image_id = ""
 
     def start_broker(self, config: BrokerConfig, on_event: Callable[[Event], None]) -> BrokerClient:
         """Begin to start a broker and its relay (`StartBroker`); where the bottle does not run yet, `serve` follows.
@@ -60,14 +59,16 @@ class Relay:
         """
         from bb_jupyter.broker.broker_client import BrokerClient
 
-        image_id = gateway_image.obtain(self._client, no_progress)
+        image_id = sidecar.obtain_image(self._engine, no_progress)
         if self._steps is None:
             self._steps = SerialExecutor()
-        settings = {"engine": engine.address(self._client), "container": engine.path(self._client, self.name)}
+        settings = {"engine": self._engine.address(), "container": self._engine.path(self.name)}
         command = (sys.executable, "-P", relay_stream.__file__, json.dumps(settings))
         control = control_socket(self._plan.slug) if self._plan.spec.keep else None
         self._broker = BrokerClient.spawn(replace(config, relay=command), on_event, control=control)
-        self._created = self._begin(lambda: self._create(image_id))
+        self._image_id, self._created = image_id, None
+        if self._engine.joins_unmade:
+            self._begin_create()
         if self._bottle_runs:
             self.serve()
         return self._broker
@@ -77,18 +78,24 @@ class Relay:
         self._bottle_runs = True
         if not has_broker(self._plan):
             return False
-        return any(each.role == labels.RELAY and each.running for each in containers(self._plan.slug))
+        return any(each.role == labels.RELAY and each.running for each in containers(self._engine, self._plan.slug))
 
     def serve(self) -> None:
         """Let the relay begin, for the bottle runs now; does not wait."""
         self._bottle_runs = True
+        if self._broker is not None and self._created is None:
+            self._begin_create()
         broker, created = self._broker, self._created
         if broker is not None and created is not None:
             self._begin(lambda: broker.serve() if created.result() else None)
 
+    def _begin_create(self) -> None:
+        image_id = self._image_id
+        self._created = self._begin(lambda: self._create(image_id))
+
     def begin_removal(self) -> Future[None] | None:
         """Remove it after what is being done; does not wait.  Idempotent."""
-        return self._steps.begin(lambda: remove(self._client, self.name)) if self._steps else None
+        return self._steps.begin(lambda: self._engine.remove(self.name)) if self._steps else None
 
     def wait_removed(self) -> None:
         """Remove it and wait until it is gone.
@@ -118,13 +125,13 @@ class Relay:
         return self._steps.begin(telling) if self._steps else None
 
     def _create(self, image_id: str) -> None:
-        for ended in (each for each in containers(self._plan.slug) if each.role == labels.RELAY):
-            remove(self._client, ended.id)
+        for ended in (each for each in containers(self._engine, self._plan.slug) if each.role == labels.RELAY):
+            self._engine.remove(ended.id)
         network = f"container:{self._plan.container}"
         # `-S`: it needs the standard library alone.
         module = ["-S", "-m", "bb_jupyter.gateway.handoff.mux", *services(self._plan)]
-        with engine.errors("create the relay of the bottle's broker"):
-            sidecar_container.create(
-                self._client, image_id, self.name, module, network=network,
+        with self._engine.errors("create the relay of the bottle's broker"):
+            sidecar.create(
+                self._engine, image_id, self.name, module, network=network,
                 labels=labels.of_plan(self._plan, labels.RELAY), memory=_MEMORY, pids=_PIDS, stdin=True,
             )  # fmt: skip

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import docker
-
 from bb_jupyter.backend import state
 from bb_jupyter.backend.plan import BottleCleanupPlan, Orphan
 from bb_jupyter.backend.shared.bottle_broker import end_left, left
-from bb_jupyter.backend.shared.container_engine import branch, endpoint, engine, labels
+from bb_jupyter.backend.shared.container_engine import branch, labels
+from bb_jupyter.backend.shared.container_engine.engine import Engine
 from bb_jupyter.backend.shared.container_engine.enumerate import containers, volumes
 from bb_jupyter.backend.shared.container_engine.labels import Labelled
-from bb_jupyter.backend.shared.container_engine.removal import remove, remove_volume
 
 #: Removals at a time.
 _AT_ONCE = 8
@@ -21,22 +19,22 @@ _AT_ONCE = 8
 _ALIVE = frozenset({"running", "paused", "restarting"})
 
 
-def prepare_cleanup() -> BottleCleanupPlan:
+def prepare_cleanup(engine: Engine) -> BottleCleanupPlan:
     """List orphans without touching them.
 
     Raises:
         BackendUnavailable: the engine does not answer.
     """
     # Records first: a launch writes its record before its container, and removes it after.
-    records = [record for record in state.records() if record.backend == "docker" and not record.owner.alive]
-    found = containers()
+    records = [record for record in state.records() if record.backend == engine.backend and not record.owner.alive]
+    found = containers(engine)
     bottles = {each.slug for each in found if each.role == labels.BOTTLE and each.status in _ALIVE}
     lost = list(_orphans(found, bottles))
     orphans = [Orphan(container.slug, "container", container.id) for container in lost]
-    orphans += [Orphan(volume.slug, "volume", volume.id) for volume in _orphans(volumes(), bottles)]
+    orphans += [Orphan(volume.slug, "volume", volume.id) for volume in _orphans(volumes(engine), bottles)]
     kept = {container.slug for container in found if container not in lost}
-    orphans += branch.orphans(engine.client())
-    here = endpoint.find().url
+    orphans += branch.orphans(engine)
+    here = engine.endpoint.url
     dead = [each for each in records if each.slug not in kept and each.details.get("engine", here) == here]
     orphans += [Orphan(record.slug, "process", str(broker)) for record in dead if (broker := left(record))]
     orphans += [Orphan(record.slug, "state", str(record.directory)) for record in dead]
@@ -51,17 +49,17 @@ def _orphans(found: Iterable[Labelled], bottles: set[str]) -> Iterator[Labelled]
             yield each
 
 
-def cleanup(plan: BottleCleanupPlan) -> None:
+def cleanup(engine: Engine, plan: BottleCleanupPlan) -> None:
     """Remove what *plan* lists; its containers before its volumes, and those before its state.  Idempotent.
 
     Raises:
         BackendUnavailable: the engine does not answer.
     """
-    for kind, act in (("container", remove), ("volume", remove_volume)):
+    for kind, act in (("container", engine.remove), ("volume", engine.remove_volume)):
         _all(act, [orphan.what for orphan in plan.orphans if orphan.kind == kind])
     for orphan in plan.orphans:
         if orphan.kind == "image":
-            branch.remove_image(engine.client(), orphan.what)
+            engine.remove_image(orphan.what)
     gone = {orphan.slug for orphan in plan.orphans if orphan.kind == "state"}
     for record in state.records():
         if record.slug in gone and not record.owner.alive:
@@ -69,7 +67,7 @@ def cleanup(plan: BottleCleanupPlan) -> None:
             record.remove()
 
 
-def stop(slug: str) -> None:
+def stop(engine: Engine, slug: str) -> None:
     """Remove the broker, the containers and the volumes of one bottle, whoever owns it.  Idempotent.
 
     Raises:
@@ -78,14 +76,13 @@ def stop(slug: str) -> None:
     for record in state.records():
         if record.slug == slug:
             end_left(record)
-    _all(remove, [container.id for container in containers(slug)])
-    _all(remove_volume, [volume.id for volume in volumes(slug)])
+    _all(engine.remove, [container.id for container in containers(engine, slug)])
+    _all(engine.remove_volume, [volume.id for volume in volumes(engine, slug)])
 
 
-def _all(act: Callable[[docker.APIClient, str], None], names: list[str]) -> None:
-    client = engine.client()
+def _all(act: Callable[[str], None], names: list[str]) -> None:
     if len(names) == 1:
-        act(client, names[0])
+        act(names[0])
     elif names:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda name: act(client, name), names))
+            list(pool.map(act, names))

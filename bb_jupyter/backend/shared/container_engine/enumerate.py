@@ -9,7 +9,8 @@ from typing import Any
 from bb_jupyter.backend import state
 from bb_jupyter.backend.bottle import ActiveAgent
 from bb_jupyter.backend.shared.bottle_broker import NO_BROKER
-from bb_jupyter.backend.shared.container_engine import engine, labels
+from bb_jupyter.backend.shared.container_engine import labels
+from bb_jupyter.backend.shared.container_engine.engine import Engine
 from bb_jupyter.backend.shared.container_engine.labels import Labelled
 from bb_jupyter.backend.shared.network import NO_GATEWAY
 
@@ -17,7 +18,7 @@ from bb_jupyter.backend.shared.network import NO_GATEWAY
 STOPPED = "stopped"
 
 
-def containers(slug: str = "") -> list[Labelled]:
+def containers(engine: Engine, slug: str = "") -> list[Labelled]:
     """Return this user's containers, running or not: those of one bottle or all.
 
     A kept bottle's owner is the process that attached to it last, which its record tells, not its label.
@@ -25,37 +26,35 @@ def containers(slug: str = "") -> list[Labelled]:
     Raises:
         BackendUnavailable: the engine does not answer.
     """
-    client = engine.client()
     with engine.errors("list containers"):
-        return list(_known(client.containers(all=True, filters=labels.mine(slug))))
+        return list(_known(engine.client.containers(all=True, filters=labels.mine(slug))))
 
 
-def volumes(slug: str = "") -> list[Labelled]:
+def volumes(engine: Engine, slug: str = "") -> list[Labelled]:
     """Return this user's volumes, as `containers` does those.
 
     Raises:
         BackendUnavailable: the engine does not answer.
     """
-    client = engine.client()
     with engine.errors("list volumes"):
-        found = client.volumes(filters=labels.mine(slug))["Volumes"] or ()
+        found = engine.client.volumes(filters=labels.mine(slug))["Volumes"] or ()
     return list(_known({"Id": volume["Name"], "State": "", "Labels": volume["Labels"]} for volume in found))
 
 
-def enumerate_active() -> list[ActiveAgent]:
+def enumerate_active(engine: Engine) -> list[ActiveAgent]:
     """Return the live bottles, oldest first; kept ones that a restart of the engine stopped, too.
 
     Raises:
         BackendUnavailable: the engine does not answer.
     """
-    found = containers()
+    found = containers(engine)
     told = {record.slug: record.state for record in state.records()}
     lost = {NO_GATEWAY: _lost(found, labels.GATEWAY), NO_BROKER: _lost(found, labels.RELAY)}
     states = {slug: _in_words(slug, told.get(slug, state.RUNNING), lost) for slug in {each.slug for each in found}}
     bottles = [container for container in found if container.role == labels.BOTTLE]
     states |= {each.slug: STOPPED for each in bottles if each.ended}
     active = [
-        container.active_agent("docker", states[container.slug])
+        container.active_agent(engine.backend, states[container.slug])
         for container in bottles
         if container.running or (container.keep and container.ended)
     ]

@@ -12,11 +12,10 @@ import threading
 from pathlib import PurePosixPath
 from typing import Any
 
-import docker
 from docker.errors import NotFound
 
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER
-from bb_jupyter.backend.shared.container_engine import engine
+from bb_jupyter.backend.shared.container_engine.engine import Engine
 from bb_jupyter.errors import UsageError
 
 #: Version of the recipe below: a new one makes new layers.
@@ -30,7 +29,7 @@ def tag(image_id: str) -> str:
     return f"{_REPOSITORY}:{hashlib.sha256(f'{_RECIPE}:{image_id}'.encode()).hexdigest()[:16]}"
 
 
-def make(client: docker.APIClient, image_id: str) -> None:
+def make(engine: Engine, image_id: str) -> None:
     """Make the guest image of *image_id* unless it exists.
 
     Raises:
@@ -38,17 +37,17 @@ def make(client: docker.APIClient, image_id: str) -> None:
         UsageError: the image declares a volume where the home goes.
     """
     with _lock, engine.errors(f"prepare image {image_id[:19]}"):
-        if client.images(tag(image_id)):
+        if engine.client.images(tag(image_id)):
             return
-        image = client.inspect_image(image_id)
+        image = engine.client.inspect_image(image_id)
         _check_volumes(image["Config"] or {})
-        scratch = client.create_container(image_id, ["/bin/sh"], network_disabled=True)["Id"]
+        scratch = engine.client.create_container(image_id, ["/bin/sh"], network_disabled=True)["Id"]
         try:
-            client.put_archive(scratch, "/", _layer(client, scratch))
+            engine.client.put_archive(scratch, "/", _layer(engine, scratch))
             repository, name = tag(image_id).split(":")
-            client.commit(scratch, repository, name, changes=_changes(image_id, image["Config"] or {}))
+            engine.client.commit(scratch, repository, name, changes=_changes(image_id, image["Config"] or {}))
         finally:
-            client.remove_container(scratch, force=True, v=True)
+            engine.client.remove_container(scratch, force=True, v=True)
 
 
 def _check_volumes(config: dict[str, Any]) -> None:
@@ -63,27 +62,27 @@ def _check_volumes(config: dict[str, Any]) -> None:
 
 def _changes(image_id: str, config: dict[str, Any]) -> list[str]:
     """Return what to change of the image's settings, as lines of a Dockerfile: what it runs is not for us."""
-    base = f"LABEL bb-jupyter.image=guest bb-jupyter.base={image_id}"
-    changes = [base, "ENTRYPOINT []", 'CMD ["/bin/sh"]', f"WORKDIR {GUEST_HOME}"]
+    labels = ["LABEL bb-jupyter.image=guest", f"LABEL bb-jupyter.base={image_id}"]  # podman takes one a line
+    changes = [*labels, "ENTRYPOINT []", 'CMD ["/bin/sh"]', f"WORKDIR {GUEST_HOME}"]
     known = {variable.partition("=")[0] for variable in config.get("Env") or ()}
     return changes + ([] if "LANG" in known else ["ENV LANG=C.UTF-8"])
 
 
-def _layer(client: docker.APIClient, container: str) -> bytes:
+def _layer(engine: Engine, container: str) -> bytes:
     """Return a tar archive of the home, open to every user of the bottle, and of the user database with the agent."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         home = tarfile.TarInfo(GUEST_HOME.lstrip("/"))
         home.type, home.mode, home.uid, home.gid = tarfile.DIRTYPE, 0o777, GUEST_UID, GUEST_UID
         archive.addfile(home)
-        _add_entry(archive, client, container, "etc/passwd", f"{GUEST_USER}:x:%d:%d::{GUEST_HOME}:/bin/sh\n")
-        _add_entry(archive, client, container, "etc/group", f"{GUEST_USER}:x:%d:\n")
+        _add_entry(archive, engine, container, "etc/passwd", f"{GUEST_USER}:x:%d:%d::{GUEST_HOME}:/bin/sh\n")
+        _add_entry(archive, engine, container, "etc/group", f"{GUEST_USER}:x:%d:\n")
     return buffer.getvalue()
 
 
-def _add_entry(archive: tarfile.TarFile, client: docker.APIClient, container: str, path: str, entry: str) -> None:
+def _add_entry(archive: tarfile.TarFile, engine: Engine, container: str, path: str, entry: str) -> None:
     """Add the database *path* with the agent's line, unless the image gives that number to somebody already."""
-    known = _read(client, container, f"/{path}")
+    known = _read(engine, container, f"/{path}")
     if any(line.split(b":")[2:3] == [str(GUEST_UID).encode()] for line in known.splitlines()):
         return
     if known and not known.endswith(b"\n"):
@@ -94,10 +93,10 @@ def _add_entry(archive: tarfile.TarFile, client: docker.APIClient, container: st
     archive.addfile(info, io.BytesIO(content))
 
 
-def _read(client: docker.APIClient, container: str, path: str) -> bytes:
+def _read(engine: Engine, container: str, path: str) -> bytes:
     """Return a small file of the container; nothing when it is missing."""
     try:
-        parts, _ = client.get_archive(container, path)
+        parts, _ = engine.client.get_archive(container, path)
     except NotFound:
         return b""
     with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as archive:

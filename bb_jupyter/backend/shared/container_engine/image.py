@@ -8,13 +8,14 @@ import docker
 from docker.errors import APIError, ImageNotFound
 
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.shared.container_engine import engine, image_build
+from bb_jupyter.backend.shared.container_engine import image_build
 from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
+from bb_jupyter.backend.shared.container_engine.engine import Engine, text_of
 from bb_jupyter.backend.shared.image_choice import VARIABLE
 from bb_jupyter.errors import BackendUnavailable, UsageError
 
 
-def inspect(client: docker.APIClient, name: str) -> dict[str, Any] | None:
+def inspect(engine: Engine, name: str) -> dict[str, Any] | None:
     """Return what the engine knows of an image; `None` when it has it not.
 
     Raises:
@@ -23,17 +24,17 @@ def inspect(client: docker.APIClient, name: str) -> dict[str, Any] | None:
     """
     with engine.errors(f"look for image '{name}'"):
         try:
-            found: dict[str, Any] = client.inspect_image(name)
+            found: dict[str, Any] = engine.client.inspect_image(name)
         except ImageNotFound:
             return None
         except APIError as error:
-            if error.status_code in (400, 404) or "invalid reference" in engine.text_of(error):
+            if error.status_code in (400, 404) or "invalid reference" in text_of(error):
                 raise UsageError(f"not the name of an image: {name!r}", hint="Write --image NAME[:TAG].") from None
             raise
     return found
 
 
-def obtain(client: docker.APIClient, plan: ContainerBottlePlan, on_progress: OnProgress) -> str:
+def obtain(engine: Engine, plan: ContainerBottlePlan, on_progress: OnProgress) -> str:
     """Return the id of the plan's image, pulled and built where it is missing.
 
     Raises:
@@ -42,13 +43,13 @@ def obtain(client: docker.APIClient, plan: ContainerBottlePlan, on_progress: OnP
     """
     if plan.image_id:
         return plan.image_id
-    found = inspect(client, plan.image) or pull(client, plan.image, on_progress)
+    found = inspect(engine, plan.image) or pull(engine, plan.image, on_progress)
     if plan.dockerfile is None:
         return str(found["Id"])
-    return image_build.build(client, plan.dockerfile, plan.image, str(found["Id"]), on_progress)
+    return image_build.build(engine, plan.dockerfile, plan.image, str(found["Id"]), on_progress)
 
 
-def pull(client: docker.APIClient, name: str, on_progress: OnProgress) -> dict[str, Any]:
+def pull(engine: Engine, name: str, on_progress: OnProgress) -> dict[str, Any]:
     """Pull an image and return what the engine knows of it.
 
     Raises:
@@ -58,13 +59,13 @@ def pull(client: docker.APIClient, name: str, on_progress: OnProgress) -> dict[s
     layers: dict[str, bool] = {}
     with engine.errors(f"pull image '{name}'"):
         try:
-            for step in client.pull(*_repository_and_tag(name), stream=True, decode=True):
+            for step in engine.client.pull(*_repository_and_tag(name), stream=True, decode=True):
                 if "error" in step:
                     raise BackendUnavailable(f"cannot pull image '{name}': {_one_line(step['error'])}", hint=hint)
                 _show_layer(name, step, layers, on_progress)
         except APIError as error:
-            raise BackendUnavailable(f"cannot pull image '{name}': {engine.text_of(error)}", hint=hint) from None
-    found = inspect(client, name)
+            raise BackendUnavailable(f"cannot pull image '{name}': {text_of(error)}", hint=hint) from None
+    found = inspect(engine, name)
     if found is None:
         raise BackendUnavailable(f"the engine pulled image '{name}' but has it not", hint=hint)
     return found

@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import docker
 from docker.errors import APIError
 from docker.utils.build import create_archive, exclude_paths
 
 from bb_jupyter.backend.base import OnProgress, Progress
-from bb_jupyter.backend.shared.container_engine import engine
+from bb_jupyter.backend.shared.container_engine.engine import Engine, text_of
 from bb_jupyter.errors import BuildFailed, UsageError
 
 #: Build arguments that Docker knows without a declaration; the host's values are passed on.
@@ -30,7 +29,7 @@ _CA_VARIABLES = (
 CA_FILE = "bb-ca.crt"
 #: Where a Dockerfile that copies it puts it.
 _CA_IN_IMAGE = f"/usr/local/share/ca-certificates/{CA_FILE}"
-_STEP = re.compile(r"Step (\d+)/(\d+) : ")
+_STEP = re.compile(r"(?:Step|STEP) (\d+)/(\d+) ?: ")
 #: The builder paints what a step writes to stderr red.
 _COLOUR = re.compile(r"\x1b\[(?:91|0)m")
 #: How many lines of the log an error shows.
@@ -58,7 +57,7 @@ def settings(base: str, base_id: str) -> bytes:
     return f"{base_id}{args}{ca_bundle()}".encode()
 
 
-def build(client: docker.APIClient, dockerfile: Path, base: str, base_id: str, on_progress: OnProgress) -> str:
+def build(engine: Engine, dockerfile: Path, base: str, base_id: str, on_progress: OnProgress) -> str:
     """Build the image of *dockerfile* unless it exists.
 
     Returns:
@@ -70,9 +69,9 @@ def build(client: docker.APIClient, dockerfile: Path, base: str, base_id: str, o
     """
     name = tag(dockerfile, base, base_id)
     with engine.errors(f"build {dockerfile}"):
-        if not client.images(name):
-            _run(client, dockerfile, name, _build_args(base), on_progress)
-        return str(client.inspect_image(name)["Id"])
+        if not engine.client.images(name):
+            _run(engine, dockerfile, name, _build_args(base), on_progress)
+        return str(engine.client.inspect_image(name)["Id"])
 
 
 def ca_bundle() -> str:
@@ -93,18 +92,18 @@ def _build_args(base: str) -> dict[str, str]:
     return args
 
 
-def _run(client: docker.APIClient, dockerfile: Path, name: str, args: dict[str, str], on_progress: OnProgress) -> None:
+def _run(engine: Engine, dockerfile: Path, name: str, args: dict[str, str], on_progress: OnProgress) -> None:
     with tempfile.TemporaryFile() as context:
         root = str(dockerfile.parent)
         create_archive(root, _context(dockerfile), context, extra_files=[(CA_FILE, ca_bundle())])
         try:
-            log = client.build(
+            log = engine.client.build(
                 fileobj=context, custom_context=True, dockerfile=dockerfile.name, tag=name, buildargs=args, rm=True,
                 forcerm=True, decode=True, labels={"bb-jupyter.image": "built"},
             )  # fmt: skip
             _follow(dockerfile, log, on_progress)
         except APIError as error:
-            raise BuildFailed(f"{dockerfile}: {engine.text_of(error)}") from None
+            raise BuildFailed(f"{dockerfile}: {text_of(error)}") from None
 
 
 def _follow(dockerfile: Path, log: Iterable[dict[str, Any]], on_progress: OnProgress) -> None:

@@ -30,6 +30,17 @@ def of_plan(plan: ContainerBottlePlan, role: str = BOTTLE) -> dict[str, str]:
     return labels.of_plan(plan) | labels.prefixed(more)
 
 
+def of_snapshot(plan: ContainerBottlePlan) -> list[str]:
+    """Return what an image of the bottle's files changes of the container's labels, as lines of a Dockerfile.
+
+    No value has a quotation mark, a space or a backslash: podman 4.3 does not take such a line as it is meant.
+    """
+    values = of_plan(plan, SNAPSHOT)
+    owner = values[PREFIX + "owner"].encode().hex()
+    changed = {PREFIX + key: values[PREFIX + key] for key in ("role", "created")} | {PREFIX + "owner": owner}
+    return [f"LABEL {key}={value}" for key, value in changed.items()]
+
+
 def _to_attach(plan: ContainerBottlePlan) -> dict[str, Any]:
     """Return what a later process must know to run commands as this one does."""
     spec = plan.spec
@@ -74,7 +85,7 @@ class Labelled(BottleLabels):
     @property
     def ended(self) -> bool:
         """Whether its process has ended, as after a restart of the engine or of its machine."""
-        return self.status in ("exited", "dead")
+        return self.status in ("exited", "dead", "stopped")
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Labelled | None:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import docker
-
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID, GUEST_USER, LimitPlan, PlanBasis
-from bb_jupyter.backend.shared.container_engine import engine, image, image_build
+from bb_jupyter.backend.shared.container_engine import image, image_build
 from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan, container_name
+from bb_jupyter.backend.shared.container_engine.engine import Engine
 from bb_jupyter.backend.shared.guest_user import guest_user, login
 from bb_jupyter.backend.shared.image_choice import base_image, choose_dockerfile
 from bb_jupyter.manifest import Limits, format_duration, format_size
@@ -19,7 +18,7 @@ from bb_jupyter.manifest import Limits, format_duration, format_size
 _SIZED_DRIVERS = frozenset({"btrfs", "zfs", "windowsfilter"})
 
 
-def resolve_plan(basis: PlanBasis) -> ContainerBottlePlan:
+def resolve_plan(engine: Engine, basis: PlanBasis) -> ContainerBottlePlan:
     """Make the plan.
 
     Raises:
@@ -27,16 +26,15 @@ def resolve_plan(basis: PlanBasis) -> ContainerBottlePlan:
         BackendUnavailable: the engine does not answer.
     """
     spec = basis.spec
-    client = engine.client()
     dockerfile = choose_dockerfile(spec, basis.agent_provision)
     base = base_image(spec)
-    found = image.inspect(client, base)
-    image_id, root = _root(client, base, found, dockerfile)
+    found = image.inspect(engine, base)
+    image_id, root = _root(engine, base, found, dockerfile)
     return ContainerBottlePlan(
         **basis.fields(),
         root=root,
         user=user_in_words(spec.user),
-        limits=plan_limits(spec.limits, engine.info()),
+        limits=plan_limits(spec.limits, engine.info),
         image=base,
         image_id=image_id,
         dockerfile=dockerfile,
@@ -46,13 +44,11 @@ def resolve_plan(basis: PlanBasis) -> ContainerBottlePlan:
     )
 
 
-def _root(
-    client: docker.APIClient, base: str, found: dict[str, Any] | None, dockerfile: Path | None
-) -> tuple[str, str]:
+def _root(engine: Engine, base: str, found: dict[str, Any] | None, dockerfile: Path | None) -> tuple[str, str]:
     """Return the id of the image to run, empty when it is not there yet, and what the preflight says of it."""
     if dockerfile is None:
         return (str(found["Id"]), f"image {base} ({_short(found)})") if found else ("", f"image {base}, to be pulled")
-    built = image.inspect(client, image_build.tag(dockerfile, base, str(found["Id"]))) if found else None
+    built = image.inspect(engine, image_build.tag(dockerfile, base, str(found["Id"]))) if found else None
     text = f"image of {dockerfile} on {base}"
     return (str(built["Id"]), f"{text} ({_short(built)})") if built else ("", f"{text}, to be built")
 

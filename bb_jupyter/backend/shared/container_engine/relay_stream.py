@@ -22,15 +22,77 @@ from collections.abc import Iterator
 from typing import Any
 
 _CHUNK = 1 << 16
-#: Of a piece of the container's output: stream number, three zeros, length ("Stream format" in the API's reference).
-_HEADER = struct.Struct(">BxxxL")
-_STDOUT = 1
+STDOUT, STDERR = 1, 2
 #: Longest answer that is read of an engine that refuses.
 _LONGEST = 1 << 14
 #: Seconds that the engine may take to answer.
 _PATIENCE = 120.0
 #: Seconds in which what a container wrote before its end arrives.
 _LAST_WORDS = 0.5
+
+
+class Frames:
+    """A buffer that the output of a container is read into, and cut into frames.
+
+    A frame is 8 bytes of header (stream number, three zeros, big-endian length) and its payload; see "Stream format" of
+    `POST /containers/{id}/attach` in the Engine API's reference.
+
+    Args:
+        size: bytes of the buffer.
+        early: what has come already, of at most *size* bytes.
+    """
+
+    HEADER = struct.Struct(">BxxxL")
+
+    def __init__(self, size: int, early: bytes = b"") -> None:
+        self._buffer = bytearray(size)
+        self._buffer[: len(early)] = early
+        self._filled = len(early)
+        self._stream = STDOUT
+        self._left = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `take` has something to cut without more having come."""
+        return self._filled >= self.HEADER.size
+
+    def space(self) -> memoryview:
+        """Return where the next bytes go."""
+        return memoryview(self._buffer)[self._filled :]
+
+    def take(self, count: int) -> list[tuple[int, bytes]]:
+        """Cut what is there into (stream number, bytes), neighbours of one stream joined.
+
+        Args:
+            count: how many bytes have been written to `space`.
+        """
+        self._filled += count
+        found: list[tuple[int, bytes]] = []
+        pieces: list[memoryview] = []
+        view, at = memoryview(self._buffer), 0
+        while at < self._filled:
+            if not self._left:
+                if self._filled - at < self.HEADER.size:
+                    break
+                stream, self._left = self.HEADER.unpack_from(view, at)
+                at += self.HEADER.size
+                if stream != self._stream:
+                    _join(found, self._stream, pieces)
+                    self._stream = stream
+            size = min(self._left, self._filled - at)
+            pieces.append(view[at : at + size])
+            at, self._left = at + size, self._left - size
+        _join(found, self._stream, pieces)
+        self._buffer[: self._filled - at] = self._buffer[at : self._filled]
+        self._filled -= at
+        return found
+
+
+def _join(found: list[tuple[int, bytes]], stream: int, pieces: list[memoryview]) -> None:
+    """Move *pieces* to the end of *found* as one."""
+    if data := b"".join(pieces):
+        found.append((stream, data))
+    pieces.clear()
 
 
 class Connection:
@@ -98,16 +160,16 @@ class Connection:
         self._socket.setblocking(False)
         return self
 
-    def read(self) -> bytes:
-        """Return some bytes, or none at the end."""
+    def read_into(self, space: memoryview) -> int:
+        """Wait for some bytes, write them to *space* and return how many those are; 0 at the end."""
         while True:
             with self._turn:
                 try:
-                    return self._socket.recv(_CHUNK)
+                    return self._socket.recv_into(space)
                 except self._waits:
                     pass
                 except OSError:
-                    return b""
+                    return 0
             select.select([self._socket], [], [])
 
     def write(self, data: bytes) -> None:
@@ -156,18 +218,9 @@ def _send(connection: Connection) -> None:
 
 def _output(connection: Connection) -> Iterator[bytes]:
     """Yield what the container writes to its standard output, as it comes; its errors are told by its end."""
-    frames, stream, left = bytearray(), 0, 0
-    while data := connection.read():
-        frames += data
-        while len(frames) >= (1 if left else _HEADER.size):
-            if not left:
-                stream, left = _HEADER.unpack_from(frames)
-                del frames[: _HEADER.size]
-            piece = bytes(frames[:left])
-            del frames[:left]
-            left -= len(piece)
-            if stream == _STDOUT and piece:
-                yield piece
+    frames = Frames(_CHUNK)
+    while count := connection.read_into(frames.space()):
+        yield from (data for stream, data in frames.take(count) if stream == STDOUT)
 
 
 def _write(data: bytes) -> None:

@@ -16,23 +16,26 @@ from typing import Any
 from bb_jupyter.backend.shared.seccomp_rules import DENIED, FAMILIES
 
 #: As the engine names this machine → as libseccomp does.
-_ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
+_ARCHITECTURES = {
+    **dict.fromkeys(("x86_64", "amd64"), "SCMP_ARCH_X86_64"),
+    **dict.fromkeys(("aarch64", "arm64"), "SCMP_ARCH_AARCH64"),
+}
 #: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET of <linux/sched.h>.
 _NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
 
 
-def options(info: Mapping[str, Any]) -> list[str]:
-    """Return what a container's security options say of system calls.
+def profile(info: Mapping[str, Any]) -> str:
+    """Return the profile that an engine takes for a container, as JSON.
 
     Args:
         info: what the engine says of itself.
 
     Returns:
-        One option, or none where the engine has no filters, or a processor that we know no calls of.
+        Nothing where the engine has no filters, or a processor whose calls are not known here.
     """
     has_filters = any("seccomp" in str(option) for option in info.get("SecurityOptions") or ())
     architecture = _ARCHITECTURES.get(str(info.get("Architecture")))
-    return [f"seccomp={_profile(architecture)}"] if has_filters and architecture else []
+    return _profile(architecture) if has_filters and architecture else ""
 
 
 @cache

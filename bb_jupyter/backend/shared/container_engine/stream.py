@@ -1,27 +1,23 @@
-"""The raw stream of an exec or of a container: a hijacked HTTP connection, output in frames one way, stdin the other.
-
-A frame is 8 bytes of header (stream number, three zeros, big-endian length) and its payload; see "Stream format" of
-`POST /containers/{id}/attach` in the Engine API's reference.
-"""
+"""The stream of an exec or of a container: a hijacked HTTP connection, output in frames one way, stdin the other."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import select
 import socket
 import ssl
-import struct
-from typing import Any
+import stat
+from typing import IO, Any
 
 import docker
 
 from bb_jupyter.backend.execution import Chunk, Stream
-from bb_jupyter.backend.shared.container_engine.stdin import Stdin
+from bb_jupyter.backend.shared.container_engine.relay_stream import STDERR, STDOUT, Frames
 
-_HEADER = struct.Struct(">BxxxL")
 _BUFFER = 1 << 18
-_NAMES: dict[int, Stream] = {1: "stdout", 2: "stderr"}
+_NAMES: dict[int, Stream] = {STDOUT: "stdout", STDERR: "stderr"}
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -38,12 +34,8 @@ class RawStream:
         self._socket: Any = getattr(raw, "_sock", raw)
         self._socket.setblocking(False)
         self._stdin = stdin
-        self._buffer = bytearray(_BUFFER)
-        self._filled = 0
-        self._stream: Stream = "stdout"
-        self._left = 0
         self.ended = False
-        self._take_early(self._response.raw._fp.fp)
+        self._frames = Frames(_BUFFER, _early(self._response.raw._fp.fp))
 
     def give(self, stdin: Stdin) -> None:
         """Begin to send *stdin*, which was not there at the start."""
@@ -60,7 +52,7 @@ class RawStream:
 
     def wait(self, timeout: float | None) -> None:
         """Wait up to *timeout* seconds (`None`: without limit) for output, or until a piece of input was passed on."""
-        if self._filled >= _HEADER.size or self._pending():
+        if self._frames.waiting or self._pending():
             return
         source = self._stdin.source if self._stdin is not None else None
         poll = select.poll()
@@ -74,15 +66,15 @@ class RawStream:
 
     def read(self) -> list[Chunk]:
         """Return the output that is there; sets `ended` at the end of the stream."""
+        got = 0
         try:
-            got = self._socket.recv_into(memoryview(self._buffer)[self._filled :])
+            got = self._socket.recv_into(self._frames.space())
             self.ended = got == 0
-            self._filled += got
         except _WOULD_BLOCK:
             pass
         except OSError:
             self.ended = True  # the engine or the connection died; its container tells which
-        return self._parse()
+        return [Chunk(_NAMES.get(stream, "stderr"), data) for stream, data in self._frames.take(got)]
 
     def send(self, data: bytes) -> int:
         """Send what goes out at once of *data*; return how many bytes that were, maybe none.
@@ -113,39 +105,8 @@ class RawStream:
             self._socket.close()
         self._response.close()
 
-    def _take_early(self, buffered: io.BufferedReader | None) -> None:
-        """Take what arrived together with the HTTP header: the response's buffer swallowed it."""
-        early = b""
-        with contextlib.suppress(*_WOULD_BLOCK):  # nothing came early: TLS says so by an error
-            early = buffered.peek()[:_BUFFER] if buffered is not None else b""
-        self._buffer[: len(early)] = early
-        self._filled = len(early)
-
     def _pending(self) -> bool:
         return bool(isinstance(self._socket, ssl.SSLSocket) and self._socket.pending())
-
-    def _parse(self) -> list[Chunk]:
-        """Cut the buffer into frames, neighbours of one stream joined; what is left of a header stays."""
-        chunks: list[Chunk] = []
-        pieces: list[memoryview] = []
-        view, at = memoryview(self._buffer), 0
-        while at < self._filled:
-            if not self._left:
-                if self._filled - at < _HEADER.size:
-                    break
-                number, self._left = _HEADER.unpack_from(view, at)
-                at += _HEADER.size
-                stream = _NAMES.get(number, "stderr")
-                if stream != self._stream:
-                    _join(chunks, self._stream, pieces)
-                    self._stream = stream
-            size = min(self._left, self._filled - at)
-            pieces.append(view[at : at + size])
-            at, self._left = at + size, self._left - size
-        _join(chunks, self._stream, pieces)
-        self._buffer[: self._filled - at] = self._buffer[at : self._filled]
-        self._filled -= at
-        return chunks
 
     def _feed(self, stdin: Stdin) -> None:
         try:
@@ -159,11 +120,11 @@ class RawStream:
         self._stdin = None
 
 
-def _join(chunks: list[Chunk], stream: Stream, pieces: list[memoryview]) -> None:
-    """Move *pieces* to the end of *chunks* as one chunk."""
-    if data := b"".join(pieces):
-        chunks.append(Chunk(stream, data))
-    pieces.clear()
+def _early(buffered: io.BufferedReader | None) -> bytes:
+    """Return what arrived together with the HTTP header: the response's buffer swallowed it."""
+    with contextlib.suppress(*_WOULD_BLOCK):  # nothing came early: TLS says so by an error
+        return buffered.peek()[:_BUFFER] if buffered is not None else b""
+    return b""
 
 
 def _close_sending(sock: socket.socket) -> None:
@@ -173,3 +134,53 @@ def _close_sending(sock: socket.socket) -> None:
             sock.unwrap()  # sends close_notify; the answer to it comes with the end of the output
     else:
         sock.shutdown(socket.SHUT_WR)
+
+
+_PIECE = 1 << 18
+
+
+class Stdin:
+    """Input on its way to a command.
+
+    Args:
+        given: bytes, or a binary file that is read to its end.
+    """
+
+    def __init__(self, given: bytes | IO[bytes]) -> None:
+        self._file = None if isinstance(given, bytes) else given
+        self._rest = memoryview(given if isinstance(given, bytes) else b"")
+        self._pipe = _pipe_of(self._file)
+
+    @property
+    def source(self) -> int | None:
+        """Descriptor to wait for before the next `send`; `None` when there is something at hand."""
+        return None if self._rest else self._pipe
+
+    def send(self, sock: socket.socket) -> bool:
+        """Send one piece over *sock*, which does not block.
+
+        Returns:
+            Whether there may be more.
+
+        Raises:
+            OSError: it would block, or nobody reads any more.
+        """
+        if not self._rest and self._file is not None:
+            # One read at most of what may be a pipe: it must not wait for more than is there.
+            read = getattr(self._file, "read1", self._file.read)
+            self._rest = memoryview(read(_PIECE) or b"")
+        if not self._rest:
+            return False
+        self._rest = self._rest[sock.send(self._rest[:_PIECE]) :]
+        return True
+
+
+def _pipe_of(file: IO[bytes] | None) -> int | None:
+    """Return the descriptor of a file whose bytes come when they come; `None` for one that has them all."""
+    if file is None:
+        return None
+    try:
+        descriptor = file.fileno()
+    except (OSError, AttributeError, io.UnsupportedOperation):
+        return None
+    return None if stat.S_ISREG(os.fstat(descriptor).st_mode) else descriptor

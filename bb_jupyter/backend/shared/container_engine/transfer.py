@@ -16,13 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
 from bb_jupyter.backend.shared.archive import CopyReport, unpack
-from bb_jupyter.backend.shared.container_engine import engine
+from bb_jupyter.backend.shared.container_engine.engine import Engine, text_of
 from bb_jupyter.backend.shared.copying import CopyPlan, pack
 from bb_jupyter.errors import UsageError
 
@@ -34,11 +33,11 @@ _BLOCK = 1 << 20
 _GO_DIRECTORY = 1 << 31
 
 
-def copy_in(client: docker.APIClient, container: str, user: str, plan: CopyPlan) -> CopyReport:
+def copy_in(engine: Engine, container: str, user: str, plan: CopyPlan) -> CopyReport:
     """Copy what *plan* lists into a container, running or not.
 
     Args:
-        client: the engine.
+        engine: where the bottle runs.
         container: its name.
         user: `UID:GID` or name of the user who gets the files; a name counts as the agent.
         plan: what to copy, and where to: an existing directory takes the source under its own name.
@@ -48,20 +47,20 @@ def copy_in(client: docker.APIClient, container: str, user: str, plan: CopyPlan)
         BackendUnavailable: the engine does not answer.
     """
     target = resolve(str(plan.copy.target))
-    mode = path_mode(client, container, target)
+    mode = path_mode(engine, container, target)
     if mode is not None and mode & _GO_DIRECTORY:
         target = posixpath.join(target, plan.copy.source.resolve().name)
     uid, gid = _numbers(user)
-    write = partial(_pack_at, plan, target, _missing_parents(client, container, target), uid, gid)
+    write = partial(_pack_at, plan, target, _missing_parents(engine, container, target), uid, gid)
     failed = f"cannot copy {plan.copy.source} to {plan.copy.target}"
     try:
         with _piped(write) as blocks:
-            client.put_archive(container, "/", blocks)
+            engine.client.put_archive(container, "/", blocks)
     except NotFound:
         raise
     except APIError as error:
-        if error.status_code == 400:
-            raise UsageError(f"{failed}: {engine.text_of(error)}") from None
+        if error.status_code == 400 or "copier:" in text_of(error):  # the latter is podman's
+            raise UsageError(f"{failed}: {text_of(error)}") from None
         raise engine.explain(error, f"copy {plan.copy.source}") from None
     except (DockerException, requests.RequestException) as error:
         raise engine.explain(error, f"copy {plan.copy.source}") from None
@@ -70,7 +69,7 @@ def copy_in(client: docker.APIClient, container: str, user: str, plan: CopyPlan)
     return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
 
 
-def copy_out(client: docker.APIClient, container: str, source: str, target: Path) -> CopyReport:
+def copy_out(engine: Engine, container: str, source: str, target: Path) -> CopyReport:
     """Copy a path of a container to the host; what comes is hostile (see `backend.archive`).
 
     Raises:
@@ -78,10 +77,10 @@ def copy_out(client: docker.APIClient, container: str, source: str, target: Path
         NotFound: there is no such container.
     """
     path = resolve(source)
-    if path_mode(client, container, path) is None:
+    if path_mode(engine, container, path) is None:
         raise UsageError(f"there is no {path} in the bottle")
     with engine.errors(f"copy {source} out"):
-        blocks, _ = client.get_archive(container, path, chunk_size=_BLOCK)
+        blocks, _ = engine.client.get_archive(container, path, chunk_size=_BLOCK)
         with contextlib.closing(blocks), io.BufferedReader(_Blocks(blocks), _BLOCK) as stream:
             return unpack(stream, target)
 
@@ -91,7 +90,7 @@ def resolve(path: str) -> str:
     return posixpath.normpath(posixpath.join(GUEST_HOME, path))
 
 
-def path_mode(client: docker.APIClient, container: str, path: str) -> int | None:
+def path_mode(engine: Engine, container: str, path: str) -> int | None:
     """Return the mode of a path in a container, as Go's os.FileMode; `None` when it does not exist.
 
     Asks `HEAD /containers/ID/archive` (Engine API 1.24), which the SDK has no method for.
@@ -101,12 +100,12 @@ def path_mode(client: docker.APIClient, container: str, path: str) -> int | None
         BackendUnavailable: the engine does not answer.
     """
     with engine.errors(f"look at {path}"):
-        url = client._url("/containers/{0}/archive", container)
-        answer = client.head(url, params={"path": path}, timeout=client.timeout)
+        url = engine.client._url("/containers/{0}/archive", container)
+        answer = engine.client.head(url, params={"path": path}, timeout=engine.client.timeout)
         if answer.status_code == 404:
-            client.inspect_container(container)  # raises when that is what is missing
+            engine.client.inspect_container(container)  # raises when that is what is missing
             return None
-        client._raise_for_status(answer)
+        engine.client._raise_for_status(answer)
     found: dict[str, Any] = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
     return int(found["mode"])
 
@@ -118,11 +117,11 @@ def _numbers(user: str) -> tuple[int, int]:
     return int(uid), int(gid) if gid.isdigit() else int(uid)
 
 
-def _missing_parents(client: docker.APIClient, container: str, target: str) -> list[str]:
+def _missing_parents(engine: Engine, container: str, target: str) -> list[str]:
     """Return the folders below the home that the engine would make as root's, outermost first."""
     missing: list[str] = []
     folder = posixpath.dirname(target)
-    while folder.startswith(f"{GUEST_HOME}/") and path_mode(client, container, folder) is None:
+    while folder.startswith(f"{GUEST_HOME}/") and path_mode(engine, container, folder) is None:
         missing.insert(0, folder)
         folder = posixpath.dirname(folder)
     return missing
