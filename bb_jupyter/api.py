@@ -50,7 +50,7 @@ def launch(
         name: name of the bottle: 1 to 40 characters of `a-z`, `0-9` and `-`.
         agent: name of an agent manifest.
         bottle: name of a bottle manifest.
-        backend: `docker`, `bubblewrap` or `smolmachines`; empty to choose one of the first two by what works here.
+        backend: name of a backend, such as `docker`; empty to choose the preferred one that works here.
         image: image to run, on backends with images.
         allow: hosts that the bottle may reach, in addition to the routes of its manifest.
         env: environment variables of every command.
@@ -146,7 +146,8 @@ def doctor() -> dict[str, list[Check]]:
     Returns:
         The checks of each backend, by its name.
     """
-    return {name: registry.get(name).diagnose() for name in registry.names()}
+    found = {backend.name: backend.diagnose() for backend in registry.loaded()}
+    return found | {check.name: [check] for check in registry.broken()}
 
 
 def audit(name: str) -> pandas.DataFrame | list[dict[str, object]]:
