@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from bb_jupyter.agent.guest import CommandRunner, Guest
 from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.backend.plan import BottlePlan
-from bb_jupyter.backend.shared.archive import CopyReport
+from bb_jupyter.backend.shared.archive import BeforeCopy, CopyReport, nothing
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker
 from bb_jupyter.backend.shared.network import Network
 from bb_jupyter.backend.state import BottleRecord
@@ -109,14 +110,19 @@ class Bottle(CommandRunner[Execution], ABC):
         """
 
     @abstractmethod
-    def cp_out(self, source: str, target: Path) -> CopyReport:
-        """Copy a file or directory out of the bottle.
+    def cp_out(
+        self, source: str, target: Path, *, take: Collection[str] = (), before: BeforeCopy = nothing
+    ) -> CopyReport:
+        """Copy a file or directory out of the bottle; all of it, or nothing.
 
-        The content is hostile: only plain files, directories and links that stay inside the copy are made.
+        The content is hostile: only plain files, directories and links that stay inside the copy are made, and
+        what a program of this host would obey where it lies stays out (`policy.obeyed_files`).
 
         Args:
             source: path in the bottle, relative to its home.
             target: path on the host; an existing directory takes the source under its own name.
+            take: patterns of what is wanted although a program of this host obeys it, such as `conftest.py`.
+            before: called with the report before anything of the target changes.
 
         Returns:
             The number of entries copied, and the names of those refused.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -18,9 +18,10 @@ from bb_jupyter.agent.registry import get_provider
 from bb_jupyter.backend.bottle import Bottle
 from bb_jupyter.backend.execution import Execution
 from bb_jupyter.backend.plan import BottlePlan
-from bb_jupyter.backend.shared.archive import CopyReport
+from bb_jupyter.backend.shared.archive import BeforeCopy, CopyReport, nothing
 from bb_jupyter.core import logs
 from bb_jupyter.core.agent_run import AgentResult, AgentRun
+from bb_jupyter.core.git_history import MAX_REPOSITORIES, bring_history
 from bb_jupyter.core.launch_options import LaunchOptions
 from bb_jupyter.errors import UsageError
 from bb_jupyter.gateway.egress_plan import RoutePlan
@@ -188,9 +189,24 @@ class BottleHandle(CommandRunner[Execution]):
         """Copy a file or directory of the host into the bottle; see `Bottle.cp_in`."""
         return self.bottle.cp_in(Path(source).expanduser().absolute(), target or ".")
 
-    def cp_out(self, source: str, target: str | Path = ".") -> CopyReport:
-        """Copy a file or directory out of the bottle; see `Bottle.cp_out`."""
-        return self.bottle.cp_out(source, Path(target).expanduser().absolute())
+    def cp_out(
+        self, source: str, target: str | Path = ".", *, take: Collection[str] = (), before: BeforeCopy = nothing
+    ) -> CopyReport:
+        """Copy a file or directory out of the bottle; see `Bottle.cp_out`.
+
+        The commits of repositories come home as objects that git of this host has checked: under
+        `refs/bottles/<bottle>/` of the repository that is there already, or as the branches of a new one.  The report's
+        `history` says so.
+        """
+        place = Path(target).expanduser().absolute()
+        root = place if place.is_dir() else place.parent
+        report = self.bottle.cp_out(source, place, take=take, before=before)
+        for relative in report.repositories[:MAX_REPOSITORIES]:
+            folder, below = root / relative, PurePosixPath(relative).parts[1:]
+            if relative != "." and folder.is_dir():
+                inside = str(PurePosixPath(self.plan.guest_home, source, *below))
+                report.history.append(f"{relative}: {bring_history(self.bottle, inside, folder)}")
+        return report
 
     def allow(self, *hosts: str) -> int:
         """Let this bottle reach more hosts from now on.

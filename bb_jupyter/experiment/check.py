@@ -78,7 +78,7 @@ def _run_hidden_tests(
     """
     used = finished.bottle.bottle.network.sync()
     with tempfile.TemporaryDirectory(prefix="bb-checked-") as folder:
-        finished.bottle.cp_out(WORK, Path(folder, WORK))
+        finished.bottle.cp_out(WORK, Path(folder, WORK), take=("*",))
         finished.bottle.stop()
         options = provisioning.launch_options(job.definition, "", tests.bottle, tests.image)
         with current().launch(job.bottle_name(f"c{secrets.token_hex(2)}"), options) as second:

@@ -99,7 +99,7 @@ def unpacked(inputs: Path, digest: str, target: Path) -> Path:
     if first is None or not first.isdir():
         target.mkdir()  # a single file is put into a folder under its own name
     with archive.open("rb") as stream:
-        unpack(stream, target)
+        unpack(stream, target, take=("*",))
     return target
 
 
@@ -131,7 +131,7 @@ def _check_out(repository: Path, commit: str, target: Path) -> None:
     archive = target.parent / "tree.tar"
     _git(own, "archive", "--format=tar", f"--prefix={target.name}/", f"--output={archive}", sha)
     with archive.open("rb") as stream:
-        unpack(stream, target)
+        unpack(stream, target, take=("*",))
 
 
 def _git(folder: Path, *arguments: str) -> str:

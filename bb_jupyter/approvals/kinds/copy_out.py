@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bb_jupyter.approvals.kinds.base import Content, Context, Kind, Option, Part, Result, reason
@@ -14,6 +14,7 @@ from bb_jupyter.approvals.store import staging
 from bb_jupyter.approvals.store.proposal import Decision, Proposal
 from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.manifest import about_size
+from bb_jupyter.policy.obeyed_files import obeyed_by
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,13 @@ def _target(content: CopyOutContent, to: str) -> Path:
     """
     name, target = staging.file_name(content.path), Path(to).expanduser().absolute()
     new_folder = to.endswith("/") and not os.path.lexists(target) and target.parent.is_dir()
-    target = target / name if new_folder or target.is_dir() else target
+    if new_folder or target.is_dir():
+        if program := obeyed_by(PurePosixPath(name)):
+            raise UsageError(
+                f"{program} of this computer would obey {name} in {target}",
+                hint=f"Where you want that, name the file itself: --to {target / name}",
+            )
+        target /= name
     if os.path.lexists(target):
         raise UsageError(f"{target} is there already", hint="Nothing is overwritten: name another path.")
     if not (new_folder or target.parent.is_dir()):

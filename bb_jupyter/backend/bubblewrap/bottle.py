@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import marshal
 import os
@@ -11,7 +10,7 @@ import posixpath
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -24,9 +23,8 @@ from bb_jupyter.backend.bubblewrap.bottle_plan import BubblewrapBottlePlan
 from bb_jupyter.backend.bubblewrap.execution import BubblewrapExecution
 from bb_jupyter.backend.bubblewrap.pipes import Feeder, fed_pipe, from_file, memory_file, pipe
 from bb_jupyter.backend.bubblewrap.prepare import check_user
-from bb_jupyter.backend.execution import StdoutFile
 from bb_jupyter.backend.plan import GUEST_UID
-from bb_jupyter.backend.shared.archive import CopyReport, unpack
+from bb_jupyter.backend.shared.archive import BeforeCopy, CopyReport, nothing, receive
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker, services
 from bb_jupyter.backend.shared.copying import CopyPlan, pack, plan_copy
 from bb_jupyter.backend.shared.network import Network
@@ -136,16 +134,12 @@ class BubblewrapBottle(Bottle):
             why = failed[0].strerror if failed else last_line(done.stderr)
             raise UsageError(f"cannot copy {plan.copy.source} to {plan.copy.target}: {why}")
 
-    def cp_out(self, source: str, target: Path) -> CopyReport:
+    def cp_out(
+        self, source: str, target: Path, *, take: Collection[str] = (), before: BeforeCopy = nothing
+    ) -> CopyReport:
         """Copy out of the bottle; see `Bottle.cp_out`."""
         with self.run_python(_PACK, self._path(source)) as execution:
-            try:
-                return unpack(io.BufferedReader(StdoutFile(execution), _COPY_BUFFER), target)
-            except UsageError:
-                if not execution.running and execution.wait().returncode:
-                    why = last_line(execution.wait().stderr)
-                    raise UsageError(f"cannot copy {source} out of '{self.name}': {why}") from None
-                raise
+            return receive(execution, f"cannot copy {source} out of '{self.name}'", target, take, before)
 
     def run_python(self, program: str, *arguments: str, stdin: Feeder | None = None) -> BubblewrapExecution:
         """Start a Python program of ours in the bottle's home, without a time limit."""

@@ -8,7 +8,7 @@ import io
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from bb_jupyter.agent import process_tree
 from bb_jupyter.agent.guest import Command
 from bb_jupyter.backend.bottle import Bottle
-from bb_jupyter.backend.shared.archive import CopyReport
+from bb_jupyter.backend.shared.archive import BeforeCopy, CopyReport, nothing
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker, services
 from bb_jupyter.backend.shared.copying import plan_copy
 from bb_jupyter.backend.shared.guest_user import guest_user
@@ -194,9 +194,11 @@ class SmolmachinesBottle(Bottle):
         """Copy into the bottle; see `Bottle.cp_in`."""
         return transfer.copy_in(self, plan_copy(Copy(source, PurePosixPath(target)), honour_rules=False))
 
-    def cp_out(self, source: str, target: Path) -> CopyReport:
+    def cp_out(
+        self, source: str, target: Path, *, take: Collection[str] = (), before: BeforeCopy = nothing
+    ) -> CopyReport:
         """Copy out of the bottle; see `Bottle.cp_out`."""
-        return transfer.copy_out(self, source, target)
+        return transfer.copy_out(self, source, target, take, before)
 
     def snapshot(self) -> AbstractContextManager[SmolmachinesBottlePlan]:
         """Keep its files for other bottles; see `Bottle.snapshot` and `branch`."""

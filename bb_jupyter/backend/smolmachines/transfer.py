@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import posixpath
 import secrets
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from bb_jupyter.backend.execution import Execution, StdoutFile
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
-from bb_jupyter.backend.shared.archive import CopyReport, unpack
+from bb_jupyter.backend.shared.archive import BeforeCopy, CopyReport, receive
 from bb_jupyter.backend.shared.copying import CopyPlan, pack
 from bb_jupyter.backend.smolmachines import sdk, shell
 from bb_jupyter.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
@@ -94,7 +93,9 @@ def copy_in(bottle: RunningMachine, plan: CopyPlan) -> CopyReport:
     return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
 
 
-def copy_out(bottle: RunningMachine, source: str, target: Path) -> CopyReport:
+def copy_out(
+    bottle: RunningMachine, source: str, target: Path, take: Collection[str], before: BeforeCopy
+) -> CopyReport:
     """Copy a path of the bottle to the host; the archive is hostile (see `shared.archive`).
 
     Raises:
@@ -104,13 +105,7 @@ def copy_out(bottle: RunningMachine, source: str, target: Path) -> CopyReport:
     path = resolve(source)
     folder, name = posixpath.split(path)
     with bottle.run_own(shell.pack(path, folder, name or ".")) as execution:
-        try:
-            return unpack(io.BufferedReader(StdoutFile(execution), _BUFFER), target)
-        except UsageError:
-            if not execution.running and execution.wait().returncode:
-                why = last_line(execution.wait().stderr)
-                raise UsageError(f"cannot copy {source} out of '{bottle.name}': {why}") from None
-            raise
+        return receive(execution, f"cannot copy {source} out of '{bottle.name}'", target, take, before)
 
 
 def pack_home(bottle: RunningMachine, file: IO[bytes]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ from docker.errors import DockerException
 from bb_jupyter.agent.guest import STEP_TIMEOUT, Command
 from bb_jupyter.agent.provisioning import ca_command
 from bb_jupyter.backend.bottle import Bottle
-from bb_jupyter.backend.shared.archive import CopyReport
+from bb_jupyter.backend.shared.archive import BeforeCopy, CopyReport, nothing
 from bb_jupyter.backend.shared.bottle_broker import BottleBroker
 from bb_jupyter.backend.shared.container_engine import branch, transfer
 from bb_jupyter.backend.shared.container_engine.bottle_plan import ContainerBottlePlan
@@ -98,10 +98,12 @@ class ContainerBottle(Bottle):
         with self._errors(f"copy {source} in"):
             return transfer.copy_in(self._engine, self.plan.container, self.plan.container_user, plan)
 
-    def cp_out(self, source: str, target: Path) -> CopyReport:
+    def cp_out(
+        self, source: str, target: Path, *, take: Collection[str] = (), before: BeforeCopy = nothing
+    ) -> CopyReport:
         """Copy out of the bottle; see `Bottle.cp_out`."""
         with self._errors(f"copy {source} out"):
-            return transfer.copy_out(self._engine, self.plan.container, source, target)
+            return transfer.copy_out(self._engine, self.plan.container, source, target, take, before)
 
     def snapshot(self) -> AbstractContextManager[ContainerBottlePlan]:
         """Hold its files as an image; see `Bottle.snapshot`."""

@@ -11,7 +11,7 @@ import posixpath
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from bb_jupyter.backend.plan import GUEST_HOME, GUEST_UID
-from bb_jupyter.backend.shared.archive import CopyReport, unpack
+from bb_jupyter.backend.shared.archive import BeforeCopy, CopyReport, unpack
 from bb_jupyter.backend.shared.container_engine.engine import Engine, text_of
 from bb_jupyter.backend.shared.copying import CopyPlan, pack
 from bb_jupyter.errors import UsageError
@@ -69,7 +69,9 @@ def copy_in(engine: Engine, container: str, user: str, plan: CopyPlan) -> CopyRe
     return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
 
 
-def copy_out(engine: Engine, container: str, source: str, target: Path) -> CopyReport:
+def copy_out(
+    engine: Engine, container: str, source: str, target: Path, take: Collection[str], before: BeforeCopy
+) -> CopyReport:
     """Copy a path of a container to the host; what comes is hostile (see `backend.archive`).
 
     Raises:
@@ -82,7 +84,7 @@ def copy_out(engine: Engine, container: str, source: str, target: Path) -> CopyR
     with engine.errors(f"copy {source} out"):
         blocks, _ = engine.client.get_archive(container, path, chunk_size=_BLOCK)
         with contextlib.closing(blocks), io.BufferedReader(_Blocks(blocks), _BLOCK) as stream:
-            return unpack(stream, target)
+            return unpack(stream, target, take=take, before=before)
 
 
 def resolve(path: str) -> str:
