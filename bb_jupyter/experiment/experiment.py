@@ -1,4 +1,4 @@
-"""An experiment: what is compared, its runs, and what came of them."""
+"""The `Experiment` that users create, run, compare and export."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from bb_jupyter.backend.plan import BottlePlan
     from bb_jupyter.experiment.figure import Chart
 
-#: What may change between two calls of the same experiment.
+#: Fields of the definition that may change between two calls of the same experiment.
 _MAY_CHANGE = {"budget"}
 
 
 class Experiment:
-    """Many runs of agents at tasks, each in a fresh bottle, recorded and compared.
+    """Many runs of agents on tasks, each in a fresh bottle, recorded and compared.
 
         experiment = Experiment(
             "parsers", agents=["claude", "codex"], prompts={"fix": "The tests fail. Mend the parser."},
@@ -49,17 +49,17 @@ class Experiment:
         experiment.run()
         experiment.compare()
 
-    Its records lie in `~/.bot-bottle/experiments/NAME`.  An experiment of the same name and content goes on where it
-    was: `run` does what is missing.
+    The records lie in `~/.bot-bottle/experiments/NAME`.  An experiment with the name and content of an earlier one
+    continues that one: `run` executes the missing runs.
 
     Args:
         name: 1 to 40 of `a-z`, `0-9` and `-`.
-        check: shell command, `RunCheck`, or a function that takes a `Finished` and returns whether it is good.
-        folder: where all experiments lie; `None` for the usual place.
+        check: shell command, `RunCheck`, or a function that takes a `Finished` and returns whether the run passed.
+        folder: folder of all experiments; `None` for the default.
         **definition: the other fields of `Definition`.
 
     Raises:
-        UsageError: something in it cannot be right.
+        UsageError: a value of the definition is wrong.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Experiment:
 
     @classmethod
     def of(cls, definition: Definition, check: PythonCheck | None = None, folder: str | Path | None = None) -> Self:
-        """Make one of a definition that has been checked."""
+        """Make an experiment from a checked definition."""
         made = cls.__new__(cls)
         made._set_up(definition, check, folder)
         return made
@@ -89,54 +89,54 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The experiment's name."""
         return self.definition.name
 
     @property
     def folder(self) -> Path:
-        """Where its records lie."""
+        """Folder of its records."""
         return self._store.folder
 
     def run(
         self, executor: object = None, *, workers: int = 0, on_tick: OnTick | None = None, fresh: bool = False
     ) -> Self:
-        """Do all runs that have no result yet.
+        """Execute all runs without a result.
 
-        A run that failed at its task has one; a run that was interrupted, or that its host failed, has none.
+        A run that failed its task has a result; an interrupted run, or one that its host failed, has none.
 
         Args:
             executor: `None` for threads of this process, any `concurrent.futures.Executor` whose workers run on this
                 host, or a `distributed.Client` (or its `get_executor()`).
             workers: how many runs at a time; 0 for as many as fit.
-            on_tick: is told how far it is, a few times a second.
+            on_tick: is called with the progress a few times a second.
             fresh: begin anew; see `begin`.
 
         Returns:
-            This experiment; `stopped` says why it ended early, when its budget was used up.
+            This experiment; `stopped` is the reason if it ended early because its budget was used up.
 
         Raises:
-            UsageError: an earlier experiment of the name was another one, or an input is missing or wrong.
-            BottleError: this host cannot run it, or run after run is lost.
-            KeyboardInterrupt: the user interrupted it; every run has ended, and `resume` goes on.
+            UsageError: an earlier experiment of this name differs, or an input is missing or wrong.
+            BottleError: this host cannot run the bottles, or several runs in a row were lost.
+            KeyboardInterrupt: the user interrupted; every run has ended, and `resume` continues.
         """
         if not is_cluster(executor) and not self._store.complete:
-            self.plans()  # a wrong name is told before there is an experiment
+            self.plans()  # a wrong name must fail before the experiment is stored
         self.begin(fresh=fresh)
         return self._execute(executor, workers, on_tick, self._missing)
 
     def resume(self, executor: object = None, *, workers: int = 0, on_tick: OnTick | None = None) -> Self:
-        """Do what is missing of an experiment that was begun; see `run`."""
+        """Execute the missing runs of an experiment that was begun; see `run`."""
         facts = self._store.facts()
         if facts["check"] and self._check is None:
             raise UsageError(f"experiment '{self.name}' has a check in Python", hint="load(NAME, check=FUNCTION)")
         return self._execute(executor, workers, on_tick, self._missing)
 
     def rerun(self, run: str | RunRecord) -> RunRecord:
-        """Do a run once more, with the same inputs and seed, beside the experiment: it does not count.
+        """Execute a run once more with the same inputs and seed; the new run does not count in comparisons.
 
         Raises:
             UsageError: there is no such run.
-            BottleError: it gave no result.
+            BottleError: the new run gave no result.
         """
         old = self[run if isinstance(run, str) else run.id]
         number = sum(other.rerun_of == old.id for other in self.runs(reruns=True)) + 1
@@ -151,12 +151,12 @@ class Experiment:
         return self[spec.id]
 
     def plans(self) -> list[BottlePlan]:
-        """Resolve and check how bottles will be launched on this host, one of each kind; start nothing.
+        """Resolve and check the launch of a bottle of each kind on this host; start nothing.
 
         Raises:
             UsageError: a name or a value is wrong.
-            ManifestError: a manifest is.
-            BackendUnavailable: this host cannot run it.
+            ManifestError: a manifest is missing or wrong.
+            BackendUnavailable: this host cannot run the bottles.
         """
         kinds = dict.fromkeys((self.definition.agents[s.agent].agent, s.bottle) for s in expand(self.definition))
         return [
@@ -165,7 +165,7 @@ class Experiment:
         ]
 
     def packed(self) -> dict[str, tuple[int, int, tuple[str, ...]]]:
-        """Return what each prompt's workspace is: entries, bytes, and what was left out of it."""
+        """Return for each prompt's workspace: number of entries, bytes, and paths that were left out."""
         packed = self._store.facts()["packed"]
         return {task: (entries, size, tuple(left_out)) for task, (entries, size, left_out) in packed.items()}
 
@@ -173,7 +173,7 @@ class Experiment:
         """Return the records of all runs, by id.
 
         Args:
-            reruns: those of `rerun` too.
+            reruns: include those of `rerun`.
 
         Raises:
             UsageError: the experiment was not begun.
@@ -191,11 +191,11 @@ class Experiment:
         return compare(self._results(), by, confidence=confidence)
 
     def diff(self, run_a: str, run_b: str) -> RunDiff:
-        """Say how two runs differ: inputs, results, and what they left."""
+        """Return how two runs differ: their inputs, results, and changes to the workspace."""
         return record.diff(self[run_a], self[run_b])
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """Return a row for each run.
+        """Return a table with a row for each run.
 
         Raises:
             UsageError: pandas is not installed.
@@ -215,13 +215,13 @@ class Experiment:
         return draw(self._results(), by, confidence=confidence)
 
     def export(self, target: str | Path) -> Path:
-        """Write everything to a new folder that a colleague can open, with or without this package.
+        """Write everything to a new folder that opens in a browser, without this package; see `export.export`.
 
         Returns:
-            Its `index.html`.
+            The path of the folder's `index.html`.
 
         Raises:
-            UsageError: there is something already.
+            UsageError: *target* exists and is not an empty folder.
         """
         from bb_jupyter.experiment.export import export
 
@@ -250,14 +250,14 @@ class Experiment:
         return RunRecord.of(row, self._store.run_folder(row["id"]))
 
     def begin(self, *, fresh: bool = False) -> None:
-        """Pack the inputs and write the index, so that `resume` can do the runs; nothing runs yet.  Idempotent.
+        """Pack the inputs and write the index, so that `resume` can execute the runs.  Idempotent.
 
         Args:
-            fresh: begin anew; an earlier experiment of the name is kept under its name and the time.  One without any
-                result gives way to another one by itself.
+            fresh: begin anew; an earlier experiment of this name is renamed to its name and the time.  An earlier one
+                that differs and has no result is renamed in any case.
 
         Raises:
-            UsageError: an earlier experiment of the name was another one, or an input is missing.
+            UsageError: an earlier experiment of this name differs and has results, or an input is missing.
         """
         if fresh and self._store.exists:
             self._set_aside()
@@ -285,7 +285,7 @@ class Experiment:
             if self._store.fruitless and not fresh:
                 return self.begin(fresh=True)
             raise UsageError(
-                f"experiment '{self.name}' was another one: its definition, manifests, workspace or check have changed",
+                f"experiment '{self.name}' was begun with another definition, manifest, workspace or check",
                 hint="Give it another name, or begin anew: --fresh, or fresh=True.",
             )
 
@@ -307,7 +307,7 @@ class Experiment:
         token = f"x{uuid.uuid4().hex}"
         owner, facts, bottles = new_owner(token), self._store.facts(), definitions()
         if self._store.reset():
-            current().cleanup()  # what a kernel left that died
+            current().cleanup()  # removes the bottles of a dead kernel
 
         def job_of(spec: RunSpec) -> Job:
             inputs, workspaces, tests = self._store.inputs, facts["workspaces"], facts["tests"]
@@ -330,15 +330,15 @@ class Experiment:
 
 
 def load(name: str, *, check: PythonCheck | None = None, folder: str | Path | None = None) -> Experiment:
-    """Open an experiment that was begun, of this kernel or of another one.
+    """Open an experiment that this kernel or another one has begun.
 
     Args:
-        name: what it is called.
-        check: its check in Python, which is not stored; needed to resume it.
-        folder: where all experiments lie; `None` for the usual place.
+        name: the experiment's name.
+        check: the experiment's check in Python, which is not stored; `resume` needs it.
+        folder: folder of all experiments; `None` for the default.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such experiment.
     """
     store = Store(experiments_dir(folder) / name)
     if not store.exists and (others := [path.parent.name for path in store.folder.parent.glob("*/index.sqlite")]):
@@ -374,7 +374,7 @@ def _adapter(executor: object, store: Store, token: str, definition: Definition,
 
 
 def experiments_dir(folder: str | Path | None = None) -> Path:
-    """Return where all experiments lie."""
+    """Return the folder of all experiments."""
     return Path(folder).expanduser().absolute() if folder else bot_bottle_home() / "experiments"
 
 

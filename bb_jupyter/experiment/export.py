@@ -69,13 +69,13 @@ def export(definition: Definition, runs: Sequence[RunRecord], target: Path) -> P
     return target / "index.html"
 
 
-def visible(text: str) -> str:
+def _escaped(text: str) -> str:
     """Return *text* for HTML, with its lines; of a long text the beginning and the end."""
     shown = text if len(text) <= _MOST else f"{text[: _MOST // 2]}\n…\n{text[-_MOST // 2 :]}"
     return html.escape(block(shown))
 
 
-def transcript(events: Iterable[AgentEvent]) -> str:
+def _transcript(events: Iterable[AgentEvent]) -> str:
     """Return an agent's events as HTML."""
     return "".join(_event(event) for event in events)
 
@@ -95,7 +95,7 @@ def _index(name: str, runs: Sequence[RunRecord], *, figure: bool) -> str:
 
 def _row(run: RunRecord) -> str:
     row = run.row()
-    cells = "".join(f'<td class="{run.state}">{visible(_cell(row[name]))}</td>' for name in _COLUMNS)
+    cells = "".join(f'<td class="{run.state}">{_escaped(_cell(row[name]))}</td>' for name in _COLUMNS)
     return f'<tr><td><a href="runs/{run.id}/index.html">{run.id}</a></td>{cells}</tr>'
 
 
@@ -108,25 +108,25 @@ def _write_run(run: RunRecord, folder: Path) -> None:
         shutil.copytree(run.folder, folder)
     else:
         folder.mkdir()
-    rows = "".join(f"<tr><th>{visible(k)}</th><td>{visible(_cell(v))}</td></tr>" for k, v in run.row().items())
+    rows = "".join(f"<tr><th>{_escaped(k)}</th><td>{_escaped(_cell(v))}</td></tr>" for k, v in run.row().items())
     parts = [f'<p><a href="../../index.html">all runs</a></p><table>{rows}</table>']
     for title, text in (("Answer", run.answer), ("What it changed", run.diff), ("Check", run.check_output)):
-        parts += [f"<h2>{title}</h2><pre>{visible(text)}</pre>"] if text else []
-    parts += ["<h2>Transcript</h2>", transcript(run.events)]
+        parts += [f"<h2>{title}</h2><pre>{_escaped(text)}</pre>"] if text else []
+    parts += ["<h2>Transcript</h2>", _transcript(run.events)]
     page = _page(f"Run {run.id}: {run.state}", "".join(parts))
     (folder / "index.html").write_text(page, encoding="utf-8", errors="replace")
 
 
 def _event(event: AgentEvent) -> str:
     if isinstance(event, Text | Final):
-        return f"<p style='white-space:pre-wrap'>{visible(event.text)}</p>"
+        return f"<p style='white-space:pre-wrap'>{_escaped(event.text)}</p>"
     if isinstance(event, Thinking):
-        return f"<p style='white-space:pre-wrap'><i>{visible(event.text)}</i></p>"
+        return f"<p style='white-space:pre-wrap'><i>{_escaped(event.text)}</i></p>"
     if isinstance(event, ToolCall):
-        return f"<p><b>{visible(event.name)}</b> <code>{visible(event.summary)}</code></p>"
+        return f"<p><b>{_escaped(event.name)}</b> <code>{_escaped(event.summary)}</code></p>"
     if isinstance(event, ToolResult):
-        return f"<pre>{visible(event.output)}</pre>"
-    return f"<p class='failed'>{visible(event.message)}</p>" if isinstance(event, Failure) else ""
+        return f"<pre>{_escaped(event.output)}</pre>"
+    return f"<p class='failed'>{_escaped(event.message)}</p>" if isinstance(event, Failure) else ""
 
 
 def _write_table(rows: Sequence[dict[str, Any]], target: Path) -> None:
@@ -157,8 +157,8 @@ def _draw_figure(runs: Sequence[RunRecord], target: Path) -> bool:
 
 def _page(title: str, body: str) -> str:
     head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    head += f"<title>{visible(title)}</title><style>{_STYLE}</style>"
-    return f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{visible(title)}</h1>{body}</body></html>\n"
+    head += f"<title>{_escaped(title)}</title><style>{_STYLE}</style>"
+    return f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{_escaped(title)}</h1>{body}</body></html>\n"
 
 
 def log_to_mlflow(

@@ -31,6 +31,7 @@ from bb_jupyter.errors import BottleError, UsageError
 from bb_jupyter.experiment.definition import WORK, Definition
 from bb_jupyter.experiment.job import Job
 from bb_jupyter.experiment.workspace import unpacked
+from bb_jupyter.text.visible import last_line
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -116,8 +117,8 @@ def _prepared(job: Job) -> BottlePlan:
         _fill(handle, workspace_of(job))
         done = handle.exec(["sh", "-ec", job.definition.prepare], cwd=WORK, timeout=PREPARE_TIME).wait()
         if done.returncode:
-            last = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()[-1:]
-            raise UsageError(f"prepare: {last[0] if last else 'it failed'} (exit status {done.returncode})")
+            reason = last_line(done.stderr or done.stdout, "it failed")
+            raise UsageError(f"prepare: {reason} (exit status {done.returncode})")
         plan = stack.enter_context(handle.bottle.snapshot())
         if handle.bottle.snapshot_needs_bottle:
             stack.enter_context(current().launch_from(plan, job.bottle_name(f"k{secrets.token_hex(2)}")))

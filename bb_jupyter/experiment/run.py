@@ -1,4 +1,4 @@
-"""One run: a fresh bottle, the agent at its task, the check, and what all of it used.  Nothing stays but the record."""
+"""One run: a fresh bottle, the agent's work, the check, and the record.  Nothing but the record stays."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from bb_jupyter.gateway.audit.history import AuditRecord, history
 from bb_jupyter.manifest import format_size
 from bb_jupyter.manifest.bottle_loading import lent
 
-#: Seconds between two looks at the limits, and most bytes of events that a record holds.
+#: Seconds between two looks at the limits, and most bytes of events in a record.
 _TICK = 0.2
 _MOST_EVENTS = 64 << 20
-#: How much of a script's output is its answer, in characters: the end.
+#: Most characters of an answer; of a longer one the end is kept.
 _ANSWER = 4000
 
 
 def execute(job: Job, folder: Path, watcher: RunWatcher) -> RunOutcome:
-    """Do a run.
+    """Execute a run.
 
     Args:
-        job: which.
-        folder: where its files are written, as it goes on.
-        watch: is told what happens, and can cancel it.
+        job: the run.
+        folder: folder to which the run's files are written.
+        watcher: follows the run, and can cancel it.
 
     Returns:
-        How it ended.  What this host failed at is no result, and is told as such; nothing is raised for it.
+        The outcome.  When this host fails, the outcome is no result; nothing is raised.
     """
     run = _Run(job, folder, watcher)
     try:
@@ -59,12 +59,12 @@ def execute(job: Job, folder: Path, watcher: RunWatcher) -> RunOutcome:
         return run.outcome()
     except BottleError as error:
         return RunOutcome.lost(watcher.cancelled() or f"{type(error).__name__}: {error}")
-    except Exception as error:  # such as a check in Python that fails: the run is repeated when that is mended
+    except Exception as error:  # such as an error in a check in Python; the run is repeated after it is mended
         return RunOutcome.lost(f"{type(error).__name__}: {error}")
 
 
 class _Run:
-    """A run while it goes on."""
+    """The state of a run in progress."""
 
     def __init__(self, job: Job, folder: Path, watcher: RunWatcher) -> None:
         self._job, self._folder, self._watcher = job, folder, watcher
@@ -85,7 +85,7 @@ class _Run:
         self._file.close()
 
     def work(self, stack: ExitStack) -> None:
-        """Go through the parts of a run."""
+        """Execute the parts of the run one after another."""
         with self._timed("launch"):
             handle = provisioning.start(self._job)
             stack.callback(handle.stop)
@@ -112,7 +112,7 @@ class _Run:
             self._note_egress()
 
     def outcome(self) -> RunOutcome:
-        """Return how it ended."""
+        """Return the outcome."""
         state, counted, reason = self._end()
         return RunOutcome(
             state=state,
@@ -168,7 +168,7 @@ class _Run:
         self._take([Failure(self._failure) if self._failure else Final()])
 
     def _must_stop(self, handle: BottleHandle) -> bool:
-        """Whether the run is cancelled or over its limits; then its gateway lets nothing pass any more."""
+        """Return whether the run is cancelled or over its limits; its gateway is then shut."""
         if self._job.most_egress is not None:
             self._count_egress(handle)
         self._stopped = self._stopped or self._cancelled or self._watcher.cancelled() or self._meter.over()
@@ -180,7 +180,7 @@ class _Run:
         return bool(self._stopped)
 
     def _count_egress(self, handle: BottleHandle) -> None:
-        """Look how much has passed, flows under way included."""
+        """Count the bytes that have passed the gateway, open connections included."""
         passed, own, whole = handle.bottle.network.sync(), self._meter.limits.egress, self._job.definition.budget.egress
         if passed > self._meter.spent.egress:
             self._meter.spent.egress, self._dirty = passed, True
@@ -188,7 +188,7 @@ class _Run:
             self._cancelled = f"the experiment is over its egress of {format_size(whole or 0)}"
 
     def _take(self, events: Iterable[AgentEvent]) -> None:
-        """Write events to the record as they come; the pieces of a text come again as a whole."""
+        """Write events to the record; pieces of a text are left out, because the whole text follows."""
         seconds = _since(self._began)
         batch = []
         for event in events:
@@ -209,7 +209,7 @@ class _Run:
         return workspace.diff(handle.bottle, handle.plan.guest_home, before, self._changed)
 
     def _take_log(self, handle: BottleHandle) -> None:
-        """Move the bottle's log into the record: the folder of logs must not grow with every run."""
+        """Move the bottle's log into the record, so that the folder of logs does not grow with every run."""
         from bb_jupyter.core import logs
 
         paths = logs.logs_of(handle.plan.slug)
@@ -248,7 +248,7 @@ def _summary(records: Sequence[AuditRecord]) -> dict[str, int]:
 
 
 def _facts(handle: BottleHandle) -> dict[str, Any]:
-    """Return where a run happens and on what: enough to find what was different; no secret is in a plan."""
+    """Return where a run is executed and with which versions; nothing in it is secret."""
     plan, spec = handle.plan, handle.plan.spec
     return {
         "bottle": plan.slug,

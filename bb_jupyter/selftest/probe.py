@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from bb_jupyter.errors import BottleGone
 from bb_jupyter.gateway import PORTS
+from bb_jupyter.text.visible import last_line
 
 if TYPE_CHECKING:
     from bb_jupyter.backend.execution import Completed
@@ -156,8 +157,7 @@ def _by_python(handle: BottleHandle, python: str, attempts: Sequence[Attempt]) -
         found = json.loads(done.stdout)
         return [_result(attempt, answer) for attempt, answer in zip(attempts, found, strict=True)]
     except (ValueError, KeyError, TypeError):
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise NotRun(f"the probe did not run in the bottle: {last[0] if last else 'no output'}") from None
+        raise NotRun(f"the probe did not run in the bottle: {last_line(done.stderr, 'no output')}") from None
 
 
 def _as_json(attempt: Attempt) -> dict[str, object]:
@@ -264,7 +264,9 @@ class Probe:
         for result in results:
             unnamed = result.status != 400 and not result.rule
             if result.status not in (400, 403) or unnamed or (rules and result.rule not in rules):
-                raise Broken(f"{_said(result)}: {_shown(result)}, not a denial by {' or '.join(rules) or 'any rule'}")
+                raise Broken(
+                    f"{_request_line(result)}: {_answer_line(result)}, not a denial by {' or '.join(rules) or 'any rule'}"
+                )
         self._judge_time_and_canary(results)
         named = ", ".join(dict.fromkeys(result.rule or str(result.status) for result in results))
         return f"{len(results)} requests refused ({named}), nothing arrived{note}"
@@ -286,11 +288,11 @@ class Probe:
             raise Broken(f"it arrived outside: {arrivals[0]}")
 
 
-def _said(result: AttemptResult) -> str:
+def _request_line(result: AttemptResult) -> str:
     return repr(result.attempt.say[-1].partition(b"\r\n")[0].decode("latin-1"))
 
 
-def _shown(result: AttemptResult) -> str:
+def _answer_line(result: AttemptResult) -> str:
     if not result.answers:
         return result.error or "no answer"
     return repr(result.answers[-1].partition(b"\r\n")[0].decode("latin-1")) + f" rule {result.rule or 'none'}"

@@ -1,4 +1,4 @@
-"""Claude Code: `claude -p` with stream-json output, all permissions given (the bottle is the boundary).
+"""Claude Code: `claude -p` with stream-json output and all permissions, because the bottle is the boundary.
 
 The format is that of the CLI's `--output-format stream-json --verbose --include-partial-messages`, recorded from
 version 2.1: `system/init` first, then `stream_event` (pieces), `assistant` and `user` messages in the shape of the
@@ -35,10 +35,10 @@ from bb_jupyter.errors import UsageError
 if TYPE_CHECKING:
     from bb_jupyter.manifest import Route
 
-#: How the tokens begin that `claude setup-token` and a login give; they are sent as bearer tokens, API keys are not.
+#: Prefix of tokens from `claude setup-token` or a login.  These are bearer tokens; API keys have their own header.
 _OAUTH_PREFIX = "sk-ant-oat"
 _KEY_VARIABLE, _OAUTH_VARIABLE = "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"
-#: The bottle updates nothing, reports nothing, and has no background work to outlive the run; root may be its user.
+#: No updates, no reports, no background work that outlives the run; and the bottle's user may be root.
 _QUIET = {
     "IS_SANDBOX": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -46,10 +46,10 @@ _QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
 }
-#: Retries of a failing service: about a minute, where the CLI's own 10 take several.
+#: Retries of a failing service; they take about a minute, and the CLI's default of 10 several minutes.
 _RETRIES = "5"
-#: Milliseconds that a call of the human's MCP server may take, and more than the server waits; `alwaysLoad` has the CLI
-#: wait for the server before the first request, and show its tools to the model at once.
+#: Milliseconds that a call of the MCP server may take; longer than the server itself waits.  With `alwaysLoad`, the CLI
+#: waits for the server before the first request, and shows its tools to the model at once.
 _MCP_TIMEOUT = 86_400_000
 _NOISE = {"system.status", "system.thinking_tokens", "system.compact_boundary", "stream_event", "rate_limit_event"}
 
@@ -64,7 +64,7 @@ class ClaudeProvider(AgentProvider):
     needs_credential: ClassVar[bool] = True
 
     def provision_plan(self, request: AgentRequest) -> AgentProvisionPlan:
-        """Plan the files that answer the first-run dialogs, the API's route and the placeholder for its credential."""
+        """Plan the answers to first-run dialogs, the route to the API, and the placeholder for its credential."""
         route, placeholder = _route(request)
         env = {**_QUIET, "CLAUDE_CODE_MAX_RETRIES": _RETRIES, placeholder: PLACEHOLDER}
         if request.agent.model:
@@ -110,7 +110,7 @@ class ClaudeProvider(AgentProvider):
 
 
 def _route(request: AgentRequest) -> tuple[tuple[Route, ...], str]:
-    """Return the route to the API, none where the manifest has its own, and the variable that wants the placeholder."""
+    """Return the route to the API (none if the manifest has one), and the variable for the placeholder."""
     from bb_jupyter.manifest import Auth, Route
 
     host, port = host_of(request.env.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com"), "ANTHROPIC_BASE_URL")
@@ -129,7 +129,7 @@ def _is_oauth(ref: str) -> bool:
 
 
 def _state_file(home: str, mcp_servers: dict[str, Any]) -> GuestFile:
-    """Return the CLI's own state: first-run dialogs answered, MCP servers of the user registered."""
+    """Return the CLI's state file: answers to first-run dialogs, and the user's MCP servers."""
     project = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
     state = {
         "hasCompletedOnboarding": True,
@@ -202,7 +202,7 @@ def _results(data: dict[str, Any], parent: str) -> Iterator[AgentEvent]:
 
 
 def _output(content: object) -> str:
-    """Return a tool's result as text: it is text, or a list of blocks of which some are pictures."""
+    """Return a tool's result as text; it is text, or a list of blocks, some of them pictures."""
     if isinstance(content, str):
         return text({"text": content}, "text")
     blocks = objects({"blocks": content}, "blocks")
@@ -222,6 +222,6 @@ def _result(data: dict[str, Any]) -> Iterator[AgentEvent]:
     yield Usage(read, written, cached, turns, cost)
     answer = text(data, "result")
     if at(data, "is_error") is True or text(data, "subtype") != "success":
-        yield Failure(answer or text(data, "subtype") or "it gave up without a word")
+        yield Failure(answer or text(data, "subtype") or "it gave up without a message")
     else:
         yield Final(answer)

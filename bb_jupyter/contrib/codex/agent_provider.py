@@ -1,4 +1,4 @@
-"""Codex: `codex exec --json`, its own sandbox and approvals off (the bottle is the boundary).
+"""Codex: `codex exec --json` without its own sandbox and approvals, because the bottle is the boundary.
 
 The format is that of the CLI's `--json`, recorded from version 0.169: `thread.started`, `turn.started`, items that
 start, update and complete, `error` while it tries again, then `turn.completed` or `turn.failed`.  The answer is the
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _API = "https://api.openai.com/v1"
 _CONFIG = ".codex/config.toml"
-# The provider is one of our own: the CLI's built-in one signs in by browser and opens WebSockets.
+# A model provider named `bottle`, because the CLI's built-in one signs in by browser and opens WebSockets.
 _SETTINGS = """\
 model_provider = "bottle"
 approval_policy = "never"
@@ -59,7 +59,7 @@ wire_api = "responses"
 [projects.{home}]
 trust_level = "trusted"
 """
-# Required: else the first request does not wait for the server, and the model never hears of its tools.
+# `required`, so that the first request waits for the server, and the model gets its tools.
 _MCP = """
 [mcp_servers.supervise]
 url = {url}
@@ -67,7 +67,7 @@ required = true
 startup_timeout_sec = 60
 tool_timeout_sec = 86400
 """
-#: Kinds of items that are tools, and what of them is the tool's input.
+#: Kinds of items that are tools → their fields that are the tool's input.
 _TOOLS = {
     "command_execution": ("command",),
     "file_change": ("changes",),
@@ -76,7 +76,7 @@ _TOOLS = {
     "collab_tool_call": ("tool", "prompt"),
 }
 _NOISE = {"turn.started", "item.updated"}
-#: What the CLI says of every model that its version does not know; nothing is wrong.
+#: Start of a message that the CLI prints for every model that it does not know; it is not an error.
 _HARMLESS = "Model metadata for "
 
 
@@ -90,7 +90,7 @@ class CodexProvider(AgentProvider):
     needs_credential: ClassVar[bool] = True
 
     def provision_plan(self, request: AgentRequest) -> AgentProvisionPlan:
-        """Plan its configuration, the API's route and the placeholder for its credential."""
+        """Plan the configuration, the route to the API, and the placeholder for its credential."""
         base_url = request.env.get("OPENAI_BASE_URL", _API)
         install = "npm install -g @openai/codex"
         return AgentProvisionPlan(
@@ -131,7 +131,7 @@ class CodexProvider(AgentProvider):
             key = ""
         if not key:
             raise UsageError(
-                f"no API key in {file}; a login by ChatGPT is bound to its own host and cannot be forwarded",
+                f"no API key in {file}; a ChatGPT login belongs to its host and cannot be forwarded",
                 hint="Set auth_token, or OPENAI_API_KEY in the kernel's environment.",
             )
         return key
@@ -205,7 +205,7 @@ def _tool(item: dict[str, Any], kind: str, done: bool) -> Iterator[AgentEvent]:
 
 
 def _outcome(item: dict[str, Any]) -> str:
-    """Return what a tool that runs no command came to: a message, the changed files, an MCP server's answer."""
+    """Return the result of a tool that runs no command: a message, changed files, or an MCP server's answer."""
     if message := text(item, "error", "message"):
         return message
     if changes := objects(item, "changes"):

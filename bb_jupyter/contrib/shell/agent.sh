@@ -55,7 +55,7 @@ write() {
   path=${1%%"$newline"*}
   called write path "$path"
   case $1 in *"$newline"*) content=${1#*"$newline"}$newline ;; *) content= ;; esac
-  : >"$scratch" # what the step before said is not this one's
+  : >"$scratch" # discards the output of the step before
   case $path in */*) mkdir -p "${path%/*}" 2>"$scratch" ;; esac
   { printf '%s' "$content" >"$path"; } 2>>"$scratch"
   answered $?

@@ -1,4 +1,4 @@
-"""A scripted agent, for teaching and tests: the prompt is a list of steps, and no model is asked.
+"""A scripted agent for teaching and tests.  The prompt is a list of steps, and no model is used.
 
     think The parser drops the last line.
     run python -m pytest -q
@@ -7,7 +7,7 @@
     |     return lines[-1]
     done Fixed **fix.py**.
 
-`agent.sh`, which runs in the bottle, says what every step does.
+`agent.sh` runs in the bottle; its header describes every step.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _PROGRAM = f"{BOTTLE_FOLDER}/agent.sh"
 
 
 class ShellProvider(AgentProvider):
-    """The scripted agent; its events are those of `bb_jupyter.agent.events`, as they are."""
+    """The scripted agent; it prints the protocol of `bb_jupyter.agent.events`."""
 
     title: ClassVar[str] = "scripted agent"
 
     def provision_plan(self, request: AgentRequest) -> AgentProvisionPlan:
-        """Plan the program that does the steps."""
+        """Plan the program that carries out the steps."""
         program = Path(__file__).with_name("agent.sh").read_bytes()
         return AgentProvisionPlan(self.name, self.title, files=(GuestFile(_PROGRAM, program, 0o755),))
 
     def provision_supervise_mcp(self, plan: GuestPlan, bottle: Guest, url: str) -> None:
-        """Tell the steps `ask` and `mcp` where the human is; see `AgentProvider.provision_supervise_mcp`."""
+        """Write the server's URL for the steps `ask` and `mcp`; see `AgentProvider.provision_supervise_mcp`."""
         write_files(bottle, plan.guest_home, [GuestFile(f"{BOTTLE_FOLDER}/shell/supervise", url.encode())])
 
     def command(self, prompt: str, *, resume: str = "") -> AgentCommand:

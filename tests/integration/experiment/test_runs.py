@@ -154,7 +154,7 @@ def test_it_is_found_again_and_not_repeated(new: New) -> None:
         again = new(repeats=3).run()
     assert {run.id: run.finished for run in again.runs()} == before
     assert load("demo").definition == first.definition
-    with pytest.raises(UsageError, match="was another one"):
+    with pytest.raises(UsageError, match="was begun with another"):
         new(repeats=4).run()
     fresh = new(repeats=4).run(fresh=True)
     assert len(fresh.runs()) == 4
@@ -164,7 +164,7 @@ def test_it_is_found_again_and_not_repeated(new: New) -> None:
 def test_another_workspace_is_another_experiment(new: New, project: Path) -> None:
     new().run()
     (project / "more").write_text("x")
-    with pytest.raises(UsageError, match="was another one"):
+    with pytest.raises(UsageError, match="was begun with another"):
         new().run()
 
 
