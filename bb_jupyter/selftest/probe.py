@@ -264,9 +264,8 @@ class Probe:
         for result in results:
             unnamed = result.status != 400 and not result.rule
             if result.status not in (400, 403) or unnamed or (rules and result.rule not in rules):
-                raise Broken(
-                    f"{_request_line(result)}: {_answer_line(result)}, not a denial by {' or '.join(rules) or 'any rule'}"
-                )
+                wanted = " or ".join(rules) or "any rule"
+                raise Broken(f"{_request_line(result)}: {_answer_line(result)}, not a denial by {wanted}")
         self._judge_time_and_canary(results)
         named = ", ".join(dict.fromkeys(result.rule or str(result.status) for result in results))
         return f"{len(results)} requests refused ({named}), nothing arrived{note}"

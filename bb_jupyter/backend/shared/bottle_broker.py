@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from bb_jupyter.agent.credentials import resolve_token
 from bb_jupyter.backend import state
-from bb_jupyter.backend.shared.owner_actions import put_in_force, stage
+from bb_jupyter.backend.shared.owner_actions import BrokeredBottle, put_in_force, stage
 from bb_jupyter.errors import BottleError
 from bb_jupyter.process import deferred_interrupts, procfs
 from bb_jupyter.process.waiting import wait_until
 
 if TYPE_CHECKING:
-    from bb_jupyter.backend.bottle import Bottle
     from bb_jupyter.backend.plan import BottlePlan
     from bb_jupyter.broker.broker_client import BrokerClient
     from bb_jupyter.broker.broker_config import BrokerConfig
@@ -71,7 +70,7 @@ class BottleBroker:
             what waits there for the human: ``broker-died``, then ``broker-restarted`` or ``broker-given-up``.
     """
 
-    def __init__(self, plan: BottlePlan, start: StartBroker, bottle: Bottle) -> None:
+    def __init__(self, plan: BottlePlan, start: StartBroker, bottle: BrokeredBottle) -> None:
         self._plan, self._start, self._bottle = plan, start, bottle
         self._lock = threading.Lock()
         self._one_by_one = threading.Lock()

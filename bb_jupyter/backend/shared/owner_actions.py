@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from bb_jupyter.agent.guest import CommandRunner
+from bb_jupyter.backend.execution import Execution
 from bb_jupyter.errors import UsageError
 
 if TYPE_CHECKING:
-    from bb_jupyter.backend.bottle import Bottle
-    from bb_jupyter.backend.execution import Execution
+    from bb_jupyter.backend.plan import BottlePlan
     from bb_jupyter.gateway.egress_plan import RoutePlan
 
 #: Seconds that it may take to read a file out of the bottle.
 _FETCH = 50.0
 
 
-def stage(bottle: Bottle, number: int, path: str) -> None:
+class BrokeredBottle(CommandRunner[Execution], Protocol):
+    """The part of `Bottle` that its broker needs."""
+
+    @property
+    def plan(self) -> BottlePlan:
+        """See `Bottle.plan`."""
+
+    @property
+    def slug(self) -> str:
+        """See `Bottle.slug`."""
+
+    @property
+    def alive(self) -> bool:
+        """See `Bottle.alive`."""
+
+    def allow_more(self, *routes: RoutePlan) -> int:
+        """See `Bottle.allow_more`."""
+
+
+def stage(bottle: BrokeredBottle, number: int, path: str) -> None:
     """Copy a file that the agent offers to where the human can look at it (`bb_jupyter.approvals.store.staging`).
 
     Args:
@@ -48,7 +68,7 @@ def _output(execution: Execution) -> Iterator[bytes]:
             yield chunk.data
 
 
-def put_in_force(bottle: Bottle, number: int) -> int:
+def put_in_force(bottle: BrokeredBottle, number: int) -> int:
     """Widen a bottle's policy by the route of an approved proposal, for this bottle and as long as it lives.
 
     Args:
