@@ -31,7 +31,7 @@ from bb_jupyter.experiment.provisioning import digest
 from bb_jupyter.experiment.record import CheckResult, RunOutcome
 from bb_jupyter.gateway.audit.history import AuditRecord, history
 from bb_jupyter.manifest import format_size
-from bb_jupyter.manifest.bottle_loading import lent
+from bb_jupyter.manifest.bottle_loading import override_definitions
 
 #: Seconds between two looks at the limits, and most bytes of events in a record.
 _TICK = 0.2
@@ -53,7 +53,7 @@ def execute(job: Job, folder: Path, watcher: RunWatcher) -> RunOutcome:
     """
     run = _Run(job, folder, watcher)
     try:
-        with lent(job.bottles), ExitStack() as stack:
+        with override_definitions(job.bottles), ExitStack() as stack:
             stack.callback(run.close)
             run.work(stack)
         return run.outcome()

@@ -32,7 +32,7 @@ from bb_jupyter.text.visible import quoted
 F = TypeVar("F", bound=StrictModel)
 
 _defined: dict[str, _Layer] = {}
-_lent: ContextVar[Definitions] = ContextVar("lent", default={})  # noqa: B039 - never written to
+_override: ContextVar[Definitions] = ContextVar("override", default={})  # noqa: B039 - never written to
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,18 @@ Definitions = Mapping[str, _Layer]
 
 
 def definitions() -> Definitions:
-    """Return the bottles that this kernel has defined, as `lent` takes them in another process."""
-    return {**_defined, **_lent.get()}
+    """Return the bottles that this kernel has defined, for `override_definitions` in another process."""
+    return {**_defined, **_override.get()}
 
 
 @contextlib.contextmanager
-def lent(definitions: Definitions) -> Iterator[None]:
-    """Let this thread, meanwhile, load bottles as the kernel that lent its *definitions* does."""
-    token = _lent.set(definitions)
+def override_definitions(definitions: Definitions) -> Iterator[None]:
+    """Make this thread load bottles from another kernel's *definitions* first."""
+    token = _override.set(definitions)
     try:
         yield
     finally:
-        _lent.reset(token)
+        _override.reset(token)
 
 
 def parse_bottle(text: str, *, name: str, path: str = "<cell>", origin: Origin = "kernel") -> BottleManifest:
@@ -165,8 +165,8 @@ def _layer(text: str, name: str, path: str, origin: Origin) -> _Layer:
 
 
 def _find(name: str) -> _Layer | None:
-    """Look among lent definitions, then those of this kernel, then in the user's folder."""
-    if found := _lent.get().get(name) or _defined.get(name):
+    """Look up a bottle in overriding definitions, then in those of this kernel, then in the user's folder."""
+    if found := _override.get().get(name) or _defined.get(name):
         return found
     if not is_name(name) or not os.path.lexists(_file(name)):
         return None

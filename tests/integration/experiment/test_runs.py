@@ -174,7 +174,7 @@ def test_another_manifest_of_the_name_is_another_experiment(new: New, bottle_nam
     define_bottle(bottle_name, "env: {LEVEL: 1}", "<another cell>")
     new(bottles=bottle_name).run()
     define_bottle(bottle_name, "env: {LEVEL: 2}")
-    with pytest.raises(UsageError, match="manifests"):
+    with pytest.raises(UsageError, match="manifest"):
         new(bottles=bottle_name).run()
 
 

@@ -242,6 +242,6 @@ def test_the_hosts_login_is_forwarded_on_demand(tmp_path: Path, monkeypatch: pyt
     assert "sk-ant-oat01-login" not in repr(plan("claude", forward))
     (tmp_path / ".codex").mkdir()
     (tmp_path / ".codex" / "auth.json").write_text('{"tokens": {"access_token": "x"}, "OPENAI_API_KEY": null}')
-    with pytest.raises(BottleError, match="a login by ChatGPT is bound to its own host"):
+    with pytest.raises(BottleError, match="a ChatGPT login belongs to its host"):
         plan("codex", forward.replace("claude", "codex"))
     assert "ANTHROPIC_API_KEY" not in os.environ
