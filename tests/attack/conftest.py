@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def address_for(backend: str, request: pytest.FixtureRequest) -> str:
     """Return an address of this host at which the gateways of a backend reach it."""
+    if backend == "podman":  # its bridge exists only while a container is on it
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("198.51.100.1", 9))  # sends nothing: only chooses this host's own address
+            return str(probe.getsockname()[0])
     if backend != "docker":
         return "127.0.0.1"
     engine: Engine = request.getfixturevalue("engine")

@@ -19,6 +19,7 @@ class BubblewrapBackend(BottleBackend[BubblewrapBottlePlan]):
     name = enumerate.BACKEND
     isolation = "namespaces"
     host_programs = True
+    preference = 10
 
     def is_available(self) -> bool:
         """Whether bwrap is there and nothing closes user namespaces."""
