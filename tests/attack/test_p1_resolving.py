@@ -20,7 +20,7 @@ from bb_jupyter.backend.shared.container_engine.endpoint import Endpoint
 from bb_jupyter.backend.shared.container_engine.engine import Engine
 from bb_jupyter.backend.shared.container_engine.gateway import Gateways
 from bb_jupyter.gateway.control.gateway_config import DEFAULT_LIMITS, GatewayConfig
-from bb_jupyter.gateway.proxy import resolve, upstream
+from bb_jupyter.gateway.proxy import upstream
 from bb_jupyter.gateway.proxy.host_addresses import of_this_host
 from bb_jupyter.gateway.proxy.upstream import UpstreamFailed
 from bb_jupyter.policy import Denied
@@ -112,7 +112,7 @@ def test_a_name_that_means_a_private_address_is_not_dialled(
 def test_a_name_that_means_this_machines_public_address_is_not_dialled(
     resolver: Answers, dialled: list[str], way: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolve, "is_own", lambda address: str(address) == PUBLIC)
+    monkeypatch.setattr(upstream, "is_own", lambda address: str(address) == PUBLIC)
     resolver([OTHER_PUBLIC, PUBLIC])
     with pytest.raises(Denied, match="this machine's own"):
         asyncio.run(way())

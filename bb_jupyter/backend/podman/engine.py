@@ -15,6 +15,7 @@ from docker.errors import APIError
 
 from bb_jupyter.backend.base import Check
 from bb_jupyter.backend.shared.container_engine.engine import Engine
+from bb_jupyter.errors import BackendUnavailable
 from bb_jupyter.home import bot_bottle_home, private_dir
 
 #: Version of podman's own API, which has the requests that the compatible one lacks.
@@ -26,6 +27,8 @@ _DEFAULT_LIMIT = 1 << 20
 _PID_MAX = Path("/proc/sys/kernel/pid_max")
 #: How often a removal is tried while a container that shares the bottle's network is just being made, and the pause.
 _TRIES, _PAUSE = 40, 0.05
+#: Words of a refusal that is over in a moment: the container stops just now, or what depends on it goes.
+_IN_TRANSITION = ("depend", "no such container", "in use", "container state improper")
 
 
 class PodmanEngine(Engine):
@@ -87,17 +90,26 @@ class PodmanEngine(Engine):
         self.client.create_volume(name, labels=dict(labels))
 
     def remove(self, container: str) -> None:
-        """See `Engine.remove`: podman keeps a container as long as another one shares its network."""
+        """See `Engine.remove`: podman keeps a container as long as another one shares its network.
+
+        The others are removed at the same time by requests of their own, so that an answer may be about one of them:
+        "no such container" does not mean that this one is gone.
+        """
         with self.errors(f"remove container {container}"):
-            url = self._libpod(f"containers/{quote(container)}?force=true&depend=true&volumes=true")
             for _ in range(_TRIES):
+                url = self._libpod(f"containers/{quote(container)}?force=true&depend=true&volumes=true")
                 answer = self.client.delete(url, timeout=self.client.timeout)
-                if answer.status_code == 404 or (answer.ok and not _failed(answer)):
+                if not self._exists(container):
                     return
-                if not any(words in answer.text for words in ("depend", "no such container", "in use")):
+                if not answer.ok and not any(words in answer.text for words in _IN_TRANSITION):
                     break
                 time.sleep(_PAUSE)
             self.client._raise_for_status(answer)
+            raise BackendUnavailable(f"podman did not remove container {container}", hint="`%bottle cleanup` tries it.")
+
+    def _exists(self, container: str) -> bool:
+        url = self._libpod(f"containers/{quote(container)}/exists")
+        return bool(self.client.get(url, timeout=self.client.timeout).status_code != 404)
 
     def says_image_is_gone(self, text: str) -> bool:
         """See `Engine.says_image_is_gone`: podman takes the id of an image that is gone for a name."""
@@ -136,11 +148,6 @@ def bounds() -> list[dict[str, Any]]:
 
 def _unlimited_last(limit: int) -> tuple[bool, int]:
     return limit == resource.RLIM_INFINITY, limit
-
-
-def _failed(answer: Any) -> bool:  # noqa: ANN401 - docker-py's response has no types
-    """Whether one of the removals that an answer of podman lists failed."""
-    return bool(answer.content) and any(each.get("Err") for each in answer.json() or ())
 
 
 def _profile_file(profile: str) -> Path:

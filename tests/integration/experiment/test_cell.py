@@ -107,7 +107,7 @@ def test_a_mistake_is_one_or_two_lines(shared: Notebook, line: str, body: str, t
 
 
 def test_it_documents_itself(shared: Notebook) -> None:
-    assert "agents x prompts" in shared.inspect("%%bottle_experiment")
+    assert "Run agents on tasks many times" in shared.inspect("%%bottle_experiment")
     assert "--fresh" in shared.run("%%bottle_experiment --help\nx").stdout
 
 
