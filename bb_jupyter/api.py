@@ -33,6 +33,7 @@ def launch(
     allow: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     copy: Sequence[str] = (),
+    copy_secret: Sequence[str] = (),
     cwd: str = "",
     user: str = "",
     memory: str | int | None = None,
@@ -55,6 +56,7 @@ def launch(
         allow: hosts that the bottle may reach, in addition to the routes of its manifest.
         env: environment variables of every command.
         copy: files and folders to copy in, each as `SRC[:DST]`.
+        copy_secret: patterns of files that are copied in although they look like credentials.
         cwd: default working directory, relative to the agent's home.
         user: default user in the bottle.
         memory: memory limit in bytes, or as `"4g"`.
@@ -82,6 +84,7 @@ def launch(
         allow=tuple(allow),
         env=dict(env or {}),
         copy=tuple(copy),
+        copy_secret=tuple(copy_secret),
         cwd=cwd,
         user=user,
         limits=limits_of(memory=memory, cpus=cpus, pids=pids, disk=disk, timeout=timeout),

@@ -94,12 +94,13 @@ class Bottle(CommandRunner[Execution], ABC):
         return self.plan.slug
 
     @abstractmethod
-    def cp_in(self, source: Path, target: str) -> CopyReport:
+    def cp_in(self, source: Path, target: str, *, take: Collection[str] = ()) -> CopyReport:
         """Copy a file or directory of the host into the bottle, as `docker cp` does.
 
         Args:
-            source: path on the host; ignore rules and the list of sensitive files do not apply.
+            source: path on the host; ignore rules do not apply, and what looks like a credential stays out.
             target: path in the bottle, relative to its home; an existing directory takes the source under its own name.
+            take: patterns of what goes in although it looks like a credential; a file that is *source* itself does.
 
         Returns:
             The number of entries copied, and the names of those left out.

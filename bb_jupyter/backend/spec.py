@@ -16,10 +16,17 @@ class Copy:
     Attributes:
         source: file or directory on the host, absolute.
         target: path in the bottle; relative ones are below its home.
+        take: patterns of what goes in although it looks like a credential.
     """
 
     source: Path
     target: PurePosixPath
+    take: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The source's own name, a link's too; that of the folder itself for `.` and `..`."""
+        return self.source.name if self.source.name not in ("", "..") else self.source.resolve().name
 
 
 @dataclass(frozen=True)

@@ -185,9 +185,9 @@ class BottleHandle(CommandRunner[Execution]):
             raise UsageError(f"bottle '{self.name}' has no conversation yet", hint="Leave out --resume.")
         return "" if resume is False else self.conversation
 
-    def cp_in(self, source: str | Path, target: str = "") -> CopyReport:
+    def cp_in(self, source: str | Path, target: str = "", *, take: Collection[str] = ()) -> CopyReport:
         """Copy a file or directory of the host into the bottle; see `Bottle.cp_in`."""
-        return self.bottle.cp_in(Path(source).expanduser().absolute(), target or ".")
+        return self.bottle.cp_in(Path(source).expanduser().absolute(), target or ".", take=take)
 
     def cp_out(
         self, source: str, target: str | Path = ".", *, take: Collection[str] = (), before: BeforeCopy = nothing

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from bb_jupyter import manifest
@@ -28,6 +29,7 @@ class LaunchOptions:
         allow: hosts that the gateway lets through beside the manifest's routes.
         env: variables for every command.
         copy: what to copy in, each as `SRC[:DST]`.
+        copy_secret: patterns of files that are copied in although they look like credentials.
         cwd: default working directory.
         user: default user in the bottle.
         limits: limits that override the manifest's.
@@ -41,6 +43,7 @@ class LaunchOptions:
     allow: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     copy: tuple[str, ...] = ()
+    copy_secret: tuple[str, ...] = ()
     cwd: str = ""
     user: str = ""
     limits: Limits = field(default_factory=Limits)
@@ -75,7 +78,7 @@ class LaunchOptions:
             image=self.image or bottle.image,
             dockerfile=Path(bottle.dockerfile) if bottle.dockerfile else None,
             env={**bottle.env, **self.env},
-            copies=tuple(_copy(text, project) for text in (*bottle.copies, *self.copy)),
+            copies=tuple(_copy(text, project, self.copy_secret) for text in (*bottle.copies, *self.copy)),
             routes=tuple(map(manifest.allowed_route, self.allow)),
             cwd=self.cwd,
             user=self.user,
@@ -85,9 +88,17 @@ class LaunchOptions:
         )
 
 
-def _copy(text: str, project: Path) -> Copy:
-    source, _, target = text.partition(":")
-    if not source:
-        raise UsageError(f"not a copy: {text!r}", hint="Write --copy SRC or --copy SRC:DST.")
-    path = (project / Path(source).expanduser()).absolute()
-    return Copy(path, PurePosixPath(target or path.resolve().name))
+def _copy(text: str, project: Path, take: tuple[str, ...]) -> Copy:
+    """Read `SRC[:DST]`; a source whose own name has a colon is found as it is."""
+    path, target = _path(text, project), ""
+    if not os.path.lexists(path):
+        source, _, target = text.partition(":")
+        path = _path(source, project)
+        if not source:
+            raise UsageError(f"not a copy: {text!r}", hint="Write --copy SRC or --copy SRC:DST.")
+    copy = Copy(path, PurePosixPath(), take)
+    return replace(copy, target=PurePosixPath(target or copy.name))
+
+
+def _path(text: str, project: Path) -> Path:
+    return (project / Path(text).expanduser()).absolute()

@@ -85,7 +85,7 @@ def _run_hidden_tests(
             on_launch(second.slug)
             if job.most_egress is not None:
                 second.bottle.network.limit_egress(max(0, job.most_egress - used))
-            second.cp_in(Path(folder, WORK), WORK)
+            second.cp_in(Path(folder, WORK), WORK, take=("*",))
             second.cp_in(provisioning.tree(job, job.tests[job.spec.prompt]), TESTS)
             env = {**finished.env, "WORK": f"{second.plan.guest_home}/{WORK}"}
             command = ["sh", "-c", tests.command]

@@ -74,7 +74,7 @@ def pack_tree(source: Path, inputs: Path, *, honour_rules: bool = True) -> Packe
     Args:
         source: the file or directory.
         inputs: the folder.
-        honour_rules: leave out ignored files and those that look like credentials.
+        honour_rules: leave out ignored files; those that look like credentials stay out in any case.
     """
     plan = plan_copy(Copy(source, PurePosixPath(WORK)), honour_rules=honour_rules)
     with tempfile.NamedTemporaryFile(dir=inputs, delete=False) as file:

@@ -79,13 +79,14 @@ _LAUNCH = [
     (("--allow",), "HOST", "host that the bottle may reach through its gateway; repeatable"),
     (("-e", "--env"), "K[=V]", "environment variable; without V its value is this kernel's; repeatable"),
     (("--copy",), "SRC[:DST]", "copy a file or directory into the bottle; repeatable"),
+    (("--copy-secret",), "PATTERN", "copy in matching files although they look like credentials; repeatable"),
     (("--cwd",), "DIR", "working directory, relative to the agent's home"),
     (("--user",), "USER", "user who runs the commands in the bottle"),
     (("--memory",), "SIZE", "memory limit, such as 512m or 4g"),
     (("--cpus",), "N", "limit of CPUs, such as 1.5"),
     (("--pids",), "N", "limit of processes and threads"),
 ]
-_REPEATABLE = {"--allow", "--env", "--copy"}
+_REPEATABLE = {"--allow", "--env", "--copy", "--copy-secret"}
 
 
 def launch_options(args: Namespace) -> LaunchOptions:
@@ -102,6 +103,7 @@ def launch_options(args: Namespace) -> LaunchOptions:
         allow=tuple(args.allow),
         env=environment(args.env),
         copy=tuple(args.copy),
+        copy_secret=tuple(args.copy_secret),
         cwd=args.cwd,
         user=args.user,
         limits=limits_of(memory=args.memory, cpus=args.cpus, pids=args.pids),

@@ -91,8 +91,9 @@ def test_a_source_that_is_missing_is_said(bottle: BottleHandle, tmp_path: Path) 
 
 def test_copies_of_the_launch_are_there(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "proj/.git").mkdir(parents=True)
-    for name in ("main.py", ".env", "ignored.log", ".git/config", ".git/HEAD"):
+    for name in ("main.py", ".env", "ignored.log", ".git/HEAD"):
         (tmp_path / "proj" / name).write_text(name)
+    (tmp_path / "proj/.git/config").write_text('[remote "o"]\n\turl = https://me:word@example.test/x\n')
     (tmp_path / "proj/.gitignore").write_text("*.log\n")
     bottle = launch(copy=(f"{tmp_path}/proj", f"{tmp_path}/proj/.env:named"))
     assert out(bottle, "cd proj; find . -type f | sort") == "./.git/HEAD\n./.gitignore\n./main.py\n"

@@ -105,11 +105,11 @@ class BubblewrapBottle(Bottle):
             command = replace(command, timeout=self.plan.spec.limits.timeout)
         return self._start(command)
 
-    def cp_in(self, source: Path, target: str) -> CopyReport:
+    def cp_in(self, source: Path, target: str, *, take: Collection[str] = ()) -> CopyReport:
         """Copy into the bottle; see `Bottle.cp_in`."""
-        plan = plan_copy(Copy(source, PurePosixPath(target)), honour_rules=False)
+        plan = plan_copy(Copy(source, PurePosixPath(target), tuple(take)), honour_rules=False)
         self.copy(plan)
-        return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
+        return CopyReport(1 + len(plan.members), plan.size, plan.refused)
 
     def copy(self, plan: CopyPlan) -> None:
         """Copy what *plan* lists into the bottle.
@@ -129,7 +129,7 @@ class BubblewrapBottle(Bottle):
                 failed.append(error)
 
         target = self._path(str(plan.copy.target))
-        done = self.run_python(_UNPACK, target, plan.copy.source.resolve().name, stdin=write).wait()
+        done = self.run_python(_UNPACK, target, plan.copy.name, stdin=write).wait()
         if failed or done.returncode:
             why = failed[0].strerror if failed else last_line(done.stderr)
             raise UsageError(f"cannot copy {plan.copy.source} to {plan.copy.target}: {why}")

@@ -1,16 +1,18 @@
 """What goes into a bottle from the host: chosen by ignore rules, listed in the preflight, packed as a tar stream.
 
 Names are taken literally, files are opened without following links, and what looks like a credential stays out unless
-the user names that very file.
+the user asks for it (`policy.credential_files`): nothing that a workspace holds can let it in.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -19,16 +21,17 @@ import pathspec
 from bb_jupyter.backend.spec import Copy
 from bb_jupyter.errors import UsageError
 from bb_jupyter.manifest import about_size
+from bb_jupyter.policy.credential_files import SCANNED, by_content, by_name
+from bb_jupyter.policy.obeyed_files import is_taken
 from bb_jupyter.text.visible import one_line
 
 #: Files whose lines keep other files out, in the syntax of gitignore.
 IGNORE_FILES = (".gitignore", ".bottleignore")
-#: What stays out of a copied directory because it usually holds a credential.  `!name` in `.bottleignore` lets one in.
-SENSITIVE = (
-    ".env", ".env.*", "!.env.example", ".netrc", ".npmrc", ".pypirc", ".git-credentials", ".aws/", ".ssh/", ".gnupg/",
-    ".docker/config.json", ".kube/config", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa", "id_dsa", "id_ecdsa",
-    "id_ed25519", ".git/config", ".bot-bottle/secrets/",
-)  # fmt: skip
+#: Most bytes of an ignore file, characters and ambiguous wildcards of a rule, and rules of a file that are followed: a
+#: repository writes them, and the time of a match grows with the power of its wildcards.
+_MAX_RULES_FILE, _MAX_RULE, _MAX_WILDCARDS, _MAX_RULES = 256 << 10, 1000, 2, 2000
+#: Deepest folder of a copy.
+_MAX_DEPTH = 200
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class CopyPlan:
         size: bytes of all files.
         ignored: how many entries an ignore rule kept out.
         sensitive: entries that look like credentials and stay out.
+        unread_rules: ignore rules that are not followed, and why.
         special: devices, FIFOs, sockets and links out of the tree, which stay out.
     """
 
@@ -50,6 +54,13 @@ class CopyPlan:
     ignored: int = 0
     sensitive: tuple[str, ...] = ()
     special: tuple[str, ...] = ()
+    unread_rules: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> list[tuple[str, str]]:
+        """What stays out, and why."""
+        secret = [(name, "looks like a credential; --take takes it in") for name in self.sensitive]
+        return secret + [(name, "special file") for name in self.special]
 
     def __str__(self) -> str:
         count = len(self.members)
@@ -60,6 +71,8 @@ class CopyPlan:
         for label, names in (("left out as sensitive", self.sensitive), ("left out", self.special)):
             if names:
                 text += f", {label}: {_some(names)}"
+        if self.unread_rules:
+            text += f", rules not followed: {_some(self.unread_rules)}"
         return text + ")"
 
 
@@ -77,7 +90,7 @@ def plan_copy(copy: Copy, *, honour_rules: bool = True) -> CopyPlan:
 
     Args:
         copy: what to copy.
-        honour_rules: apply ignore files and the list of sensitive names to a directory's entries.
+        honour_rules: apply ignore files to a directory's entries; credentials stay out in any case.
 
     Raises:
         UsageError: the source does not exist or cannot be read.
@@ -144,16 +157,28 @@ class _Walk:
     members: list[str] = field(default_factory=list)
     sensitive: list[str] = field(default_factory=list)
     special: list[str] = field(default_factory=list)
+    unread_rules: list[str] = field(default_factory=list)
     size: int = 0
     ignored: int = 0
 
     def plan(self) -> CopyPlan:
         self._visit("", [])
         return CopyPlan(
-            self.copy, tuple(self.members), self.size, self.ignored, tuple(self.sensitive), tuple(self.special)
+            self.copy,
+            tuple(self.members),
+            self.size,
+            self.ignored,
+            tuple(self.sensitive),
+            tuple(self.special),
+            tuple(self.unread_rules),
         )
 
     def _visit(self, folder: str, rules: list[tuple[str, pathspec.GitIgnoreSpec]]) -> None:
+        if folder.count("/") >= _MAX_DEPTH:
+            raise UsageError(
+                f"cannot copy {self.copy.source}: folders are nested more than {_MAX_DEPTH} deep",
+                hint="Copy the folders that you need.",
+            )
         if self.honour_rules:
             rules = rules + list(self._rules_of(folder))
         with os.scandir(self.copy.source / folder) as entries:
@@ -162,10 +187,9 @@ class _Walk:
 
     def _look(self, entry: os.DirEntry[str], path: str, rules: list[tuple[str, pathspec.GitIgnoreSpec]]) -> None:
         is_dir = entry.is_dir(follow_symlinks=False)
-        verdict = _verdict(path + "/" * is_dir, rules) if self.honour_rules else "take"
-        if verdict == "ignored":
+        if _is_ignored(path + "/" * is_dir, rules):
             self.ignored += 1
-        elif verdict == "sensitive":
+        elif not is_dir and self._is_credential(path):
             self.sensitive.append(path)
         elif is_dir:
             self.members.append(path)
@@ -182,8 +206,48 @@ class _Walk:
         for name in IGNORE_FILES:
             file = self.copy.source / folder / name
             if file.is_file() and not file.is_symlink():
-                lines = file.read_text(errors="replace").splitlines()
-                yield folder, pathspec.GitIgnoreSpec.from_lines(lines)
+                with file.open("rb") as stream:
+                    content = stream.read(_MAX_RULES_FILE + 1)
+                shown = f"{folder}/{name}" if folder else name
+                yield folder, pathspec.GitIgnoreSpec.from_lines(self._followed(content, shown))
+
+    def _followed(self, content: bytes, shown: str) -> list[str]:
+        """Return the rules of an ignore file that are matched in a short time."""
+        if len(content) > _MAX_RULES_FILE or b"\0" in content:
+            self.unread_rules.append(f"{shown} (too large, or not text)")
+            return []
+        followed: list[str] = []
+        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+            if len(followed) < _MAX_RULES and len(line) <= _MAX_RULE and _wildcards(line) <= _MAX_WILDCARDS:
+                try:
+                    pathspec.GitIgnoreSpec.from_lines([line])
+                except Exception:  # re.error, ValueError: what a pattern of the library raises is not one type
+                    self.unread_rules.append(f"{shown} line {number} (not a rule)")
+                    continue
+                followed.append(line)
+            elif not line.startswith("#"):
+                self.unread_rules.append(f"{shown} line {number} (too long, or too many wildcards or rules)")
+        return followed
+
+    def _is_credential(self, path: str) -> bool:
+        """Whether a file or link stays out; the folders above the source count as well."""
+        if is_taken(PurePosixPath(path), self.copy.take):
+            return False
+        whole = PurePosixPath(self.root / path)
+        if by_name(whole):
+            return True
+        try:
+            if not stat.S_ISREG((self.root / path).stat().st_mode):
+                return False
+            file = os.open(self.root / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(file, "rb", buffering=0) as content:
+                return bool(by_content(whole, content.read(SCANNED) or b""))
+        except OSError:
+            return False  # a link that leads nowhere holds nothing, and packing reports what cannot be read
+
+    @cached_property
+    def root(self) -> Path:
+        return self.copy.source.resolve()
 
     def _stays_inside(self, path: str) -> bool:
         target = (self.copy.source / path).readlink()
@@ -191,16 +255,19 @@ class _Walk:
         return not target.is_absolute() and resolved.parts[:1] != ("..",)
 
 
-def _verdict(path: str, rules: list[tuple[str, pathspec.GitIgnoreSpec]]) -> str:
-    """Say whether to `take` a path, or why not; the last rule that speaks of it decides."""
+def _is_ignored(path: str, rules: list[tuple[str, pathspec.GitIgnoreSpec]]) -> bool:
+    """Whether an ignore rule keeps a path out; the last one that matches decides."""
     for folder, spec in reversed(rules):
         included = spec.check_file(path.removeprefix(f"{folder}/") if folder else path).include
         if included is not None:
-            return "ignored" if included else "take"
-    return "sensitive" if _SENSITIVE.match_file(path) else "take"
+            return included
+    return False
 
 
-_SENSITIVE = pathspec.GitIgnoreSpec.from_lines(SENSITIVE)
+def _wildcards(rule: str) -> int:
+    """Count the wildcards of a rule after which a match has more than one place to go on."""
+    parts = [re.sub(r"\*+", "*", part) for part in rule.split("/")]
+    return sum(max(0, part.count("*") - 1) for part in parts) + sum(part == "**" for part in rule.split("/")[1:-1])
 
 
 def _some(names: tuple[str, ...], most: int = 5) -> str:

@@ -190,9 +190,9 @@ class SmolmachinesBottle(Bottle):
 
         return kill
 
-    def cp_in(self, source: Path, target: str) -> CopyReport:
+    def cp_in(self, source: Path, target: str, *, take: Collection[str] = ()) -> CopyReport:
         """Copy into the bottle; see `Bottle.cp_in`."""
-        return transfer.copy_in(self, plan_copy(Copy(source, PurePosixPath(target)), honour_rules=False))
+        return transfer.copy_in(self, plan_copy(Copy(source, PurePosixPath(target), tuple(take)), honour_rules=False))
 
     def cp_out(
         self, source: str, target: Path, *, take: Collection[str] = (), before: BeforeCopy = nothing

@@ -79,7 +79,7 @@ def copy_in(bottle: RunningMachine, plan: CopyPlan) -> CopyReport:
         BottleGone: the bottle died.
     """
     failed = f"cannot copy {plan.copy.source} to {plan.copy.target}"
-    found = bottle.run_own(shell.target(resolve(str(plan.copy.target)), plan.copy.source.resolve().name)).wait()
+    found = bottle.run_own(shell.target(resolve(str(plan.copy.target)), plan.copy.name)).wait()
     folder, name = posixpath.split(posixpath.normpath(found.stdout.decode("utf-8", "surrogateescape")))
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as archive:
         try:
@@ -90,7 +90,7 @@ def copy_in(bottle: RunningMachine, plan: CopyPlan) -> CopyReport:
         done = bottle.run_own(shell.unpack(folder or "/"), stdin=archive).wait()
     if done.returncode:
         raise UsageError(f"{failed}: {last_line(done.stderr)}")
-    return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
+    return CopyReport(1 + len(plan.members), plan.size, plan.refused)
 
 
 def copy_out(

@@ -31,7 +31,8 @@ def _arguments(parser: Parser) -> None:
         metavar="PATTERN",
         action="append",
         default=[],
-        help="out of a bottle: take files that a program of this computer obeys, such as conftest.py; repeatable",
+        help="take what is left out otherwise: out of a bottle, files that a program of this computer obeys,"
+        " such as conftest.py; into a bottle, files that look like credentials; repeatable",
     )
     parser.add_argument("--with-git-config", action="store_true", help="the same for .git, its hooks included")
 
@@ -47,7 +48,7 @@ def _run(args: Namespace) -> None:
         take = [*args.take, *(_GIT if args.with_git_config else ())]
         report = current().get(source[0]).cp_out(source[1], target[1], take=take, before=_before)
     else:
-        report = current().get(target[0]).cp_in(source[1], target[1])
+        report = current().get(target[0]).cp_in(source[1], target[1], take=args.take)
     _report(report, args)
 
 

@@ -92,9 +92,9 @@ class ContainerBottle(Bottle):
         with self._errors("start a command"):
             return run_to_completion(lambda: once_unpaused(start), undo=ContainerExecution.close)
 
-    def cp_in(self, source: Path, target: str) -> CopyReport:
+    def cp_in(self, source: Path, target: str, *, take: Collection[str] = ()) -> CopyReport:
         """Copy into the bottle; see `Bottle.cp_in`."""
-        plan = plan_copy(Copy(source, PurePosixPath(target)), honour_rules=False)
+        plan = plan_copy(Copy(source, PurePosixPath(target), tuple(take)), honour_rules=False)
         with self._errors(f"copy {source} in"):
             return transfer.copy_in(self._engine, self.plan.container, self.plan.container_user, plan)
 
@@ -155,9 +155,9 @@ class EarlyCommand:
 
     exec = Bottle.exec
 
-    def cp_in(self, source: Path, target: str) -> CopyReport:
+    def cp_in(self, source: Path, target: str, *, take: Collection[str] = ()) -> CopyReport:
         """Copy into the bottle; see `Bottle.cp_in`."""
-        return self._bottle.cp_in(source, target)
+        return self._bottle.cp_in(source, target, take=take)
 
     def discard(self) -> None:
         """End the command if nothing has used it."""

@@ -49,7 +49,7 @@ def copy_in(engine: Engine, container: str, user: str, plan: CopyPlan) -> CopyRe
     target = resolve(str(plan.copy.target))
     mode = path_mode(engine, container, target)
     if mode is not None and mode & _GO_DIRECTORY:
-        target = posixpath.join(target, plan.copy.source.resolve().name)
+        target = posixpath.join(target, plan.copy.name)
     uid, gid = _numbers(user)
     write = partial(_pack_at, plan, target, _missing_parents(engine, container, target), uid, gid)
     failed = f"cannot copy {plan.copy.source} to {plan.copy.target}"
@@ -66,7 +66,7 @@ def copy_in(engine: Engine, container: str, user: str, plan: CopyPlan) -> CopyRe
         raise engine.explain(error, f"copy {plan.copy.source}") from None
     except OSError as error:
         raise UsageError(f"{failed}: {error.strerror or error}") from None
-    return CopyReport(1 + len(plan.members), plan.size, [(name, "special file") for name in plan.special])
+    return CopyReport(1 + len(plan.members), plan.size, plan.refused)
 
 
 def copy_out(

@@ -58,13 +58,15 @@ def test_credentials_stay_out(source: Path, name: str) -> None:
     plan = look(source)
     assert name not in plan.members
     assert plan.sensitive and "left out as sensitive" in str(plan)
-    assert name in look(source, honour_rules=False).members
+    assert name not in look(source, honour_rules=False).members
+    assert name in plan_copy(Copy(source, PurePosixPath("t"), take=(name,))).members
 
 
 def test_a_credential_that_is_named_goes_in(source: Path) -> None:
     (source / ".env").write_text("secret")
     (source / ".bottleignore").write_text("!.env\n")
-    assert ".env" in look(source).members
+    (source / ".gitignore").write_text("!*\n")
+    assert ".env" not in look(source).members
     assert look(source / ".env").size == 6
 
 
@@ -121,3 +123,65 @@ def test_what_became_a_link_meanwhile(source: Path, tmp_path: Path) -> None:
 def test_what_is_missing(source: Path) -> None:
     with pytest.raises(UsageError, match="cannot copy"):
         look(source / "missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a/.git/config", '[remote "o"]\n\turl = https://u:pw@example.test/x\n'),
+        ("a/.docker/config.json", "{}"),
+        ("home/.kube/config", "x"),
+        ("d/.bot-bottle/secrets/token", "x"),
+        ("d/.claude/.credentials.json", "{}"),
+        ("x/notes.txt", "ghp_" + "a1B2" * 9),
+        ("x/sa.json", '{"private_key": "-----BEGIN PRIVATE KEY-----\\n' + "MIIE" * 16 + '"}'),
+    ],
+)
+def test_credentials_at_any_depth_and_by_content(source: Path, name: str, content: str) -> None:
+    (source / name).parent.mkdir(parents=True)
+    (source / name).write_text(content)
+    assert look(source).sensitive == look(source, honour_rules=False).sensitive == (name,)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (".npmrc", "registry=https://registry.example.test/\n_authToken=${TOKEN}\n"),
+        ("ca.pem", "-----BEGIN CERTIFICATE-----\nMIIE\n"),
+        ("s/.git/config", '[remote "o"]\n\turl = https://example.test/x\n'),
+        (".env.example", "TOKEN=\n"),
+        ("x.py", 'HEADER = "-----BEGIN RSA PRIVATE KEY-----"\n'),
+    ],
+)
+def test_no_false_alarm(source: Path, name: str, content: str) -> None:
+    (source / name).parent.mkdir(parents=True, exist_ok=True)
+    (source / name).write_text(content)
+    assert name in look(source).members
+
+
+def test_a_folder_of_credentials_that_is_named(source: Path) -> None:
+    (source / ".aws").mkdir()
+    (source / ".aws/other").write_text("x")
+    assert look(source / ".aws").sensitive == ("other",)
+
+
+def test_slow_and_odd_rules_are_not_followed(source: Path) -> None:
+    (source / ".gitignore").write_text("*a" * 30 + "b\n")
+    (source / ("a" * 200)).write_text("x")
+    (source / "sub/.gitignore").write_bytes(b"\0\xff")
+    plan = look(source)
+    assert len(plan.unread_rules) == 2 and "rules not followed" in str(plan)
+
+
+def test_folders_that_are_nested_too_deep(source: Path) -> None:
+    deep = source
+    for _ in range(250):
+        deep /= "d"
+    deep.mkdir(parents=True)
+    with pytest.raises(UsageError, match="nested"):
+        look(source)
+
+
+def test_a_link_that_is_named_keeps_its_own_name(source: Path) -> None:
+    (source.parent / "link").symlink_to(source)
+    assert Copy(source.parent / "link", PurePosixPath("t")).name == "link"
