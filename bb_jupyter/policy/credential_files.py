@@ -11,8 +11,8 @@ Sources: the documentation of each program; the forms of tokens as their issuers
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -116,21 +116,13 @@ _BY_CONTENT: Final[tuple[tuple[str, Callable[[bytes], bool]], ...]] = (
 
 def by_name(path: PurePosixPath) -> bool:
     """Return whether a file holds a credential by its path alone, whatever its content is."""
-    parts = [part.casefold() for part in path.parts]
+    parts = _folded(path)
     name = parts[-1] if parts else ""
     if name.startswith(".env."):
         return name.rpartition(".")[2] not in _TEMPLATES
     if name == "debug.keystore" or ("trust" in name and name.endswith((".jks", ".p12", ".keystore"))):
         return False  # a password that everybody knows; certificates only
-    return any(_matches(parts, pattern) for pattern in _ALWAYS)
-
-
-def _matches(parts: list[str], pattern: str) -> bool:
-    wanted = pattern.strip("/").split("/")
-    if pattern.endswith("/"):
-        return any(parts[at : at + len(wanted)] == wanted for at in range(len(parts) - len(wanted)))
-    tail = parts[-len(wanted) :]
-    return tail[:-1] == wanted[:-1] and len(tail) == len(wanted) and fnmatchcase(tail[-1], wanted[-1])
+    return bool(_ALWAYS_RE.search("/" + "/".join(parts)))
 
 
 def by_content(path: PurePosixPath, content: bytes) -> str:
@@ -140,15 +132,41 @@ def by_content(path: PurePosixPath, content: bytes) -> str:
         path: of the file; some names are asked for more.
         content: its first `SCANNED` bytes.
     """
-    parts = [part.casefold() for part in path.parts]
+    parts = _folded(path)
     git_at = parts.index(".git") if ".git" in parts else len(parts)
     if parts[-1:] in (["config"], ["config.worktree"]) and git_at < len(parts) - 1 and not _settings(content):
         return "a credential"
     if "logs" in parts[git_at:] or parts[-1:] == ["fetch_head"]:
         if _URL_SECRET.search(content):
             return "a URL with a password"
-    elif any(_matches(parts, pattern) and not harmless(content) for pattern, harmless in _BY_CONTENT):
+    elif any(not harmless(content) for harmless in _questions("/" + "/".join(parts[-2:]))):
         return "a credential"
     if content[:2] == b"\xff\xfe":  # UTF-16
         content = content.replace(b"\0", b"")
     return next((rule for word, rule, form in _FORMS if word in content and form.search(content)), "")
+
+
+def _folded(path: PurePosixPath) -> list[str]:
+    return [part.casefold() for part in path.parts if part != "/"]
+
+
+def _regex(patterns: Iterable[str]) -> str:
+    """Return one expression for all patterns, to be searched in a path that begins with a slash.
+
+    A pattern that ends in a slash matches a folder above the file, the others the file itself; `*` stays in one part.
+    """
+    each = (re.escape(pattern).replace(r"\*", "[^/]*") for pattern in patterns)
+    return "|".join(pattern if pattern.endswith("/") else rf"{pattern}\Z" for pattern in each)
+
+
+_ALWAYS_RE: Final = re.compile(f"/(?:{_regex(_ALWAYS)})", re.DOTALL)
+_ASKED: Final = re.compile("/(?:" + "|".join(f"({_regex([pattern])})" for pattern, _ in _BY_CONTENT) + ")", re.DOTALL)
+
+
+@lru_cache(4096)
+def _questions(end: str) -> tuple[Callable[[bytes], bool], ...]:
+    """Return what a file's content is asked, by the end of its path."""
+    if not _ASKED.search(end):
+        return ()
+    matching = (harmless for pattern, harmless in _BY_CONTENT if re.search(f"/(?:{_regex([pattern])})", end, re.DOTALL))
+    return tuple(matching)
